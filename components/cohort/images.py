@@ -1,0 +1,71 @@
+"""Reading and writing one image: a NIfTI file or a DICOM series folder, always as 3-D SimpleITK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from components.cohort.errors import BadInput
+from components.cohort.files import atomic
+
+MIN_SLICES = 3
+"""Fewer slices along any axis than this is a localiser, not a volume."""
+
+
+def read_image(path: Path | str) -> sitk.Image:
+    """Read a 3-D image as float32 with its geometry; a trailing axis of length one is dropped.
+
+    Raises:
+        BadInput: missing, not an image, not 3-D, too thin, or without any finite value.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise BadInput(path, "no such image", "give a NIfTI file or a folder with one DICOM series")
+    try:
+        image = _read_dicom(path) if path.is_dir() else sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise BadInput(
+            path, f"not a readable image ({reason})", "export it again as NIfTI"
+        ) from None
+    image = _as_3d(path, image)
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise BadInput(path, "a colour image", "give a single-channel MRI volume")
+    if min(image.GetSize()) < MIN_SLICES:
+        raise BadInput(path, f"size {image.GetSize()} is too thin", "give the whole volume")
+    image = sitk.Cast(image, sitk.sitkFloat32)
+    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
+        raise BadInput(path, "NaN or infinite voxels", "export the image again")
+    return image
+
+
+def _as_3d(path: Path, image: sitk.Image) -> sitk.Image:
+    size = image.GetSize()
+    if image.GetDimension() == 4 and size[3] == 1:
+        return image[:, :, :, 0]
+    if image.GetDimension() != 3:
+        raise BadInput(
+            path, f"a {image.GetDimension()}-D image of size {size}", "give one 3-D volume"
+        )
+    return image
+
+
+def _read_dicom(folder: Path) -> sitk.Image:
+    reader = sitk.ImageSeriesReader()
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise BadInput(folder, "a folder without a DICOM series", "give the folder of one series")
+    if len(series) > 1:
+        raise BadInput(
+            folder, f"a folder with {len(series)} DICOM series", "give the folder of one series"
+        )
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    return reader.Execute()
+
+
+def write_image(path: Path | str, image: sitk.Image) -> None:
+    """Write a NIfTI file atomically, compressed when the name ends in .gz."""
+    with atomic(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=str(path).endswith(".gz"))

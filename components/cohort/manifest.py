@@ -1,0 +1,244 @@
+"""The cohort manifest: a CSV with one row a patient, and what each of its cells may hold."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from components.cohort.errors import BadInput
+from components.cohort.files import atomic
+from components.cohort.vocabulary import Idh, Origin, Sequence, Sex, Split
+
+REQUIRED_COLUMNS = ("patient_id", "site", "t1c", "flair", "age", "idh")
+"""Columns a manifest must have; a cell may still be empty."""
+
+OPTIONAL_COLUMNS = ("t2", "tumor_mask", "sex", "grade", "codeletion", "split", "origin")
+
+COLUMNS = (
+    "patient_id",
+    "site",
+    "t1c",
+    "t2",
+    "flair",
+    "tumor_mask",
+    "age",
+    "sex",
+    "idh",
+    "grade",
+    "codeletion",
+    "split",
+    "origin",
+)
+"""All known columns, in the order they are written. Others are carried along after them."""
+
+T = TypeVar("T")
+
+PATIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+AGE_YEARS = (18.0, 110.0)
+"""Accepted ages; the paper enrols from 18 years on."""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One row of a manifest.
+
+    Image paths are absolute paths or s3:// addresses of a NIfTI file or a DICOM series folder.
+    `age` is in years; None where unknown. `extra` holds the columns we do not know, untouched.
+    """
+
+    patient_id: str
+    site: str
+    t1c: str | None
+    t2: str | None
+    flair: str | None
+    tumor_mask: str | None = None
+    age: float | None = None
+    sex: Sex | None = None
+    idh: Idh | None = None
+    grade: int | None = None
+    codeletion: int | None = None
+    split: Split | None = None
+    origin: Origin = Origin.PATIENTS
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def path_of(self, sequence: Sequence) -> str | None:
+        """Path of one sequence, None where the manifest has none."""
+        return getattr(self, sequence.value)
+
+    def with_split(self, split: Split | None) -> Patient:
+        """The same patient assigned to another part of the development cohort."""
+        return replace(self, split=split)
+
+
+@dataclass(frozen=True)
+class ManifestTable:
+    """A manifest as read: cells are still text, so that one bad row does not hide the others."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, str], ...]
+    sha256: str
+
+
+def read_table(path: Path | str) -> ManifestTable:
+    """Read a manifest's cells as text, checking only what concerns the whole file.
+
+    Raises:
+        BadInput: no such file, not a CSV, no rows, or a required column missing or misspelt.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(path, "no such manifest", "give the path of a CSV file")
+    content = path.read_bytes()
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+        reader = csv.DictReader(lines, strict=True)
+        columns = tuple(name.strip() for name in reader.fieldnames or ())
+        reader.fieldnames = list(columns)
+        rows = tuple({name: (row.get(name) or "").strip() for name in columns} for row in reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(path, f"not a readable CSV ({error})", "save it as UTF-8 CSV") from error
+    _check_columns(path, columns)
+    if not rows:
+        raise BadInput(path, "the manifest has no rows", "add one row a patient")
+    return ManifestTable(path, columns, rows, hashlib.sha256(content).hexdigest())
+
+
+def _check_columns(path: Path, columns: tuple[str, ...]) -> None:
+    for name in REQUIRED_COLUMNS:
+        if name in columns:
+            continue
+        near = difflib.get_close_matches(name, [c for c in columns if c not in COLUMNS], n=1)
+        remedy = f"rename column '{near[0]}' to '{name}'" if near else f"add a column '{name}'"
+        raise BadInput(path, f"required column '{name}' is missing", remedy)
+    for name in columns:
+        near = difflib.get_close_matches(name, OPTIONAL_COLUMNS, n=1, cutoff=0.85)
+        if name not in COLUMNS and near and near[0] not in columns:
+            raise BadInput(
+                path,
+                f"column '{name}' looks like '{near[0]}' misspelt",
+                f"rename it to '{near[0]}'",
+            )
+    if len(set(columns)) != len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise BadInput(path, f"column '{twice}' stands twice", "remove one of them")
+
+
+def parse_patient(table: ManifestTable, index: int) -> Patient:
+    """Turn row `index` (0-based) of a table into a Patient.
+
+    Raises:
+        BadInput: a cell cannot be read; the message names row (1-based, header not counted),
+            column, value and remedy.
+    """
+    row = table.rows[index]
+    where = f"{table.path.name}, row {index + 1}"
+    cell = _Cells(where, row)
+    base = table.path.parent
+    return Patient(
+        patient_id=cell.identifier(),
+        site=row.get("site", ""),
+        t1c=_absolute(base, row.get("t1c")),
+        t2=_absolute(base, row.get("t2")),
+        flair=_absolute(base, row.get("flair")),
+        tumor_mask=_absolute(base, row.get("tumor_mask")),
+        age=cell.number("age", AGE_YEARS, "give the age in years, 18 to 110"),
+        sex=cell.choice("sex", {s.value: s for s in Sex}),
+        idh=cell.choice("idh", {"1": Idh.MUTANT, "0": Idh.WILDTYPE}),
+        grade=cell.choice("grade", {"2": 2, "3": 3, "4": 4}),
+        codeletion=cell.choice("codeletion", {"1": 1, "0": 0}),
+        split=cell.choice("split", {s.value: s for s in Split}),
+        origin=cell.choice("origin", {o.value: o for o in Origin}) or Origin.PATIENTS,
+        extra={name: value for name, value in row.items() if name not in COLUMNS},
+    )
+
+
+def read_manifest(path: Path | str) -> list[Patient]:
+    """Read a manifest whose every row must be right. Raises BadInput at the first that is not."""
+    table = read_table(path)
+    return [parse_patient(table, index) for index in range(len(table.rows))]
+
+
+def write_manifest(path: Path | str, patients: Iterable[Patient]) -> None:
+    """Write a manifest atomically; image paths below its folder become relative to it."""
+    path = Path(path)
+    patients = list(patients)
+    extra = list(dict.fromkeys(name for p in patients for name in p.extra))
+    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*COLUMNS, *extra], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_as_row(patient, path.parent) for patient in patients)
+
+
+def _as_row(patient: Patient, base: Path) -> dict[str, object]:
+    row: dict[str, object] = {}
+    for name in COLUMNS:
+        value = getattr(patient, name)
+        row[name] = "" if value is None else getattr(value, "value", value)
+    for name in (*(s.value for s in Sequence), "tumor_mask"):
+        row[name] = _relative(base, str(row[name]))
+    return {**row, **patient.extra}
+
+
+def _absolute(base: Path, cell: str | None) -> str | None:
+    if not cell:
+        return None
+    return cell if cell.startswith("s3://") else str((base / cell).resolve())
+
+
+def _relative(base: Path, cell: str) -> str:
+    if not cell or cell.startswith("s3://"):
+        return cell
+    path, base = Path(cell), base.resolve()
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else cell
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cells of one row, read with errors that say where they stand."""
+
+    where: str
+    row: dict[str, str]
+
+    def identifier(self) -> str:
+        value = self.row.get("patient_id", "")
+        if not PATIENT_ID.fullmatch(value):
+            raise BadInput(
+                f"{self.where}, column patient_id",
+                f"'{value}' is not a usable identifier",
+                "use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit",
+            )
+        return value
+
+    def number(self, column: str, bounds: tuple[float, float], remedy: str) -> float | None:
+        value = self.row.get(column, "")
+        if not value:
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            raise BadInput(
+                f"{self.where}, column {column}", f"'{value}' is not a number", remedy
+            ) from None
+        if not bounds[0] <= number <= bounds[1]:
+            raise BadInput(f"{self.where}, column {column}", f"{value} is out of range", remedy)
+        return number
+
+    def choice(self, column: str, words: dict[str, T]) -> T | None:
+        value = self.row.get(column, "")
+        if not value:
+            return None
+        if value not in words:
+            allowed = ", ".join(words)
+            raise BadInput(
+                f"{self.where}, column {column}",
+                f"'{value}' is not one of {allowed}",
+                "use one of these, or leave the cell empty for unknown",
+            )
+        return words[value]

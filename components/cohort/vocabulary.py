@@ -1,0 +1,99 @@
+"""The words of the field, each in one place: sequences, labels, regions, features, outcomes."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class Sequence(StrEnum):
+    """MRI sequences, in the order in which every stack of channels holds them."""
+
+    T1C = "t1c"
+    T2 = "t2"
+    FLAIR = "flair"
+
+
+class Idh(IntEnum):
+    """IDH mutation status; an unknown status is None, never a third value."""
+
+    WILDTYPE = 0
+    MUTANT = 1
+
+
+class Sex(StrEnum):
+    """Sex as manifests write it."""
+
+    MALE = "M"
+    FEMALE = "F"
+
+
+class Split(StrEnum):
+    """Parts of the development cohort (paper: training 596, tuning 131, internal test 129)."""
+
+    TRAINING = "training"
+    TUNING = "tuning"
+    INTERNAL = "internal"
+
+
+class Origin(StrEnum):
+    """Where images come from; also what a model says it was `trained_on`."""
+
+    PHANTOMS = "phantoms"
+    PATIENTS = "patients"
+
+
+class Status(StrEnum):
+    """Outcome of one prediction. `no_tumor` and `abstain` are answers, not errors."""
+
+    OK = "ok"
+    NO_TUMOR = "no_tumor"
+    ABSTAIN = "abstain"
+
+
+class Model(StrEnum):
+    """Classifiers carried through every evaluation: the hybrid and the paper's comparators."""
+
+    HYBRID = "hybrid"
+    RESNET = "resnet"
+    RADIOMICS = "radiomics"
+    AGE = "age"
+
+
+SHAPE_FEATURES: tuple[str, ...] = (
+    "Elongation",
+    "Flatness",
+    "LeastAxisLength",
+    "MajorAxisLength",
+    "Maximum2DDiameterColumn",
+    "Maximum2DDiameterRow",
+    "Maximum2DDiameterSlice",
+    "Maximum3DDiameter",
+    "MeshVolume",
+    "MinorAxisLength",
+    "Sphericity",
+    "SurfaceArea",
+    "SurfaceVolumeRatio",
+    "VoxelVolume",
+)
+"""pyradiomics' 3-D shape features, mm-based, as its `shape` class writes them."""
+
+REGIONS: tuple[str, ...] = (
+    "Caudate",
+    "Cerebellum",
+    "Frontal Lobe",
+    "Insula",
+    "Occipital Lobe",
+    "Parietal Lobe",
+    "Putamen",
+    "Temporal Lobe",
+    "Thalamus",
+)
+"""Loci features: percent of the tumour in each region. A label atlas codes REGIONS[i] as i + 1."""
+
+AGE = "age"
+
+FEATURE_NAMES: tuple[str, ...] = (*SHAPE_FEATURES, *REGIONS, AGE)
+"""The 24 numeric features in the order every feature vector holds them."""
+
+SLICE_OFFSETS: tuple[int, ...] = (-4, -2, 0, 2, 4)
+"""Axial offsets, in slices of the network grid, from the slice of largest tumour area."""

@@ -1,0 +1,1 @@
+"""Statistics on predictions: metrics, tests, cohorts compared, calibration, and the report."""

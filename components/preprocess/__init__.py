@@ -1,0 +1,1 @@
+"""Align, brain-extract, bias-correct, normalise and crop: from scanner images to prepared cases."""

@@ -1,0 +1,1 @@
+"""Data validation: which patients are usable, which are not, why, and how to mend them."""
