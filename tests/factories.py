@@ -27,7 +27,7 @@ def box_grid(voxels: int) -> Grid:
 
 
 def ellipsoid(grid: Grid, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """bool (z, y, x): voxels of `grid` within an ellipsoid; centre and radii in mm along x, y, z."""
+    """bool (z, y, x): voxels of `grid` in an ellipsoid; centre and radii in mm along x, y, z."""
     index = np.indices(grid.shape)[::-1].astype(float)
     offset = np.asarray(grid.origin)[:, None, None, None] - centre[:, None, None, None]
     position = index * np.asarray(grid.spacing)[:, None, None, None] + offset
@@ -71,7 +71,7 @@ def make_prepared_case(
         site="synthetic",
         subset=subset,
         fold=fold,
-        age=float(np.round(rng.normal(40.0 if mutant else 58.0, 8.0).clip(18, 90), 1)),
+        age=float(np.clip(round(rng.normal(40.0 if mutant else 58.0, 8.0), 1), 18, 90)),
         sex=Sex.FEMALE if rng.integers(2) else Sex.MALE,
         idh=Idh(mutant),
         grade=2 if mutant else 4,
