@@ -1,0 +1,62 @@
+"""The `glioflow` command: thin wrappers over the rooms; one line for bad input, never a traceback."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from components.cohort.errors import BadInput, ExitCode
+from pipelines.cli import audit, data, runs, serve, statistics
+
+app = typer.Typer(
+    name="glioflow",
+    help="IDH mutation status of glioma from T1C, T2 and FLAIR MRI. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (data, statistics, runs, serve, audit):
+    module.add_to(app)
+
+
+@app.callback()
+def _options(
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Log every step to stderr."),
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns the exit code. Bad input never shows a traceback."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except BadInput as error:
+        return _refuse(str(error))
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "glioflow"
+        problem = getattr(error, "format_message", lambda: str(error))().rstrip(".")
+        return _refuse(f"{problem}; see {where} --help")
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("glioflow: stopped\n")
+        return ExitCode.OUR_FAULT
+    except Exception:
+        logging.getLogger("glioflow").exception("an error of ours, not of the input")
+        return ExitCode.OUR_FAULT
+    return int(code or ExitCode.DONE)
+
+
+def _refuse(line: str) -> int:
+    sys.stderr.write(f"glioflow: {' '.join(line.split())}\n")
+    return ExitCode.BAD_INPUT

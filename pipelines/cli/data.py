@@ -1,0 +1,128 @@
+"""Commands about data: phantoms, ingestion, validation, preprocessing, features of one mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.terminal import Json, console, print_json, progress_bar
+
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+ManifestArgument = Annotated[
+    str, typer.Argument(help="Cohort manifest: CSV path or s3:// address.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to the application."""
+    for command in (phantom, ingest, adapt, validate, preprocess, features):
+        app.command()(command)
+
+
+def phantom(
+    site: Annotated[str, typer.Option(help="severance, snuh or tcia.")],
+    patients: Annotated[int, typer.Option(min=1, help="How many patients.")],
+    out: OutFolder,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    resolution: Annotated[float, typer.Option(help="Rendering resolution in mm (1 or 2).")] = 1.0,
+) -> None:
+    """Make a phantom cohort with known truth."""
+    from components.cohort.phantom.cohort import make_cohort
+    from components.cohort.phantom.settings import PhantomSettings
+    from components.cohort.phantom.sites import site_named
+
+    settings = PhantomSettings(resolution_mm=resolution)
+    with progress_bar("phantoms") as progress:
+        manifest = make_cohort(
+            site_named(site), patients, seed, out, settings, workers=workers, progress=progress
+        )
+    console.print(f"wrote {manifest}")
+
+
+def ingest(
+    dicom_root: Annotated[Path, typer.Argument(help="A folder a patient, of DICOM series.")],
+    out: OutFolder,
+) -> None:
+    """Turn a hospital's DICOM export into NIfTI files and a manifest."""
+    from components.cohort.dicom import ingest as ingest_dicom
+
+    done = ingest_dicom(dicom_root, out)
+    console.print(f"wrote {done.manifest}; what was chosen and why: {done.chosen}")
+
+
+def adapt(
+    release: Annotated[str, typer.Argument(help="ucsf-pdgm, upenn-gbm, brats or egd.")],
+    root: Annotated[Path, typer.Argument(help="Folder of the release as it was downloaded.")],
+    table: Annotated[Path, typer.Option(help="The release's metadata table.")],
+    out: Annotated[Path, typer.Option("--out", help="Manifest to write.")] = Path("manifest.csv"),
+) -> None:
+    """Write a manifest for a public release."""
+    from components.cohort.adapters import adapt as adapt_release
+
+    adapt_release(release, root, table, out)
+    console.print(f"wrote {out}")
+
+
+def validate(
+    manifest: ManifestArgument,
+    out: OutFolder,
+    profile: Annotated[str, typer.Option(help="Says which sequences are required.")] = "paper",
+    as_json: Json = False,
+) -> None:
+    """Judge a cohort: accepted.csv, quarantine.csv, validation.json, validation.html."""
+    from components.validate.validate import validate_manifest
+
+    from pipelines.profile import load_profile
+
+    settings = load_profile(profile).validation
+    with progress_bar("validate") as progress:
+        result = validate_manifest(manifest, settings, out, progress=progress)
+    if as_json:
+        print_json(result.report)
+        return
+    console.print(
+        f"{result.report['accepted']} accepted, {result.report['quarantined']} quarantined "
+        f"of {result.report['patients']}; read {out}/validation.html"
+    )
+
+
+def preprocess(
+    manifest: ManifestArgument,
+    out: OutFolder,
+    profile: Annotated[str, typer.Option(help="Whose preprocessing to use.")] = "paper",
+    workers: Annotated[int, typer.Option(min=1, help="Processes; one patient each.")] = 2,
+) -> None:
+    """Align, brain-extract, bias-correct, normalise and crop every patient of a manifest."""
+    from components.preprocess.plan import make_plan
+    from components.preprocess.prepare import prepare_cohort
+
+    from components.cohort.manifest import read_manifest
+    from pipelines.profile import load_profile
+
+    patients = read_manifest(manifest)
+    plan = make_plan(load_profile(profile).preprocess)
+    with progress_bar("preprocess") as progress:
+        failures = prepare_cohort(patients, plan, out, workers=workers, progress=progress)
+    console.print(f"{len(patients) - len(failures)} prepared in {out}, {len(failures)} failed")
+    for failure in failures:
+        console.print(f"  {failure.patient_id}: {failure.reason}; {failure.remedy}")
+
+
+def features(
+    mask: Annotated[Path, typer.Option(help="Tumour mask, NIfTI.")],
+    t1c: Annotated[Path | None, typer.Option(help="T1C, for the loci features.")] = None,
+    age: Annotated[float | None, typer.Option(help="Years.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The 24 numeric features of one mask."""
+    from components.features.mask import features_of_mask
+
+    values = features_of_mask(mask, t1c, age)
+    if as_json:
+        print_json(values)
+        return
+    for name, value in values.items():
+        console.print(f"{name:<26}{'-' if value is None else f'{value:.4f}':>14}", highlight=False)

@@ -1,0 +1,138 @@
+"""Commands that run the pipeline: here, or on Kubeflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.cohort.errors import BadInput
+from pipelines.cli.terminal import Json, console, print_json, step_bars
+
+ProfileOption = Annotated[
+    str, typer.Option("--profile", help="demo, lgg, paper, or the path of a YAML file.")
+]
+CohortOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cohort",
+        metavar="NAME=MANIFEST",
+        help="A cohort; 'development' is trained on, any other name is an external test set.",
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+HostOption = Annotated[str, typer.Option("--host", help="Address of the KFP API.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to the application."""
+    for command in (run, compile_pipeline, submit, schedule):
+        app.command(command.__name__.partition("_")[0])(command)
+
+
+def run(
+    profile: ProfileOption,
+    out: OutOption,
+    cohort: CohortOption = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow tracking URI; default: SQLite below --out.")
+    ] = None,
+    approve: Annotated[
+        str | None, typer.Option(help='Human override of the gate: "name: reason".')
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the whole pipeline on this machine, from cohorts to a served release."""
+    from pipelines import local
+    from pipelines.profile import load_profile
+    from pipelines.summary import table
+
+    chosen = load_profile(profile)
+    cohorts = _named(cohort or [])
+    with step_bars() as watch:
+        summary = local.run(
+            chosen, cohorts, out, tracking_uri=tracking_uri, approve=approve, watch=watch
+        )
+    if as_json:
+        print_json(summary)
+        return
+    console.print(table(summary))
+    _print_next_steps(summary, out, tracking_uri)
+
+
+def _print_next_steps(summary: dict, out: Path, tracking_uri: str | None) -> None:
+    verdict = "passed" if summary["gate"]["passed"] else "refused: not promoted"
+    store = tracking_uri or f"sqlite:///{out}/mlflow/mlflow.db"
+    console.print(f"Gate: {verdict} (rules and their inputs in {out}/summary.json)")
+    console.print("Next:", style="bold")
+    for what, how in (
+        ("read the report", f"{out}/report.html"),
+        ("see what was validated", f"{out}/validated/validation.html"),
+        ("open the lineage", f"mlflow ui --backend-store-uri {store}"),
+        ("serve the release", f"glioflow serve --run {out}"),
+    ):
+        console.print(f"  {what:<24}{how}", soft_wrap=True, highlight=False)
+
+
+def _named(pairs: list[str]) -> dict[str, str]:
+    cohorts: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, manifest = pair.partition("=")
+        if not (name and equals and manifest):
+            raise BadInput(f"--cohort {pair}", "not NAME=MANIFEST", "write development=cohort.csv")
+        if name in cohorts:
+            raise BadInput(f"--cohort {pair}", f"'{name}' is given twice", "name each cohort once")
+        cohorts[name] = manifest
+    return cohorts
+
+
+def compile_pipeline(
+    profile: ProfileOption,
+    out: Annotated[Path, typer.Option("--out", help="YAML file to write.")] = Path("pipeline.yaml"),
+) -> None:
+    """Compile the pipeline to KFP's IR YAML for Kubeflow."""
+    from pipelines.cluster import compile_profile
+    from pipelines.profile import load_profile
+
+    compile_profile(load_profile(profile), out)
+    console.print(f"wrote {out}")
+
+
+def submit(
+    profile: ProfileOption,
+    host: HostOption,
+    cohort: CohortOption = None,
+    tracking_uri: Annotated[str, typer.Option(help="MLflow the cluster can reach.")] = "",
+    experiment: Annotated[str, typer.Option(help="KFP experiment.")] = "glioflow",
+    as_json: Json = False,
+) -> None:
+    """Submit one run to Kubeflow."""
+    from pipelines import cluster
+    from pipelines.profile import load_profile
+
+    client = cluster.connect(host)
+    done = cluster.submit(
+        client, load_profile(profile), _named(cohort or []), tracking_uri, experiment
+    )
+    print_json(done) if as_json else console.print(f"run {done['run_id']} submitted to {host}")
+
+
+def schedule(
+    profile: ProfileOption,
+    host: HostOption,
+    cron: Annotated[str, typer.Option(help="Six-field cron expression, e.g. '0 0 2 * * 1'.")],
+    cohort: CohortOption = None,
+    tracking_uri: Annotated[str, typer.Option(help="MLflow the cluster can reach.")] = "",
+    experiment: Annotated[str, typer.Option(help="KFP experiment.")] = "glioflow",
+    as_json: Json = False,
+) -> None:
+    """Retrain on a schedule: a recurring run on Kubeflow."""
+    from pipelines import cluster
+    from pipelines.profile import load_profile
+
+    client = cluster.connect(host)
+    done = cluster.schedule(
+        client, load_profile(profile), _named(cohort or []), tracking_uri, experiment, cron
+    )
+    print_json(done) if as_json else console.print(f"schedule {done['schedule_id']} made on {host}")

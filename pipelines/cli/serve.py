@@ -1,0 +1,103 @@
+"""Commands that answer: the local Triton server, its client, its bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.cohort.errors import BadInput
+from pipelines.cli.terminal import Json, console, print_json
+
+ServerOption = Annotated[str, typer.Option("--server", help="Triton's gRPC address, HOST:PORT.")]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="Folder of a run, whose release is served.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to the application."""
+    for command in (serve, predict, bench):
+        app.command()(command)
+
+
+def serve(
+    run: RunOption = None,
+    model: Annotated[
+        str | None, typer.Option(help="Registry alias or version: champion, candidate, 3.")
+    ] = None,
+    tracking_uri: Annotated[str, typer.Option(help="MLflow that holds --model.")] = "",
+    grpc_port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
+    http_port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    metrics_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
+) -> None:
+    """Start a Triton server with the ensemble and wait until it is stopped."""
+    from serving.server import LocalServer
+
+    repository = _repository(run, model, tracking_uri)
+    ports = {"grpc_port": grpc_port, "http_port": http_port, "metrics_port": metrics_port}
+    with LocalServer(repository, **ports) as server:
+        console.print(f"[bold]{server.release}[/] answers on {server.grpc_address} (gRPC)")
+        console.print(
+            f"  glioflow predict --t1c T1C --t2 T2 --flair FLAIR --age YEARS --server {server.grpc_address} --out DIR",
+            soft_wrap=True,
+            highlight=False,
+        )
+        console.print(f"  log: {server.log}; stop with Ctrl-C", highlight=False)
+        server.wait()
+
+
+def _repository(run: Path | None, model: str | None, tracking_uri: str) -> Path:
+    if (run is None) == (model is None):
+        raise BadInput(
+            "serve", "give exactly one of --run and --model", "for a demo: --run runs/demo"
+        )
+    if run is not None:
+        repository = run / "repository"
+        if not (repository / "release.json").is_file():
+            raise BadInput(run, "holds no exported release", "run `glioflow run --out` there first")
+        return repository
+    from components.publish.registry import fetch_repository
+
+    return fetch_repository(str(model), tracking_uri)
+
+
+def predict(
+    t1c: Annotated[Path, typer.Option(help="NIfTI file or DICOM series folder.")],
+    flair: Annotated[Path, typer.Option(help="NIfTI file or DICOM series folder.")],
+    age: Annotated[float, typer.Option(help="Years.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+    t2: Annotated[Path | None, typer.Option(help="NIfTI file or DICOM series folder.")] = None,
+    patient_id: Annotated[str, typer.Option(help="Written into the prediction.")] = "patient",
+    server: ServerOption = "localhost:8001",
+    as_json: Json = False,
+) -> None:
+    """Send one patient to the server; write mask, prediction.json and a picture."""
+    from serving.predict import predict_patient
+
+    with console.status("preparing and asking the server"):
+        answer = predict_patient(
+            t1c=t1c, t2=t2, flair=flair, age=age, server=server, out=out, patient_id=patient_id
+        )
+    if as_json:
+        print_json(answer)
+        return
+    probability = answer["probability_idh_mutant"]
+    said = "no probability" if probability is None else f"P(IDH mutant) = {probability:.2f}"
+    console.print(f"{answer['status']}: {said}, tumour {answer['tumor_volume_ml']:.1f} mL")
+    console.print(f"  {answer['release']}, trained on {answer['trained_on']}. Research use only.")
+    for warning in answer["warnings"]:
+        console.print(f"  warning: {warning}", style="yellow")
+    console.print(f"  {out}/prediction.png  {out}/tumor_mask.nii.gz  {out}/prediction.json")
+
+
+def bench(
+    run: RunOption = Path("runs/demo"),
+    as_json: Json = False,
+) -> None:
+    """Measure the ensemble on this machine, against its parts run in-process."""
+    from serving.bench import bench_ensemble, render_rows
+
+    rows = bench_ensemble(_repository(run, None, ""))
+    print_json(rows) if as_json else console.print(render_rows(rows))

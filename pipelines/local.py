@@ -1,0 +1,207 @@
+"""The whole pipeline on this machine: the same KFP graph, run by KFP's own local runner."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.cohort.errors import BadInput
+from components.cohort.files import read_json, write_json
+from components.cohort.manifest import read_table
+from components.progress import PROGRESS_FILE
+from pipelines.profile import Profile
+from pipelines.summary import summarise
+from pipelines.version import code_digest, code_info
+
+DEVELOPMENT = "development"
+"""Name of the cohort that is trained on; every other name is an external test set."""
+
+COHORT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+RESERVED_NAMES = ("training", "tuning", "internal")
+
+_BAD_INPUT = re.compile(r"components\.cohort\.errors\.BadInput: (.*)")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class Event:
+    """One progress report of a step; parallel parts of a step differ in `pid`."""
+
+    step: str
+    pid: int
+    done: int
+    total: int
+    what: str
+
+
+class StepFailed(RuntimeError):
+    """A step of ours failed; the message names the log that holds the traceback."""
+
+
+def check_cohorts(cohorts: Mapping[str, str]) -> str:
+    """The pipeline's `cohorts` parameter: JSON list of {name, manifest, sha256}.
+
+    Raises:
+        BadInput: an unusable or reserved name, no development cohort, or an unreadable manifest.
+    """
+    entries = []
+    for name, manifest in cohorts.items():
+        if not COHORT_NAME.fullmatch(name) or name in RESERVED_NAMES:
+            raise BadInput(
+                f"--cohort {name}={manifest}",
+                f"'{name}' cannot name a cohort",
+                f"use lower-case letters, digits, '-' and '_', not {', '.join(RESERVED_NAMES)}",
+            )
+        remote = manifest.startswith("s3://")
+        digest = "" if remote else read_table(manifest).sha256
+        path = manifest if remote else str(Path(manifest).resolve())
+        entries.append({"name": name, "manifest": path, "sha256": digest})
+    if entries and DEVELOPMENT not in cohorts:
+        raise BadInput(
+            "--cohort", f"no cohort is named '{DEVELOPMENT}'", "add --cohort development=MANIFEST"
+        )
+    return json.dumps(entries)
+
+
+def run(
+    profile: Profile,
+    cohorts: Mapping[str, str],
+    out: Path,
+    *,
+    tracking_uri: str | None = None,
+    approve: str | None = None,
+    watch: Callable[[Event], None] = lambda event: None,
+) -> dict[str, Any]:
+    """Run the whole pipeline below `out` and return what `out`/summary.json holds.
+
+    Finished steps whose inputs, settings and code are unchanged are reused. `out` gets links to
+    every artifact of the run under a stable name.
+
+    Raises:
+        BadInput: the input is at fault; nothing new is left in `out` but the log.
+        StepFailed: a step of ours failed.
+    """
+    arguments = {
+        "cohorts": check_cohorts(cohorts),
+        "code_version": code_digest(),
+        "run_info": json.dumps({"code": code_info(), "profile": profile.name, "approve": approve}),
+        "tracking_uri": tracking_uri or f"sqlite:///{(out / 'mlflow' / 'mlflow.db').resolve()}",
+    }
+    if out.exists() and not out.is_dir():
+        raise BadInput(out, "a file, not a folder", "give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    with _only_run(out):
+        request = {
+            "profile": profile.model_dump(mode="json"),
+            "pipeline_root": str((out / "kfp").resolve()),
+            "arguments": arguments,
+        }
+        outputs = _execute(out, request, watch)
+        for name, path in outputs.items():
+            _link(out / _link_name(name, path), Path(path))
+        summary = summarise(profile, {name: Path(path) for name, path in outputs.items()})
+        write_json(out / "summary.json", summary)
+    return summary
+
+
+@contextmanager
+def _only_run(out: Path) -> Iterator[None]:
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                out, "another run is writing here", "wait for it, or give another --out"
+            ) from None
+        yield
+
+
+def _execute(out: Path, request: dict[str, Any], watch: Callable[[Event], None]) -> dict[str, str]:
+    state = out / ".run"
+    state.mkdir(exist_ok=True)
+    request_file, outputs_file = state / "request.json", state / "outputs.json"
+    progress, log = state / "progress.jsonl", out / "run.log"
+    outputs_file.unlink(missing_ok=True)
+    progress.write_text("")
+    write_json(request_file, request)
+    environment = {
+        "GLIOFLOW_CHECKPOINTS": str((out / "checkpoints").resolve()),
+        **os.environ,
+        PROGRESS_FILE: str(progress.resolve()),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-m", "pipelines.worker", str(request_file), str(outputs_file)]
+    with log.open("w") as stream, _child(command, environment, stream) as child:
+        follow = _Follower(progress, watch)
+        while child.poll() is None:
+            follow.read()
+            time.sleep(_POLL_S)
+        follow.read()
+    if child.returncode != 0 or not outputs_file.is_file():
+        raise _failure(log)
+    return read_json(outputs_file)
+
+
+@contextmanager
+def _child(
+    command: list[str], environment: dict[str, str], stream: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(
+        command, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            # The steps are grandchildren: the whole group must go, or they would write on.
+            os.killpg(child.pid, signal.SIGTERM)
+            child.wait()
+
+
+class _Follower:
+    """Reads the progress file as it grows."""
+
+    def __init__(self, path: Path, watch: Callable[[Event], None]) -> None:
+        self.path, self.watch, self.offset = path, watch, 0
+
+    def read(self) -> None:
+        with self.path.open() as stream:
+            stream.seek(self.offset)
+            for line in iter(stream.readline, ""):
+                if not line.endswith("\n"):
+                    break
+                self.offset = stream.tell()
+                self.watch(Event(**json.loads(line)))
+
+
+def _failure(log: Path) -> Exception:
+    text = _ANSI.sub("", log.read_text(errors="replace"))
+    found = _BAD_INPUT.findall(text)
+    if found:
+        subject, _, rest = found[-1].partition(": ")
+        problem, _, remedy = rest.rpartition("; ")
+        return BadInput(subject, problem, remedy)
+    return StepFailed(f"a step failed; its traceback is in {log}")
+
+
+def _link_name(name: str, path: str) -> str:
+    return f"{name}.html" if name == "report" else name
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_symlink():
+        link.unlink()
+    link.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))

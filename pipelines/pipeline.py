@@ -1,0 +1,163 @@
+"""The pipeline: what runs after what, with which settings, on which kind of node.
+
+The same definition is run on one machine by KFP's local runner and compiled for Kubeflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from components.classify.component import train_classifiers_op
+from components.cohort.component import make_cohorts_op
+from components.evaluate.component import evaluate_op
+from components.features.component import extract_features_op
+from components.preprocess.component import preprocess_op
+from components.publish.component import publish_op
+from components.segment.component import train_segmenter_op
+from components.validate.component import validate_op
+from kfp import dsl, kubernetes
+from kfp.dsl import HTML, Dataset, Model
+from serving.component import export_op
+
+from pipelines.profile import Cluster, Profile
+
+NAME = "glioflow"
+
+
+class Outputs(NamedTuple):
+    """Artifacts a run leaves for people."""
+
+    validated: Dataset
+    segmenter: Model
+    samples: Dataset
+    classifier: Model
+    predictions: Dataset
+    evaluation: Dataset
+    report: HTML
+    repository: Model
+    published: Dataset
+
+
+def build(profile: Profile) -> Callable[..., Any]:
+    """The pipeline of one profile: a KFP graph whose parameters default to the profile's settings."""
+    cluster = profile.cluster
+    shards = [{"shard": f"{index}/{cluster.shards}"} for index in range(cluster.shards)]
+
+    @dsl.pipeline(name=NAME, description=profile.description)
+    def glioflow(
+        cohorts: str = "[]",
+        code_version: str = "",
+        run_info: str = "{}",
+        tracking_uri: str = "",
+        profile_name: str = profile.name,
+        cohort_settings: str = profile.cohort.model_dump_json(),
+        validate_settings: str = profile.validation.model_dump_json(),
+        preprocess_settings: str = profile.preprocess.model_dump_json(),
+        segment_settings: str = profile.segment.model_dump_json(),
+        classify_settings: str = profile.classify.model_dump_json(),
+        evaluate_settings: str = profile.evaluate.model_dump_json(),
+        publish_settings: str = profile.publish.model_dump_json(),
+        serving_settings: str = profile.serving.model_dump_json(),
+    ) -> Outputs:
+        """Train, judge and publish one release from the given cohorts (or phantoms)."""
+        made = make_cohorts_op(settings=cohort_settings, cohorts=cohorts, code_version=code_version)
+        validated = validate_op(
+            settings=validate_settings,
+            code_version=code_version,
+            cohorts=made.outputs["cohorts_out"],
+        )
+        with dsl.ParallelFor(shards, name="preprocess-shards") as item:
+            prepared = preprocess_op(
+                shard=item.shard,
+                settings=preprocess_settings,
+                code_version=code_version,
+                validated=validated.outputs["validated"],
+            )
+        cases = dsl.Collected(prepared.outputs["prepared"])
+        segmenter = train_segmenter_op(
+            settings=segment_settings, code_version=code_version, prepared=cases
+        )
+        samples = extract_features_op(
+            settings=classify_settings,
+            code_version=code_version,
+            prepared=cases,
+            segmenter=segmenter.outputs["segmenter"],
+        )
+        classifier = train_classifiers_op(
+            settings=classify_settings,
+            code_version=code_version,
+            samples=samples.outputs["samples"],
+        )
+        evaluation = evaluate_op(
+            settings=evaluate_settings,
+            code_version=code_version,
+            predictions=classifier.outputs["predictions"],
+            samples=samples.outputs["samples"],
+        )
+        repository = export_op(
+            settings=serving_settings,
+            profile=profile_name,
+            plan_settings=preprocess_settings,
+            code_version=code_version,
+            segmenter=segmenter.outputs["segmenter"],
+            classifier=classifier.outputs["classifier"],
+        )
+        published = publish_op(
+            settings=publish_settings,
+            code_version=code_version,
+            run_info=run_info,
+            tracking_uri=tracking_uri,
+            validated=validated.outputs["validated"],
+            segmenter=segmenter.outputs["segmenter"],
+            samples=samples.outputs["samples"],
+            classifier=classifier.outputs["classifier"],
+            predictions=classifier.outputs["predictions"],
+            evaluation=evaluation.outputs["evaluation"],
+            repository=repository.outputs["repository"],
+        )
+        # What is published depends on the registry's state, which no cache key holds.
+        published.set_caching_options(False)
+        for step, task in {
+            "cohort": made,
+            "validate": validated,
+            "preprocess": prepared,
+            "segment": segmenter,
+            "features": samples,
+            "classify": classifier,
+            "evaluate": evaluation,
+            "export": repository,
+            "publish": published,
+        }.items():
+            _place(task, step, cluster)
+        return Outputs(
+            validated=validated.outputs["validated"],
+            segmenter=segmenter.outputs["segmenter"],
+            samples=samples.outputs["samples"],
+            classifier=classifier.outputs["classifier"],
+            predictions=classifier.outputs["predictions"],
+            evaluation=evaluation.outputs["evaluation"],
+            report=evaluation.outputs["report"],
+            repository=repository.outputs["repository"],
+            published=published.outputs["published"],
+        )
+
+    return glioflow
+
+
+def _place(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
+    """Give a task its name, its share of a node, its retries and, with a GPU, its node pool."""
+    resources = cluster.of(step)
+    task.set_display_name(step)
+    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
+    task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    task.set_retry(resources.retries, backoff_duration="30s", backoff_factor=2.0)
+    if not resources.gpus:
+        return
+    task.set_accelerator_type(cluster.gpu_resource).set_accelerator_limit(resources.gpus)
+    if cluster.gpu_node_label:
+        kubernetes.add_node_selector(task, *cluster.gpu_node_label)
+    if cluster.gpu_taint:
+        kubernetes.add_toleration(
+            task, key=cluster.gpu_taint, operator="Exists", effect="NoSchedule"
+        )

@@ -1,0 +1,98 @@
+"""Profiles: every setting of a run in one YAML file, checked by one schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from components.classify.settings import ClassifySettings
+from components.cohort.phantom.settings import PhantomSettings
+from components.evaluate.settings import EvaluateSettings
+from components.preprocess.settings import PreprocessSettings
+from components.segment.settings import SegmentSettings
+from components.validate.settings import ValidateSettings
+from pydantic import Field, ValidationError
+from serving.settings import ServingSettings
+
+from components.cohort.errors import BadInput
+from components.cohort.settings import Settings
+from components.publish.settings import PublishSettings
+
+FOLDER = Path(__file__).parent / "profiles"
+
+
+class Resources(Settings):
+    """What one step asks of a cluster node, in Kubernetes quantities; ignored on one machine."""
+
+    cpu: str = "2"
+    memory: str = "8G"
+    gpus: int = 0
+    retries: int = 2
+
+
+class Cluster(Settings):
+    """Where the steps run on Kubeflow.
+
+    Attributes:
+        shards: parts into which preprocessing is cut, each a pod of its own.
+        gpu_resource: name of the GPU resource of the node pool.
+        gpu_node_label: label (key, value) that GPU nodes carry.
+        gpu_taint: taint key that GPU nodes carry.
+        steps: resources by step name; `default` for those not named.
+    """
+
+    shards: int = Field(2, ge=1, le=256)
+    gpu_resource: str = "nvidia.com/gpu"
+    gpu_node_label: tuple[str, str] | None = None
+    gpu_taint: str | None = "nvidia.com/gpu"
+    steps: dict[str, Resources] = Field(default_factory=dict)
+
+    def of(self, step: str) -> Resources:
+        """Resources of one step."""
+        return self.steps.get(step) or self.steps.get("default") or Resources()
+
+
+class Profile(Settings):
+    """Everything a run is told, a section a room."""
+
+    name: str
+    description: str
+    cohort: PhantomSettings = PhantomSettings()
+    validation: ValidateSettings = ValidateSettings()
+    preprocess: PreprocessSettings = PreprocessSettings()
+    segment: SegmentSettings = SegmentSettings()
+    classify: ClassifySettings = ClassifySettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    publish: PublishSettings = PublishSettings()
+    serving: ServingSettings = ServingSettings()
+    cluster: Cluster = Cluster()
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that come with glioflow."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def load_profile(name: str) -> Profile:
+    """Load a profile by name, or from a path ending in .yaml.
+
+    Raises:
+        BadInput: no such profile, not YAML, or a key that the schema does not know.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(profile_names())
+        raise BadInput(
+            f"profile '{name}'", "no such profile", f"use {known}, or a path to a YAML file"
+        )
+    try:
+        content = yaml.safe_load(path.read_text())
+        return Profile.model_validate({"name": path.stem, **content})
+    except yaml.YAMLError as error:
+        raise BadInput(path, f"not YAML ({error})".replace("\n", " "), "mend the file") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BadInput(
+            f"{path}, key {key}", first["msg"], "see docs/profiles.md for the keys"
+        ) from None

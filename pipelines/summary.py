@@ -1,0 +1,86 @@
+"""What a run says at its end: summary.json, and the table on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.cohort.files import read_json
+from components.cohort.vocabulary import Model
+from pipelines.profile import Profile
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MODEL_TITLES = {
+    Model.HYBRID: "hybrid (image + shape + loci + age)",
+    Model.RESNET: "ResNet (image)",
+    Model.RADIOMICS: "random forest (shape + loci + age)",
+    Model.AGE: "logistic regression (age)",
+}
+
+
+def summarise(profile: Profile, outputs: dict[str, Path]) -> dict[str, Any]:
+    """Gather summary.json from the artifacts of a run (output name -> path)."""
+    evaluation = read_json(outputs["evaluation"] / "evaluation.json")
+    release = read_json(outputs["repository"] / "release.json")
+    published = read_json(outputs["published"] / "published.json")
+    return {
+        "profile": profile.name,
+        "trained_on": release["trained_on"],
+        "sets": evaluation["sets"],
+        "gate": published["gate"],
+        "release": release["release"],
+        "mlflow_run_id": published["mlflow_run_id"],
+    }
+
+
+def table(summary: dict[str, Any]) -> Table:
+    """The run's results as one table: a row a model and test set."""
+    from rich.table import Table
+
+    title = f"{summary['release']}, trained on {summary['trained_on']}"
+    result = Table(
+        title=title, title_justify="left", caption="95 % confidence intervals in brackets"
+    )
+    for heading in ("test set", "Dice", "model"):
+        result.add_column(heading)
+    for heading in ("accuracy", "AUROC", "AUPRC"):
+        result.add_column(heading, justify="right")
+    for name, block in summary["sets"].items():
+        first = True
+        for model, model_title in MODEL_TITLES.items():
+            if model.value not in block:
+                continue
+            scores = block[model.value]
+            result.add_row(
+                f"{name} (n = {block['patients']})" if first else "",
+                _dice(block["dice"]) if first else "",
+                model_title,
+                _percent(scores["accuracy"]),
+                _interval(scores["auroc"]),
+                _interval(scores["auprc"]),
+                style="bold" if model is Model.HYBRID else None,
+                end_section=model is list(MODEL_TITLES)[-1],
+            )
+            first = False
+    return result
+
+
+def _dice(dice: dict[str, float | None] | None) -> str:
+    if not dice or dice["mean"] is None:
+        return "-"
+    spread = "" if dice["sd"] is None else f" ± {dice['sd']:.2f}"
+    return f"{dice['mean']:.2f}{spread}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _interval(area: dict[str, float | None] | None) -> str:
+    if not area or area["value"] is None:
+        return "-"
+    if area["low"] is None or area["high"] is None:
+        return f"{area['value']:.2f}"
+    return f"{area['value']:.2f} [{area['low']:.2f}, {area['high']:.2f}]"
