@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def compile_profile(profile: Profile, out: Path) -> None:
-    """Write the IR YAML of a profile's pipeline, atomically. Raises BadInput for a bad file name."""
+    """Write the IR YAML of a profile's pipeline, atomically. Raises BadInput for a bad name."""
     from kfp import compiler
 
     if out.suffix not in (".yaml", ".yml"):

@@ -40,7 +40,7 @@ class Outputs(NamedTuple):
 
 
 def build(profile: Profile) -> Callable[..., Any]:
-    """The pipeline of one profile: a KFP graph whose parameters default to the profile's settings."""
+    """The pipeline of one profile: a KFP graph, its parameters defaulting to the settings."""
     cluster = profile.cluster
     shards = [{"shard": f"{index}/{cluster.shards}"} for index in range(cluster.shards)]
 

@@ -9,7 +9,6 @@ from components.classify.settings import ClassifySettings
 from components.cohort.phantom.settings import PhantomSettings
 from components.evaluate.settings import EvaluateSettings
 from components.preprocess.settings import PreprocessSettings
-from components.segment.settings import SegmentSettings
 from components.validate.settings import ValidateSettings
 from pydantic import Field, ValidationError
 from serving.settings import ServingSettings
@@ -17,6 +16,7 @@ from serving.settings import ServingSettings
 from components.cohort.errors import BadInput
 from components.cohort.settings import Settings
 from components.publish.settings import PublishSettings
+from components.segment.settings import SegmentSettings
 
 FOLDER = Path(__file__).parent / "profiles"
 

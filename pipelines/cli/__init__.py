@@ -1,4 +1,4 @@
-"""The `glioflow` command: thin wrappers over the rooms; one line for bad input, never a traceback."""
+"""The `glioflow` command: thin wrappers over the rooms, and one line for bad input."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "glioflow"
-        problem = getattr(error, "format_message", lambda: str(error))().rstrip(".")
+        problem = _message(error).rstrip(".")
         return _refuse(f"{problem}; see {where} --help")
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("glioflow: stopped\n")
@@ -55,6 +55,10 @@ def run(arguments: list[str]) -> int:
         logging.getLogger("glioflow").exception("an error of ours, not of the input")
         return ExitCode.OUR_FAULT
     return int(code or ExitCode.DONE)
+
+
+def _message(error: typer.TyperException) -> str:
+    return error.format_message() if hasattr(error, "format_message") else str(error)
 
 
 def _refuse(line: str) -> int:

@@ -40,7 +40,8 @@ def serve(
     with LocalServer(repository, **ports) as server:
         console.print(f"[bold]{server.release}[/] answers on {server.grpc_address} (gRPC)")
         console.print(
-            f"  glioflow predict --t1c T1C --t2 T2 --flair FLAIR --age YEARS --server {server.grpc_address} --out DIR",
+            "  glioflow predict --t1c T1C --t2 T2 --flair FLAIR --age YEARS "
+            f"--server {server.grpc_address} --out DIR",
             soft_wrap=True,
             highlight=False,
         )
