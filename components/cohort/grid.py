@@ -106,3 +106,21 @@ def resample(array: np.ndarray, source: Grid, target: Grid, *, nearest: bool = F
     interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
     moved = sitk.Resample(image, reference, sitk.Transform(), interpolator, 0.0)
     return sitk.GetArrayFromImage(moved)
+
+
+def working_grid(grid: Grid, spacing_mm: float) -> Grid:
+    """The isotropic grid of `spacing_mm` voxels that fills the same box as `grid`.
+
+    The box is what the voxels of `grid` cover, edge to edge. Where it is no whole number of
+    `spacing_mm` along an axis, the nearest number of voxels is taken, centred on the box.
+    """
+    matrix = grid.affine
+    middle = matrix[:3, :3] @ ((np.asarray(grid.size) - 1) / 2.0) + matrix[:3, 3]
+    extent = np.asarray(grid.size) * np.asarray(grid.spacing)
+    size = np.maximum(np.rint(extent / spacing_mm).astype(int), 1)
+    axes = np.reshape(grid.direction, (3, 3)) * spacing_mm
+    origin = middle - axes @ ((size - 1) / 2.0)
+    x, y, z = (int(count) for count in size)
+    return Grid(
+        (x, y, z), tuple(map(float, origin)), (float(spacing_mm),) * 3, tuple(grid.direction)
+    )
