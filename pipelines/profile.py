@@ -8,13 +8,13 @@ import yaml
 from components.classify.settings import ClassifySettings
 from components.cohort.phantom.settings import PhantomSettings
 from components.evaluate.settings import EvaluateSettings
-from components.preprocess.settings import PreprocessSettings
 from components.validate.settings import ValidateSettings
 from pydantic import Field, ValidationError
 from serving.settings import ServingSettings
 
 from components.cohort.errors import BadInput
 from components.cohort.settings import Settings
+from components.preprocess.settings import PreprocessSettings
 from components.publish.settings import PublishSettings
 from components.segment.settings import SegmentSettings
 
