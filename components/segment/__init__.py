@@ -1,1 +1,1 @@
-"""Model 1: the 3-D U-Net that finds the whole tumour, its training and its inference."""
+"""Model 1: the whole-tumour segmenter, its training, its inference and its export."""

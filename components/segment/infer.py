@@ -1,0 +1,213 @@
+"""The trained segmenter: the one way from z-scores to a tumour mask, in training and serving."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from components.cohort.errors import BadInput
+from components.cohort.files import read_json, sha256_file
+from components.cohort.grid import Grid, resample
+from components.cohort.prepared import PreparedCase
+from components.cohort.vocabulary import Origin, Sequence
+from components.segment.checkpoint import load_tensors, require_same
+from components.segment.data import DEVELOPMENT
+from components.segment.network import UNet
+from components.segment.network_input import network_input
+from components.segment.settings import NetworkSettings
+
+MODEL_FILE = "model.json"
+REMEDY = "train again, or fetch the model folder again"
+
+_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+
+
+def probability_map(
+    network: UNet, volumes: Tensor, brain: Tensor, clip: float, *, flips: bool
+) -> Tensor:
+    """Tumour probability [z, y, x] of one network in evaluation mode.
+
+    Args:
+        volumes: z-scores [channel, z, y, x] float32.
+        brain: bool or 0/1 [z, y, x].
+        clip: see `network_input`.
+        flips: average with the prediction on the left-right mirror image.
+    """
+    x = network_input(volumes, brain[None], clip)[None]
+    probability = torch.sigmoid(network(x).float())
+    if flips:
+        mirrored = torch.sigmoid(network(x.flip(-1)).float()).flip(-1)
+        probability = (probability + mirrored) / 2
+    return probability[0, 0]
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A trained Model 1: one network, or the members of a cross-validation.
+
+    Attributes:
+        inputs: sequences, in the order `probability` wants its channels.
+        threshold: probability from which a voxel of the working grid is tumour.
+        min_ml: smaller islands are not tumour.
+        clip: see `network_input`.
+        flips: whether predictions average over the left-right mirror image.
+        grid: side of the cubic network grid in voxels.
+        trained_on: phantoms or patients.
+        plan_digest: sha256 of the preprocessing plan its cases were made with.
+        networks: members, in order of the fold that each held out.
+        description: model.json.
+    """
+
+    inputs: tuple[Sequence, ...]
+    threshold: float
+    min_ml: float
+    clip: float
+    flips: bool
+    grid: int
+    trained_on: Origin
+    plan_digest: str
+    networks: tuple[UNet, ...] = field(repr=False)
+    description: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Segmenter:
+        """Read a model folder as `train_segmenter` writes it.
+
+        Raises:
+            BadInput: not a model folder, a member missing, truncated, altered or of another
+                architecture.
+        """
+        folder = Path(folder)
+        try:
+            content = read_json(folder / MODEL_FILE)
+            architecture = content["architecture"]
+            settings = NetworkSettings.model_validate(architecture["network"])
+            files = [(member["file"], member["sha256"]) for member in content["members"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                folder / MODEL_FILE, f"not a segmenter's description ({error})", REMEDY
+            ) from None
+        networks = tuple(
+            load_member(folder / name, architecture, settings, digest) for name, digest in files
+        )
+        return cls(
+            inputs=tuple(Sequence(name) for name in content["inputs"]),
+            threshold=content["threshold"],
+            min_ml=content["min_ml"],
+            clip=content["clip"],
+            flips=content["flips"],
+            grid=content["grid"],
+            trained_on=Origin(content["trained_on"]),
+            plan_digest=content["plan_digest"],
+            networks=networks,
+            description=content,
+        )
+
+    def probability(
+        self, case_volumes: np.ndarray, brain: np.ndarray, member: int | None = None
+    ) -> np.ndarray:
+        """Tumour probability on the network grid: float32 [z, y, x].
+
+        Args:
+            case_volumes: z-scores [channel, z, y, x] in the order of `inputs`.
+            brain: bool [z, y, x].
+            member: use this member alone (out-of-fold); None averages over all.
+        """
+        volumes = torch.from_numpy(np.ascontiguousarray(case_volumes, dtype=np.float32))
+        inside = torch.from_numpy(np.ascontiguousarray(brain, dtype=np.uint8))
+        chosen = self.networks if member is None else (self.networks[member],)
+        with torch.inference_mode():
+            maps = [
+                probability_map(network, volumes, inside, self.clip, flips=self.flips)
+                for network in chosen
+            ]
+            return torch.stack(maps).mean(dim=0).numpy()
+
+    def case_probability(self, case: PreparedCase) -> np.ndarray:
+        """Probability for a prepared case: out-of-fold for a development case with a fold.
+
+        Raises:
+            BadInput: the case lacks a sequence or was prepared by another plan.
+        """
+        if case.plan_digest != self.plan_digest:
+            raise BadInput(
+                f"patient {case.patient_id}",
+                "prepared by another plan than the segmenter's training cases",
+                "prepare the patient with the plan stored with the model",
+            )
+        volumes = np.stack([case.volume(sequence) for sequence in self.inputs])
+        return self.probability(volumes, case.brain, self.member_for(case))
+
+    def member_for(self, case: PreparedCase) -> int | None:
+        """The member that has not seen a development case; None when all may predict it."""
+        cross_fitted = len(self.networks) > 1 and case.subset in DEVELOPMENT
+        return case.fold if cross_fitted else None
+
+    def mask(self, probability: np.ndarray, grid: Grid, working: Grid) -> np.ndarray:
+        """`mask_on_working` with this model's threshold and smallest island."""
+        return mask_on_working(probability, grid, working, self.threshold, self.min_ml)
+
+
+def load_member(
+    path: Path, architecture: dict[str, Any], settings: NetworkSettings, sha256: str | None
+) -> UNet:
+    """One network in evaluation mode. Raises BadInput as `Segmenter.load` does."""
+    tensors, found = load_tensors(path, remedy=REMEDY)
+    require_same(path, found, {"architecture": architecture}, remedy=REMEDY)
+    if sha256 is not None and sha256_file(path) != sha256:
+        raise BadInput(path, "its bytes are not those that model.json names", REMEDY)
+    network = UNet(architecture["channels"], settings)
+    network.load_state_dict(tensors)
+    return network.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+
+
+def mask_on_working(
+    probability: np.ndarray, grid: Grid, working: Grid, threshold: float, min_ml: float
+) -> np.ndarray:
+    """Tumour mask bool [z, y, x] on `working`.
+
+    The probability is interpolated trilinearly before it is cut, so that the mask's surface is
+    finer than the network grid; connected islands (26 neighbours) under `min_ml` mL are removed.
+    An all-False result means that no tumour was found.
+    """
+    mask = resample(probability, grid, working) >= threshold
+    return remove_islands(mask, min_ml / working.voxel_ml)
+
+
+def remove_islands(mask: np.ndarray, min_voxels: float) -> np.ndarray:
+    """Keep the connected components (26 neighbours) of at least `min_voxels` voxels."""
+    if not mask.any():
+        return mask
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    labels, _ = ndimage.label(mask[box], structure=_NEIGHBOURS)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept = np.zeros_like(mask)
+    kept[box] = (sizes >= min_voxels)[labels] & mask[box]
+    return kept
+
+
+def confidence(probability: np.ndarray, threshold: float) -> float:
+    """Estimated Dice of the mask without knowing the truth, in [0, 1]; 0 for an empty mask.
+
+    The expected Dice if each voxel were tumour with its own probability p, to first order:
+    2 sum(p m) / (sum(p) + sum(m)) with m the mask p >= threshold. Disagreement between members or
+    mirror images lowers p inside and raises it outside the mask, and so lowers this.
+    """
+    mask = probability >= threshold
+    if not mask.any():
+        return 0.0
+    inside = float(probability[mask].sum(dtype=np.float64))
+    return 2.0 * inside / (float(probability.sum(dtype=np.float64)) + int(mask.sum()))
+
+
+def architecture_of(channels: int, settings: NetworkSettings) -> dict[str, Any]:
+    """JSON that names a network's shape; compared before weights are loaded."""
+    return {"name": "unet", "channels": channels, "network": json.loads(settings.model_dump_json())}

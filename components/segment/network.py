@@ -1,0 +1,191 @@
+"""The 3-D U-Net of METHOD.md (Isensee 2017; Kickingereder et al., Lancet Oncol 2019).
+
+Kept from it: strided convolutions into pre-activation residual blocks, nearest upsampling followed
+by a convolution, localisation convolutions, and heads on the three finest decoder levels whose
+outputs are summed. Two dials are ours, for thick slices on slow machines: `fold_z` and
+`flat_levels` (see NetworkSettings); at 1 and 0 the network is the published one.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.segment.settings import NetworkSettings
+
+SLOPE = 0.01
+"""Negative slope of every LeakyReLU."""
+
+PRIOR_LOGIT = -3.0
+"""Logit of the share of a volume that is tumour, about 5 %: where training starts."""
+
+HEADS = 3
+"""Decoder levels with a segmentation head: the finest three."""
+
+Triple = tuple[int, int, int]
+
+
+class NormAct(nn.Module):
+    """Instance normalisation with affine parameters, then LeakyReLU in place."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Three spellings of the same formula. For one sample, instance and batch normalisation are
+        # one, and on CPU the latter's backward pass is 20 times faster (channels-last bfloat16);
+        # only the first has an ONNX operator.
+        if torch.compiler.is_exporting():
+            x = F.instance_norm(x, weight=self.weight, bias=self.bias)
+        elif x.shape[0] == 1:
+            x = F.batch_norm(x, None, None, self.weight, self.bias, training=True)
+        else:
+            x = F.group_norm(x, x.shape[1], self.weight, self.bias)
+        return F.leaky_relu(x, SLOPE, inplace=True)
+
+
+def _conv(inputs: int, outputs: int, kernel: Triple, stride: Triple = (1, 1, 1)) -> nn.Conv3d:
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+    return nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
+
+
+class Context(nn.Module):
+    """Convolution (strided from level 2 on) and a pre-activation residual block, summed."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: Triple, stride: Triple, dropout: float
+    ) -> None:
+        super().__init__()
+        self.enter = _conv(inputs, outputs, kernel, stride)
+        self.norm1 = NormAct(outputs)
+        self.conv1 = _conv(outputs, outputs, kernel)
+        self.dropout = nn.Dropout3d(dropout)
+        self.norm2 = NormAct(outputs)
+        self.conv2 = _conv(outputs, outputs, kernel)
+        self.leave = NormAct(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        y = self.conv1(self.norm1(x))
+        y = self.conv2(self.norm2(self.dropout(y)))
+        return self.leave(x + y)
+
+
+class Up(nn.Module):
+    """Nearest upsampling, a convolution to the finer level's width, normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Triple, factor: Triple) -> None:
+        super().__init__()
+        self.factor = factor
+        self.conv = _conv(inputs, outputs, kernel)
+        self.norm = NormAct(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(_upsample(x, self.factor)))
+
+
+class Localise(nn.Module):
+    """3^3 localisation convolution of a concatenation; `halve` gives what the next level gets."""
+
+    def __init__(self, width: int, kernel: Triple) -> None:
+        super().__init__()
+        self.conv = _conv(2 * width, 2 * width, kernel)
+        self.norm = NormAct(2 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+class UNet(nn.Module):
+    """Whole-tumour U-Net.
+
+    Input: float [batch, channel, z, y, x], as `network_input` makes it; z, y, x multiples of
+    `settings.divisors`. Output: logits [batch, 1, z, y, x]; in training mode a list of logits,
+    finest first, each on its own level's resolution, for deep supervision.
+    """
+
+    def __init__(self, channels: int, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.fold_z = settings.fold_z
+        levels = settings.levels
+        widths = [min(settings.width * 2**i, settings.max_width) for i in range(levels)]
+        flat = [level < settings.flat_levels for level in range(levels)]
+        kernels: list[Triple] = [(1, 3, 3) if f else (3, 3, 3) for f in flat]
+        factors: list[Triple] = [(1, 2, 2) if f else (2, 2, 2) for f in flat]
+        self.factors = factors
+        self.contexts = nn.ModuleList(
+            Context(
+                widths[i - 1] if i else channels * settings.fold_z,
+                widths[i],
+                kernels[i],
+                factors[i - 1] if i else (1, 1, 1),
+                settings.dropout,
+            )
+            for i in range(levels)
+        )
+        self.ups = nn.ModuleList()
+        self.localises = nn.ModuleList()
+        self.halves = nn.ModuleList()
+        self.heads = nn.ModuleList()
+        for i in range(levels - 1):
+            below = widths[i + 1]
+            self.ups.append(Up(below, widths[i], kernels[i], factors[i]))
+            self.localises.append(Localise(widths[i], kernels[i]))
+            self.halves.append(nn.Conv3d(2 * widths[i], widths[i], 1) if i else nn.Identity())
+            if i < HEADS:
+                self.heads.append(nn.Conv3d(2 * widths[i], settings.fold_z, 1))
+        self._start_from_no_tumour()
+
+    def _start_from_no_tumour(self) -> None:
+        """Heads sum up, so only the coarsest starts at the prior probability of tumour."""
+        for head in self.heads:
+            nn.init.zeros_(head.bias)
+        nn.init.constant_(self.heads[-1].bias, PRIOR_LOGIT)
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        x = fold(x, self.fold_z).contiguous(memory_format=torch.channels_last_3d)
+        skips = []
+        for context in self.contexts:
+            x = context(x)
+            skips.append(x)
+        x = skips.pop()
+        outputs: list[Tensor] = []
+        for i in reversed(range(len(self.ups))):
+            x = self.localises[i](torch.cat([self.ups[i](x), skips[i]], dim=1))
+            if i < len(self.heads):
+                logits = self.heads[i](x).float()
+                if outputs:
+                    logits = logits + _upsample(outputs[-1], self.factors[i])
+                outputs.append(logits)
+            x = self.halves[i](x)
+        outputs = [unfold(logits, self.fold_z) for logits in reversed(outputs)]
+        return outputs if self.training else outputs[0]
+
+
+def _upsample(x: Tensor, factor: Triple) -> Tensor:
+    return F.interpolate(x, scale_factor=tuple(float(f) for f in factor), mode="nearest")
+
+
+def fold(x: Tensor, slices: int) -> Tensor:
+    """[b, c, z, y, x] -> [b, c * slices, z / slices, y, x]: neighbouring slices become channels."""
+    if slices == 1:
+        return x
+    b, c, z, h, w = x.shape
+    x = x.reshape(b, c, z // slices, slices, h, w).transpose(2, 3)
+    return x.reshape(b, c * slices, z // slices, h, w)
+
+
+def unfold(x: Tensor, slices: int) -> Tensor:
+    """Inverse of `fold` for one channel: [b, slices, z / slices, y, x] -> [b, 1, z, y, x]."""
+    if slices == 1:
+        return x
+    b, _, z, h, w = x.shape
+    return x.transpose(1, 2).reshape(b, 1, z * slices, h, w)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
