@@ -1,0 +1,104 @@
+"""Images brought to other grids, each by one interpolation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import SimpleITK as sitk
+
+from components.cohort.grid import Grid
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """SimpleITK on one thread: more would change the last digits from run to run."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def as_transform(matrix: np.ndarray) -> sitk.AffineTransform:
+    """4x4 matrix (LPS mm of the target -> LPS mm of the source) as a SimpleITK transform."""
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(np.asarray(matrix, float)[:3, :3].ravel().tolist())
+    transform.SetTranslation(np.asarray(matrix, float)[:3, 3].tolist())
+    return transform
+
+
+def as_matrix(transform: sitk.Transform) -> np.ndarray:
+    """4x4 matrix of a linear SimpleITK transform, whatever its centre."""
+    corners = np.vstack([np.zeros(3), np.eye(3)])
+    moved = np.array([transform.TransformPoint(corner.tolist()) for corner in corners])
+    matrix = np.eye(4)
+    matrix[:3, :3] = (moved[1:] - moved[0]).T
+    matrix[:3, 3] = moved[0]
+    return matrix
+
+
+def binned(image: sitk.Image, spacing_mm: tuple[float, float, float]) -> sitk.Image:
+    """Average whole voxels together where several lie in one voxel of `spacing_mm` (x, y, z).
+
+    Keeps thin slices from aliasing on a coarse grid. The averages are what the later, only,
+    interpolation reads.
+    """
+    factors = [
+        min(max(int(goal / own + 1e-3), 1), size)
+        for goal, own, size in zip(spacing_mm, image.GetSpacing(), image.GetSize(), strict=True)
+    ]
+    return image if max(factors) == 1 else sitk.BinShrink(image, factors)
+
+
+def isotropic(image: sitk.Image, spacing_mm: float) -> Grid:
+    """Grid of isotropic voxels over the field of view of `image`, its axes and centre kept."""
+    extent = np.asarray(image.GetSize()) * np.asarray(image.GetSpacing())
+    size = np.maximum(np.rint(extent / spacing_mm).astype(int), 1)
+    own = Grid.of(image)
+    middle = own.affine[:3, :3] @ ((np.asarray(own.size) - 1) / 2.0) + own.affine[:3, 3]
+    axes = np.reshape(own.direction, (3, 3)) * spacing_mm
+    origin = middle - axes @ ((size - 1) / 2.0)
+    x, y, z = (int(count) for count in size)
+    return Grid((x, y, z), tuple(map(float, origin)), (spacing_mm,) * 3, own.direction)
+
+
+def resample_to(
+    image: sitk.Image,
+    grid: Grid,
+    matrix: np.ndarray | None = None,
+    *,
+    nearest: bool = False,
+    outside: float = 0.0,
+) -> sitk.Image:
+    """`image` on `grid`, trilinear unless `nearest`.
+
+    Args:
+        matrix: 4x4, LPS mm in the grid's space -> LPS mm in the image's space; identity if None.
+        outside: value beyond the image's field of view.
+    """
+    return sitk.Resample(
+        image,
+        grid.size,
+        sitk.Transform(3, sitk.sitkIdentity) if matrix is None else as_transform(matrix),
+        sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear,
+        grid.origin,
+        grid.spacing,
+        grid.direction,
+        outside,
+        image.GetPixelID(),
+    )
+
+
+def coarse(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    """`image` averaged and resampled to isotropic voxels over its own field of view."""
+    return resample_to(
+        binned(image, (spacing_mm,) * 3), isotropic(image, spacing_mm), outside=_edge(image)
+    )
+
+
+def _edge(image: sitk.Image) -> float:
+    """Darkest value: what the air around the head most likely is."""
+    return float(sitk.GetArrayViewFromImage(image).min())
