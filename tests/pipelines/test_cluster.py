@@ -1,0 +1,145 @@
+"""The compiled pipeline, and what is sent to a KFP API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.cohort.errors import BadInput
+from pipelines import cluster
+from pipelines.profile import load_profile, profile_names
+from tests.pipelines.kfp_api import kfp_api
+
+STEPS = {
+    "make-cohorts-op": set(),
+    "validate-op": {"make-cohorts-op"},
+    "for-loop": {"validate-op"},
+    "train-segmenter-op": {"for-loop"},
+    "extract-features-op": {"for-loop", "train-segmenter-op"},
+    "train-classifiers-op": {"extract-features-op"},
+    "evaluate-op": {"train-classifiers-op", "extract-features-op"},
+    "export-op": {"train-segmenter-op", "train-classifiers-op"},
+    "publish-op": {
+        "validate-op",
+        "train-segmenter-op",
+        "extract-features-op",
+        "train-classifiers-op",
+        "evaluate-op",
+        "export-op",
+    },
+}
+"""Step -> steps it waits for."""
+
+
+@pytest.fixture(scope="module", params=profile_names())
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    cluster.compile_profile(load_profile(request.param), out)
+    pipeline, *platform = yaml.safe_load_all(out.read_text())
+    return request.param, pipeline, platform
+
+
+def _plain(name: str) -> str:
+    return "for-loop" if name.startswith("for-loop") else name
+
+
+def test_the_graph_is_the_pipeline_of_the_paper(compiled: Any) -> None:
+    _, pipeline, _ = compiled
+    tasks = pipeline["root"]["dag"]["tasks"]
+    found = {
+        _plain(name): {_plain(other) for other in task.get("dependentTasks", [])}
+        for name, task in tasks.items()
+    }
+    assert found == STEPS
+
+
+def test_nothing_is_installed_when_a_step_starts(compiled: Any) -> None:
+    _, pipeline, _ = compiled
+    executors = pipeline["deploymentSpec"]["executors"]
+    assert len(executors) == len(STEPS)
+    for executor in executors.values():
+        container = executor["container"]
+        command = " ".join([*container.get("command", []), *container.get("args", [])])
+        assert "pip install" not in command
+        assert container["image"].startswith("ghcr.io/glioflow/")
+        assert {"resourceCpuLimit", "resourceMemoryLimit"} <= set(container["resources"])
+
+
+def test_only_paper_training_asks_for_a_gpu(compiled: Any) -> None:
+    name, pipeline, platform = compiled
+    executors = pipeline["deploymentSpec"]["executors"]
+    with_gpu = {
+        key.removeprefix("exec-")
+        for key, executor in executors.items()
+        if "accelerator" in executor["container"]["resources"]
+    }
+    if name != "paper":
+        assert with_gpu == set()
+        return
+    assert with_gpu == {"train-segmenter-op", "extract-features-op", "train-classifiers-op"}
+    tolerations = platform[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert {key.removeprefix("exec-") for key in tolerations} == with_gpu
+
+
+def test_publishing_is_never_cached_and_the_rest_is(compiled: Any) -> None:
+    _, pipeline, _ = compiled
+    tasks = pipeline["root"]["dag"]["tasks"]
+    cached = {
+        n: t["cachingOptions"].get("enableCache", False)
+        for n, t in tasks.items()
+        if "for-loop" not in n
+    }
+    assert [name for name, enabled in cached.items() if not enabled] == ["publish-op"]
+
+
+def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    profile = load_profile("demo")
+    for name in ("a.yaml", "b.yaml"):
+        cluster.compile_profile(profile, tmp_path / name)
+    assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
+
+
+def test_submit_sends_the_pipeline_and_its_cohorts() -> None:
+    cohorts = {"development": "s3://bucket/dev.csv", "new": "s3://bucket/new.csv"}
+    with kfp_api() as (host, requests):
+        client = cluster.connect(host)
+        answer = cluster.submit(client, load_profile("paper"), cohorts, "http://mlflow", "glioflow")
+    assert answer == {"run_id": "run-1"}
+    body = next(body for method, path, body in requests if (method, path[-5:]) == ("POST", "/runs"))
+    sent = body["runtime_config"]["parameters"]
+    assert [c["name"] for c in json.loads(sent["cohorts"])] == ["development", "new"]
+    assert sent["tracking_uri"] == "http://mlflow"
+    spec = body["pipeline_spec"]
+    assert set(spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"]) >= {"publish-op"}
+
+
+def test_schedule_makes_one_recurring_run() -> None:
+    with kfp_api() as (host, requests):
+        client = cluster.connect(host)
+        answer = cluster.schedule(
+            client,
+            load_profile("paper"),
+            {"development": "s3://b/d.csv"},
+            "",
+            "glioflow",
+            "0 0 2 * * 1",
+        )
+    assert answer == {"schedule_id": "rec-1"}
+    body = next(body for _, path, body in requests if path.endswith("/recurringruns"))
+    assert body["trigger"]["cron_schedule"]["cron"] == "0 0 2 * * 1"
+    assert body["no_catchup"] is True
+    assert int(body["max_concurrency"]) == 1
+
+
+def test_nothing_listening_is_one_line() -> None:
+    with pytest.raises(BadInput, match="no KFP API answers"):
+        cluster.connect("http://127.0.0.1:9")
+
+
+def test_pods_cannot_read_local_paths() -> None:
+    with pytest.raises(BadInput, match="pods cannot read"):
+        cluster.arguments(load_profile("paper"), {"development": "dev.csv"}, "")

@@ -1,0 +1,45 @@
+"""Profiles: what comes with glioflow loads, what is misspelt is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.cohort.errors import BadInput
+from pipelines.profile import load_profile, profile_names
+
+
+def test_the_three_profiles_load() -> None:
+    assert profile_names() == ["demo", "lgg", "paper"]
+    for name in profile_names():
+        assert load_profile(name).name == name
+
+
+def test_paper_has_the_papers_sizes() -> None:
+    paper = load_profile("paper")
+    assert paper.preprocess.grid == 128
+    assert paper.preprocess.working_mm == 1.0
+    assert paper.segment.width == 21
+    assert paper.classify.width == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("description: x\nsegmnt: {}\n", "segmnt"),
+        ("description: x\nsegment: {widht: 3}\n", "segment.widht"),
+        ("description: x\npreprocess: {grid: abc}\n", "preprocess.grid"),
+        ("description: [\n", "not YAML"),
+    ],
+)
+def test_a_bad_profile_is_refused_by_key(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=message):
+        load_profile(str(path))
+
+
+def test_an_unknown_profile_names_the_known_ones() -> None:
+    with pytest.raises(BadInput, match="demo, lgg, paper"):
+        load_profile("tiny")
