@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Make a virtual environment and install glioflow into it, in the order its dependencies need.
+# EXTRAS (default dev) are the optional dependencies; PIP_OPTIONS are passed to every pip install.
 set -euo pipefail
 venv=${1:?usage: setup.sh VENV}
 python=${PYTHON:-python3}
+extras=${EXTRAS-dev}
+read -ra options <<<"${PIP_OPTIONS:-}"
 
 say() { echo "setup: $*" >&2; }
 
@@ -17,13 +20,12 @@ headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 
 say "installing into $venv (a few minutes the first time)"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
-quietly() { "$@" 2> >(grep -v 'neither a file nor a directory' >&2); }
+install() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet install "${options[@]}" "$@"; }
 
 # torch first and pinned: a bare or newer torch pulls several GB of CUDA libraries.
-quietly pip install 'torch==2.13.0'
+install 'torch==2.13.0'
 # pyradiomics' setup.py imports numpy, so it must be built outside pip's isolation.
-quietly pip install -c constraints.txt 'setuptools<81' wheel numpy cython versioneer
-quietly pip install -c constraints.txt --no-build-isolation 'pyradiomics==3.0.1'
-quietly pip install -c constraints.txt --no-build-isolation -e '.[dev]'
+install -c constraints.txt 'setuptools<81' wheel numpy cython versioneer
+install -c constraints.txt --no-build-isolation 'pyradiomics==3.0.1'
+install -c constraints.txt --no-build-isolation -e ".${extras:+[$extras]}"
 say "done"
