@@ -142,20 +142,21 @@ def augment(
 
     Args:
         volumes: z-scores [channel, z, y, x], any float type, 0 outside the brain.
-        masks: [2, z, y, x] uint8: brain, tumour.
+        masks: [2, z, y, x] uint8 from 0 to 255: brain, share of tumour.
         centre: patch centre in voxel indices (z, y, x), 0-based, fractions allowed.
         size: patch size in voxels (z, y, x).
         drawn: the random numbers; None takes the patch as it is.
         clip: see `network_input`.
 
     Returns:
-        input [channel, *size] in [0, 1] and target [1, *size], 0 or 1, both float32.
+        input [channel, *size] in [0, 1] and target [1, *size], the share of tumour,
+        both float32.
     """
-    stack = torch.cat([volumes.float(), masks.float()])
+    stack = torch.cat([volumes.float(), masks.float() / 255.0])
     matrix = IDENTITY if drawn is None else drawn.matrix
     shift = np.zeros(3) if drawn is None else drawn.shift
     stack = _sample(stack, np.asarray(centre, dtype=float), size, matrix, shift)
-    images, brain, target = stack[:-2], stack[-2:-1] > 0.5, (stack[-1:] > 0.5).float()
+    images, brain, target = stack[:-2], stack[-2:-1] > 0.5, stack[-1:]
     if drawn is not None:
         brain = _erode(brain, drawn.erode)
         images = _change_intensities(images, drawn, clip)

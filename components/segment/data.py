@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from components.cohort.errors import BadInput
+from components.cohort.grid import resample
 from components.cohort.prepared import PreparedCase, read_cases
 from components.cohort.vocabulary import Sequence, Split
 from components.segment.settings import SegmentSettings
@@ -155,7 +156,8 @@ class Sample:
     """One case on its way to the device.
 
     Attributes:
-        volumes: float16 [channel, z, y, x]; masks: uint8 [2, z, y, x] (brain, tumour).
+        volumes: float16 [channel, z, y, x].
+        masks: uint8 [2, z, y, x]: brain and share of tumour, 255 for all of the voxel.
         centre: patch centre in voxels (z, y, x).
         key, patient_id: where it comes from.
     """
@@ -178,17 +180,20 @@ class TrainingSet(Dataset[Sample]):
     def __init__(self, member: Member, settings: SegmentSettings) -> None:
         self.cases = member.training
         self.settings = settings
+        self._masks: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, key: Key) -> Sample:
-        case = self.cases[case_of(key, self.settings.batch_size, len(self.cases))]
-        assert case.tumor is not None
+        index = case_of(key, self.settings.batch_size, len(self.cases))
+        case = self.cases[index]
+        if index not in self._masks:
+            self._masks[index] = masks(case)
         size = self.settings.crop or case.grid.shape
         return Sample(
             channels(case, self.settings.inputs),
-            torch.from_numpy(np.stack([case.brain, case.tumor]).astype(np.uint8)),
+            self._masks[index],
             patch_centre(case, size, self.settings.foreground, key.rng(0)),
             key,
             case.patient_id,
@@ -199,6 +204,21 @@ def channels(case: PreparedCase, inputs: tuple[Sequence, ...]) -> Tensor:
     """float16 [channel, z, y, x]: the named sequences of a case, read into memory."""
     order = [case.sequences.index(sequence) for sequence in inputs]
     return torch.from_numpy(np.ascontiguousarray(case.volumes[order]))
+
+
+def masks(case: PreparedCase) -> Tensor:
+    """uint8 [2, z, y, x]: the brain and the share of tumour in each voxel, both from 0 to 255.
+
+    The share comes from the finer working grid: at 2 mm it carries the mask's surface to the
+    network, which the bool mask on the network grid would lose.
+    """
+    assert case.tumor is not None
+    if case.tumor_working is None:
+        share = case.tumor.astype(np.float32)
+    else:
+        share = resample(case.tumor_working.astype(np.float32), case.working, case.grid)
+    pair = np.stack([case.brain.astype(np.float32), share])
+    return torch.from_numpy(np.rint(255.0 * pair).astype(np.uint8))
 
 
 def case_of(key: Key, batch_size: int, cases: int) -> int:

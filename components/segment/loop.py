@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from components.cohort.errors import BadInput
+from components.progress import Progress
 from components.segment.augment import augment, draw
 from components.segment.checkpoint import load_tensors, require_same, save_tensors
 from components.segment.data import (
@@ -37,8 +37,6 @@ from components.segment.parallel import Process
 from components.segment.settings import Precision, SegmentSettings
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 MONITOR_THRESHOLD = 0.5

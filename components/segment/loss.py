@@ -10,13 +10,14 @@ from torch import Tensor, nn
 class DeepSupervision(nn.Module):
     """MONAI's DiceCELoss on every head, the weight halved at each coarser one.
 
-    Coarser targets are the share of tumour in each coarse voxel.
+    Targets are the share of tumour in each voxel, from 0 to 1; squared sums in the Dice term make
+    that share its optimum too, where plain ones would push it to 0 or 1.
     """
 
     def __init__(self) -> None:
         super().__init__()
         # Smoothing by one voxel keeps patches without tumour from asking for a Dice of 1.
-        self.loss = DiceCELoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
+        self.loss = DiceCELoss(sigmoid=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0)
 
     def forward(self, outputs: list[Tensor], target: Tensor) -> Tensor:
         """Mean over samples of logits [b, 1, z, y, x], finest first, against a target in [0, 1]."""

@@ -141,9 +141,10 @@ class UNet(nn.Module):
 
     def _start_from_no_tumour(self) -> None:
         """Heads sum up, so only the coarsest starts at the prior probability of tumour."""
-        for head in self.heads:
-            nn.init.zeros_(head.bias)
-        nn.init.constant_(self.heads[-1].bias, PRIOR_LOGIT)
+        coarsest = len(self.heads) - 1
+        for i, head in enumerate(self.heads):
+            assert isinstance(head, nn.Conv3d) and head.bias is not None
+            nn.init.constant_(head.bias, PRIOR_LOGIT if i == coarsest else 0.0)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         x = fold(x, self.fold_z).contiguous(memory_format=torch.channels_last_3d)

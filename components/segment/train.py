@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from components.cohort.files import atomic, sha256_file, write_json
+from components.cohort.files import atomic, read_json, sha256_file, write_json
 from components.cohort.prepared import PreparedCase
 from components.cohort.vocabulary import Origin
+from components.progress import Progress
 from components.segment.calibrate import (
     Row,
     best_threshold,
@@ -25,7 +26,7 @@ from components.segment.calibrate import (
 )
 from components.segment.data import Member, development_cases, plan_members
 from components.segment.infer import MODEL_FILE, Segmenter, architecture_of, load_member
-from components.segment.loop import BEST, CurvePoint, MemberTraining, Progress
+from components.segment.loop import BEST, CurvePoint, MemberTraining, run_digest
 from components.segment.metrics import Summary
 from components.segment.network import parameter_count
 from components.segment.parallel import Process, joined
@@ -54,8 +55,8 @@ def train_segmenter(
     a held-out case).
 
     Args:
-        checkpoints: folder that outlives this process, for the checkpoints; inside `out` and
-            removed at the end unless given.
+        checkpoints: folder that outlives this process, where each run keeps its checkpoints in a
+            folder of its own until it is done; inside `out` unless given.
         progress: called with (steps done, steps in all, what) after every step.
 
     Raises:
@@ -65,10 +66,12 @@ def train_segmenter(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
-    folder = checkpoints or out / CHECKPOINTS
     with joined(settings) as process:
         cases = development_cases(prepared, settings)
         members = plan_members(cases, settings)
+        folder = out / CHECKPOINTS
+        if checkpoints is not None:
+            folder = checkpoints / run_digest(members[0], settings)[:16]
         points: list[dict[str, Any]] = []
         for member in members:
             reporter = _overall(progress, member, len(members), settings.steps)
@@ -76,9 +79,22 @@ def train_segmenter(
         if process.leads:
             _write_table(out / "curves.csv", CurvePoint, points)
             _finish(cases, members, settings, out)
-            if checkpoints is None:
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         process.wait()
+
+
+def write_step_outputs(model: Path, curves: Path, metrics: Path) -> dict[str, float]:
+    """Copy the learning curves and write the held-out numbers (JSON) where a pipeline wants them.
+
+    Returns the numbers by name.
+    """
+    content = read_json(model / MODEL_FILE)
+    summary = {f"tuning_dice_{k}": v for k, v in content["tuning_dice"].items() if v is not None}
+    numbers = {"threshold": content["threshold"], **summary}
+    with atomic(curves) as temporary:
+        shutil.copyfile(model / "curves.csv", temporary)
+    write_json(metrics, numbers)
+    return numbers
 
 
 def _overall(

@@ -1,0 +1,50 @@
+"""KFP step: train Model 1 on the prepared development cases."""
+
+from typing import List  # noqa: UP035  (KFP reads this annotation)
+
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components.images import gpu_component
+
+
+@gpu_component
+def train_segmenter_op(
+    settings: str,
+    code_version: str,
+    prepared: Input[List[Dataset]],  # noqa: UP006
+    segmenter: Output[Model],
+    curves: Output[Dataset],
+    metrics: Output[Metrics],
+    checkpoints: str = "",
+) -> None:
+    """Train the segmenter; see components.segment.train.train_segmenter.
+
+    Args:
+        settings: SegmentSettings as JSON.
+        code_version: part of the cache key, so that changed code trains again.
+        prepared: prepared sets, one a shard.
+        segmenter: the model folder.
+        curves: learning curves, CSV.
+        metrics: held-out Dice and threshold.
+        checkpoints: folder on a persistent volume from which a restarted pod continues; empty takes
+            the environment's GLIOFLOW_CHECKPOINTS, or the model folder.
+    """
+    import os
+    from pathlib import Path
+
+    from components.progress import reporter
+    from components.segment.settings import SegmentSettings
+    from components.segment.train import train_segmenter, write_step_outputs
+
+    kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")
+    train_segmenter(
+        [Path(part.path) for part in prepared],
+        SegmentSettings.model_validate_json(settings),
+        Path(segmenter.path),
+        checkpoints=Path(kept) if kept else None,
+        progress=reporter("segment"),
+    )
+    numbers = write_step_outputs(Path(segmenter.path), Path(curves.path), Path(metrics.path))
+    for name, value in numbers.items():
+        metrics.log_metric(name, value)
+    segmenter.metadata["code_version"] = code_version
