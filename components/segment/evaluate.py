@@ -64,9 +64,9 @@ def measure(segmenter: Segmenter, case: PreparedCase, seen: set[str]) -> Measure
     )
 
 
-def evaluate_segmentation(
+def evaluate_segmenter(
     model: Path | str,
-    prepared: Iterable[Path | str],
+    prepared: Path | str | Iterable[Path | str],
     out: Path | None = None,
     *,
     progress: Progress | None = None,
@@ -75,7 +75,7 @@ def evaluate_segmentation(
 
     Args:
         model: folder as `train_segmenter` writes it.
-        prepared: prepared sets; cases without a manual mask are skipped.
+        prepared: one prepared set, or several; cases without a manual mask are skipped.
         out: folder for segmentation.csv (one row a patient) and segmentation.json; None writes
             nothing.
         progress: called with (cases done, cases in all, patient).
@@ -88,7 +88,7 @@ def evaluate_segmentation(
         BadInput: no case with a mask; see also `Segmenter.load`, `Segmenter.case_probability`.
     """
     segmenter = Segmenter.load(model)
-    folders = list(prepared)
+    folders = [prepared] if isinstance(prepared, Path | str) else list(prepared)
     cases = [case for case in read_cases(folders) if case.tumor_working is not None]
     if not cases:
         raise BadInput(
