@@ -117,10 +117,11 @@ class MemberTraining:
                 parameter.copy_(tensors[f"network.{name}"])
                 self.average[name].copy_(tensors[f"average.{name}"])
                 if f"moment1.{name}" in tensors:
+                    # The fused optimiser walks memory: its moments must be laid out as the weights.
                     self.optimizer.state[parameter] = {
-                        "step": torch.tensor(float(self.journal.step)),
-                        "exp_avg": tensors[f"moment1.{name}"].to(parameter),
-                        "exp_avg_sq": tensors[f"moment2.{name}"].to(parameter),
+                        "step": torch.tensor(float(self.journal.step), device=self.device),
+                        "exp_avg": torch.empty_like(parameter).copy_(tensors[f"moment1.{name}"]),
+                        "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"moment2.{name}"]),
                     }
         log.info("member %d resumes at step %d", self.member.index, self.journal.step)
 
