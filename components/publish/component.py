@@ -1,0 +1,58 @@
+"""Pipeline step: log, judge and register one run in MLflow."""
+
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components.images import component
+
+
+@component
+def publish_op(
+    settings: str,
+    code_version: str,
+    run_info: str,
+    tracking_uri: str,
+    validated: Input[Dataset],
+    segmenter: Input[Model],
+    samples: Input[Dataset],
+    classifier: Input[Model],
+    predictions: Input[Dataset],
+    evaluation: Input[Dataset],
+    repository: Input[Model],
+    published: Output[Dataset],
+    metrics: Output[Metrics],
+) -> None:
+    """Write published.json: {"mlflow_run_id", "release", "gate", "registered", "promotion"}.
+
+    Args:
+        settings: PublishSettings as JSON.
+        code_version: digest of the code; part of the cache key, and of the lineage.
+        run_info: RunInfo as JSON.
+        tracking_uri: MLflow store; empty: that of the settings.
+    """
+    from pathlib import Path
+
+    from components.progress import reporter
+    from components.publish.artifacts import RunArtifacts, RunInfo
+    from components.publish.resume import publish_or_keep
+    from components.publish.settings import PublishSettings
+
+    wanted = PublishSettings.model_validate_json(settings)
+    artifacts = RunArtifacts(
+        validated=Path(validated.path),
+        segmenter=Path(segmenter.path),
+        samples=Path(samples.path),
+        classifier=Path(classifier.path),
+        predictions=Path(predictions.path),
+        evaluation=Path(evaluation.path),
+        repository=Path(repository.path),
+        code_version=code_version,
+        info=RunInfo.model_validate_json(run_info),
+    )
+    done = publish_or_keep(
+        artifacts,
+        wanted.model_copy(update={"tracking_uri": tracking_uri or wanted.tracking_uri}),
+        Path(published.path),
+        progress=reporter("publish"),
+    )
+    metrics.log_metric("gate_passed", float(done.gate["passed"]))
+    metrics.log_metric("rules_refused", float(sum(not r["passed"] for r in done.gate["rules"])))

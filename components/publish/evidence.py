@@ -1,0 +1,234 @@
+"""What a verdict rests on: predictions a patient, headline figures, who was learnt from."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.cohort.errors import BadInput
+from components.cohort.files import sha256_file, sha256_tree
+from components.cohort.manifest import COLUMNS
+from components.cohort.vocabulary import FEATURE_NAMES, Idh, Model, Sequence, Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEARNT = (Split.TRAINING.value, Split.TUNING.value)
+IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
+MANIFEST_COLUMNS = (*COLUMNS, "cohort", "subset", "fold")
+"""Columns that leave the site; a user's extra columns may name the patient and stay behind."""
+
+_THRESHOLD = 0.5
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One model's answers for the patients of one test set whose IDH status is known.
+
+    idh int [n], probability float [n] of IDH mutant; attribute columns are in `table`.
+    """
+
+    table: pd.DataFrame
+
+    @property
+    def idh(self) -> np.ndarray:
+        """Truth, int [n]."""
+        return self.table["idh"].to_numpy(dtype=int)
+
+    @property
+    def probability(self) -> np.ndarray:
+        """P(IDH mutant), float [n]."""
+        return self.table["probability"].to_numpy(dtype=float)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool [n]: probability >= 0.5 agrees with the truth (paper)."""
+        return (self.probability >= _THRESHOLD) == (self.idh == Idh.MUTANT)
+
+    @property
+    def both_classes(self) -> bool:
+        """Whether an AUROC exists."""
+        return len(set(self.idh.tolist())) == 2
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Patient-level rows of a predictions.csv, with the test set's name in `set`.
+
+    Raises:
+        BadInput: a column is missing, or a patient stands twice for one model.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype={"patient_id": str, "slice": str, "site": str})
+    needed = {"patient_id", "cohort", "subset", "idh", "model", "slice", "probability"}
+    if missing := sorted(needed - set(table.columns)):
+        raise BadInput(path, f"no column '{missing[0]}'", "run the classify step again")
+    table = table[table["slice"].isna() & ~table["subset"].isin(LEARNT)].copy()
+    table["set"] = table["subset"]
+    if table.duplicated(["patient_id", "model", "set"]).any():
+        raise BadInput(path, "a patient stands twice for one model", "run the classify step again")
+    return table.sort_values(["set", "model", "patient_id"], ignore_index=True)
+
+
+def scores(predictions: pd.DataFrame, name: str, model: Model) -> Scores:
+    """Answers of `model` on test set `name`; patients without truth or answer are left out."""
+    rows = predictions[(predictions["set"] == name) & (predictions["model"] == model.value)]
+    return Scores(rows.dropna(subset=["idh", "probability"]).reset_index(drop=True))
+
+
+def headline(predictions: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Test set -> patients, dice {mean, sd} and per model accuracy, auroc, auprc.
+
+    An implementation apart from the evaluate step's: audit compares the two.
+    """
+    return {str(name): _headline_of(predictions, str(name)) for name in predictions["set"].unique()}
+
+
+def _headline_of(predictions: pd.DataFrame, name: str) -> dict[str, Any]:
+    block: dict[str, Any] = {}
+    for model in Model:
+        found = scores(predictions, name, model)
+        if len(found.table):
+            block[model.value] = {
+                "accuracy": float(found.correct.mean()),
+                "auroc": auroc(found.idh, found.probability) if found.both_classes else None,
+                "auprc": auprc(found.idh, found.probability) if found.idh.any() else None,
+            }
+    of_set = predictions[predictions["set"] == name].drop_duplicates("patient_id")
+    dice = of_set["dice"].dropna().to_numpy(dtype=float) if "dice" in of_set else np.array([])
+    block["patients"] = len(of_set)
+    block["dice"] = {
+        "mean": float(dice.mean()) if dice.size else None,
+        "sd": float(dice.std(ddof=1)) if dice.size > 1 else None,
+    }
+    return block
+
+
+def auroc(idh: np.ndarray, probability: np.ndarray) -> float:
+    """Area under the ROC curve as the Mann-Whitney statistic; ties count one half."""
+    from scipy.stats import rankdata
+
+    mutant = idh == Idh.MUTANT
+    pairs = int(mutant.sum()) * int((~mutant).sum())
+    ranks = rankdata(probability)[mutant].sum()
+    return float((ranks - mutant.sum() * (mutant.sum() + 1) / 2) / pairs)
+
+
+def auprc(idh: np.ndarray, probability: np.ndarray) -> float:
+    """Average precision: the step-wise area under the precision-recall curve."""
+    order = np.argsort(-probability, kind="stable")
+    truth, value = (idh[order] == Idh.MUTANT), probability[order]
+    last_of_tie = np.append(value[1:] != value[:-1], True)
+    hits = np.cumsum(truth)[last_of_tie]
+    precision = hits / (np.flatnonzero(last_of_tie) + 1)
+    recall = hits / truth.sum()
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def expected_calibration_error(idh: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:
+    """Mean |observed - predicted share of mutants| over equal-width bins, weighted by size."""
+    index = np.minimum((probability * bins).astype(int), bins - 1)
+    gaps = [
+        (index == b).mean() * abs(probability[index == b].mean() - idh[index == b].mean())
+        for b in np.unique(index)
+    ]
+    return float(np.sum(gaps))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV as text."""
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        return list(csv.DictReader(stream))
+
+
+def public_manifest(accepted: Path, *, hash_images: bool) -> list[dict[str, str]]:
+    """Rows of accepted.csv that may leave the site: known columns, images as their sha256.
+
+    An image cell becomes "sha256:<hex>" (of a folder: of its files' digests), "absent" when the
+    image is not on this machine, "unread" when `hash_images` is off or it lies on S3.
+    """
+    base = accepted.parent
+    return [
+        {
+            name: _image(row[name], base, hash_images) if name in IMAGE_COLUMNS else row[name]
+            for name in MANIFEST_COLUMNS
+            if name in row
+        }
+        for row in read_rows(accepted)
+    ]
+
+
+def image_digest(path: Path) -> str:
+    """sha256 (hex) of an image file, or of the sorted digests of a DICOM folder's files."""
+    import hashlib
+
+    if path.is_file():
+        return sha256_file(path)
+    joined = "\n".join(sorted(sha256_tree(path).values()))
+    return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def _image(cell: str, base: Path, hash_images: bool) -> str:
+    if not cell:
+        return ""
+    if not hash_images or cell.startswith("s3://"):
+        return "unread"
+    path = base / cell
+    return f"sha256:{image_digest(path)}" if path.exists() else "absent"
+
+
+def leaks(
+    manifest: Iterable[dict[str, str]], features: Iterable[dict[str, str]], tested: set[str]
+) -> list[str]:
+    """Sentences about patients that were both learnt from and tested on.
+
+    A development patient with a cross-validation fold is tested by a model that did not see its
+    fold, so only its twins in other folds count. Twins share an image's bytes, or all features.
+    """
+    groups: dict[str, set[str]] = {}
+    owners: dict[str, set[str]] = {}
+    for row in manifest:
+        groups.setdefault(row["patient_id"], set()).add(_group(row))
+        for name in IMAGE_COLUMNS[:3]:
+            if row.get(name, "").startswith("sha256:"):
+                owners.setdefault(row[name], set()).add(row["patient_id"])
+    for row in features:
+        key = "|".join(_rounded(row.get(name, "")) for name in FEATURE_NAMES)
+        if key.strip("|"):
+            owners.setdefault(key, set()).add(row["patient_id"])
+    return sorted(_same_patient(groups, tested) | _twins(owners, groups, tested))
+
+
+def _same_patient(groups: dict[str, set[str]], tested: set[str]) -> set[str]:
+    found = {
+        f"{patient} stands in {' and '.join(sorted(places))}"
+        for patient, places in groups.items()
+        if len(places) > 1
+    }
+    learnt = {p for p, places in groups.items() if places & set(LEARNT)}
+    return found | {f"{patient} was learnt from and tested on" for patient in learnt & tested}
+
+
+def _twins(owners: dict[str, set[str]], groups: dict[str, set[str]], tested: set[str]) -> set[str]:
+    found = set()
+    for patients in owners.values():
+        places = {place for patient in patients for place in groups.get(patient, ())}
+        learnt = places & set(LEARNT) or any(place.startswith("fold") for place in places)
+        if len(patients) > 1 and len(places) > 1 and learnt and patients & tested:
+            found.add(f"{' and '.join(sorted(patients))} are one patient under several names")
+    return found
+
+
+def _group(row: dict[str, str]) -> str:
+    fold, subset = row.get("fold", ""), row.get("subset", "")
+    return f"fold {fold}" if fold and subset in LEARNT else subset
+
+
+def _rounded(cell: str) -> str:
+    return f"{float(cell):.{_DECIMALS}g}" if cell else ""

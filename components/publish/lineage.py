@@ -1,0 +1,317 @@
+"""What an auditor reads in MLflow: one parent run a pipeline run, and a child run a step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.cohort.files import sha256_file, write_json
+from components.cohort.vocabulary import Model
+from components.publish import names
+from components.publish.artifacts import RunArtifacts
+from components.publish.environment import hardware, packages
+from components.publish.evidence import headline, public_manifest, read_predictions
+from components.publish.settings import PublishSettings
+from components.publish.steps import PARENT, StepRecord, flat_numbers, flat_text, step_records
+from components.publish.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A parent run as logged.
+
+    Attributes:
+        run_id: of the parent run.
+        experiment_id: its experiment.
+        digests: step ("pipeline" for the parent) -> artifact path -> sha256.
+        metrics: step -> metric -> final value; what audit expects to find.
+    """
+
+    run_id: str
+    experiment_id: str
+    digests: dict[str, dict[str, str]]
+    metrics: dict[str, dict[str, float]]
+
+
+def find_parent(store: Store, settings: PublishSettings, publication: str) -> Run | None:
+    """The parent run of a publication, complete or not."""
+    experiment = store.client.get_experiment_by_name(settings.experiment)
+    if experiment is None:
+        return None
+    found = store.client.search_runs(
+        [experiment.experiment_id],
+        f"tags.`{names.PUBLICATION}` = '{publication}' AND tags.`{names.STEP}` = '{PARENT}'",
+        order_by=["attributes.start_time ASC"],
+        max_results=1,
+    )
+    return found[0] if found else None
+
+
+def record_run(
+    store: Store,
+    artifacts: RunArtifacts,
+    settings: PublishSettings,
+    publication: str,
+    scratch: Path,
+) -> Recorded:
+    """Log everything about a run; logging the same publication again completes what is missing.
+
+    The parent stays in state `publishing` until the registry has its release.
+    """
+    experiment_id = experiment_of(store, settings)
+    parent = find_parent(store, settings, publication)
+    tags = _tags(artifacts, publication)
+    if parent is None:
+        name = artifacts.release()["release"]
+        parent = store.client.create_run(experiment_id, run_name=name, tags=tags)
+    run_id = parent.info.run_id
+    digests, metrics = {}, {}
+    for record in [_parent_record(artifacts, settings, scratch), *step_records(artifacts)]:
+        own = run_id
+        if record.name != PARENT:
+            own = _child(store, experiment_id, run_id, record.name, tags)
+        _log(store, own, record, scratch)
+        if record.name != PARENT:
+            store.client.set_terminated(own)
+        digests[record.name] = {name: sha256_file(path) for name, path in record.files.items()}
+        metrics[record.name] = record.metrics
+    _log_datasets(store, run_id, artifacts)
+    return Recorded(run_id, experiment_id, digests, metrics)
+
+
+def experiment_of(store: Store, settings: PublishSettings) -> str:
+    """Id of the experiment, created where it is missing."""
+    from mlflow.exceptions import MlflowException
+
+    found = store.client.get_experiment_by_name(settings.experiment)
+    if found is not None:
+        return found.experiment_id
+    location = settings.artifact_root or None
+    if location is None and store.folder is not None:
+        location = (store.folder / "artifacts").as_uri()
+    elif location and "://" not in location:
+        location = Path(location).resolve().as_uri()
+    try:
+        return store.client.create_experiment(settings.experiment, location)
+    except MlflowException:
+        # Another publish created it in between.
+        found = store.client.get_experiment_by_name(settings.experiment)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def children(store: Store, experiment_id: str, run_id: str) -> dict[str, Run]:
+    """Step -> child run of a parent run."""
+    found = store.client.search_runs(
+        [experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'", max_results=100
+    )
+    return {run.data.tags.get(names.STEP, ""): run for run in found}
+
+
+def _child(store: Store, experiment_id: str, parent: str, step: str, tags: dict[str, str]) -> str:
+    existing = children(store, experiment_id, parent).get(step)
+    if existing is not None:
+        return existing.info.run_id
+    own = {**tags, "mlflow.parentRunId": parent, names.STEP: step}
+    return store.client.create_run(experiment_id, run_name=step, tags=own).info.run_id
+
+
+def _tags(artifacts: RunArtifacts, publication: str) -> dict[str, str]:
+    info, release = artifacts.info, artifacts.release()
+    tags = {
+        names.STEP: PARENT,
+        names.PUBLICATION: publication,
+        names.RELEASE: release["release"],
+        names.TRAINED_ON: release["trained_on"],
+        names.TAG + "plan": release["plan"],
+        names.TAG + "profile": info.profile or str(release.get("profile", "")),
+        names.TAG + "kfp_run_id": info.kfp_run_id,
+        names.TAG + "code_version": artifacts.code_version,
+        names.TAG + "git_dirty": {True: "yes", False: "no", None: ""}[info.code.dirty],
+        names.TAG + "lock_sha256": info.lock_sha256,
+        names.TAG + "run_folder": info.run_folder,
+        "mlflow.source.git.commit": info.code.commit,
+        "mlflow.source.name": "glioflow",
+        "mlflow.source.type": "PROJECT",
+        "mlflow.user": info.actor,
+    }
+    return {key: value for key, value in tags.items() if value}
+
+
+def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: Path) -> StepRecord:
+    info, release = artifacts.info, artifacts.release()
+    evaluation = artifacts.evaluation
+    documents = {
+        "environment.json": {
+            "packages": packages(),
+            "hardware": hardware(),
+            "images": info.images,
+            "code": info.code.model_dump(),
+            "code_version": artifacts.code_version,
+            "lock_sha256": info.lock_sha256,
+        },
+        "run_info.json": info.model_dump(mode="json"),
+        names.INPUTS_FILE: artifacts.digests(),
+        names.METRICS_FILE: headline(read_predictions(artifacts.predictions)),
+    }
+    files = {"predictions.csv": artifacts.predictions}
+    for name, content in documents.items():
+        write_json(scratch / name, content)
+        files[name] = scratch / name
+    rows = public_manifest(artifacts.validated / "accepted.csv", hash_images=settings.hash_images)
+    _write_csv(scratch / names.MANIFEST_FILE, rows)
+    files[names.MANIFEST_FILE] = scratch / names.MANIFEST_FILE
+    for name in ("report.html", "model_card.md"):
+        if (evaluation / name).is_file():
+            files[name] = evaluation / name
+    return StepRecord(
+        PARENT,
+        params={
+            **flat_text({k: release.get(k) for k in ("release", "profile", "trained_on", "plan")}),
+            **flat_text(info.seeds, "seed"),
+            **flat_text(info.images, "image"),
+            **flat_text(hardware(), "hardware"),
+            **flat_text(info.settings, "settings"),
+        },
+        metrics={
+            **flat_numbers(_sets(evaluation)),
+            **flat_numbers(info.durations_s, "seconds"),
+        },
+        files=files,
+    )
+
+
+def _sets(evaluation: Path) -> dict[str, Any]:
+    return json.loads((evaluation / "evaluation.json").read_text()).get("sets", {})
+
+
+def _log(store: Store, run_id: str, record: StepRecord, scratch: Path) -> None:
+    from mlflow.entities import Metric, Param
+
+    run = store.client.get_run(run_id)
+    # With the run's own time, points logged again are the same rows, which MLflow keeps once.
+    at = run.info.start_time
+    metrics = [Metric(key, value, at, 0) for key, value in record.metrics.items()]
+    metrics += [Metric(key, value, at, step) for key, value, step in record.series]
+    params = [Param(k, v) for k, v in record.params.items() if k not in run.data.params]
+    for batch in _batches(params, 100):
+        store.client.log_batch(run_id, params=batch)
+    for batch in _batches(metrics, _BATCH):
+        store.client.log_batch(run_id, metrics=batch)
+    staged = stage(record.files, scratch / "stage" / record.name)
+    if record.files:
+        store.client.log_artifacts(run_id, str(staged))
+
+
+def stage(files: dict[str, Path], folder: Path) -> Path:
+    """A folder that holds `files` under their artifact paths, linked where the disk allows it."""
+    for name, path in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(path, target)
+    return folder
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; copy its bytes where the two lie on different disks."""
+    import shutil
+
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _log_datasets(store: Store, run_id: str, artifacts: RunArtifacts) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    rows = public_manifest(artifacts.validated / "accepted.csv", hash_images=False)
+    cohorts: dict[str, int] = {}
+    for row in rows:
+        name = row.get("cohort") or "development"
+        cohorts[name] = cohorts.get(name, 0) + 1
+    manifest = sha256_file(artifacts.validated / "accepted.csv")
+    inputs = []
+    for name, count in cohorts.items():
+        context = "training" if name == "development" else "testing"
+        tags = {"mlflow.data.context": context, "sha256": manifest}
+        dataset = Dataset(
+            name=name,
+            # MLflow keeps 36 characters of a digest; the tag has all 64.
+            digest=manifest[:36],
+            source_type="manifest",
+            source=json.dumps({"artifact": names.MANIFEST_FILE, "cohort": name}),
+            profile=json.dumps({"num_rows": count}),
+        )
+        inputs.append(DatasetInput(dataset, [InputTag(k, v) for k, v in tags.items()]))
+    store.client.log_inputs(run_id, datasets=inputs)
+
+
+def describe(release: str, trained_on: str, sets: dict[str, Any], gate: dict[str, Any]) -> str:
+    """Markdown at the top of the parent run's page: the headline table and the verdict."""
+    lines = [
+        f"**{release}**, trained on **{trained_on}**. Research use only.",
+        "",
+        "| test set | patients | Dice | model | accuracy | AUROC (95 % CI) | AUPRC (95 % CI) |",
+        "|---|---:|---:|---|---:|---:|---:|",
+    ]
+    for name, block in sets.items():
+        dice = (block.get("dice") or {}).get("mean")
+        for model in (m.value for m in Model if m.value in block):
+            score = block[model]
+            lines.append(
+                f"| {name} | {block.get('patients', '')} | {_figure(dice)} | {model} "
+                f"| {_figure(score.get('accuracy'))} | {_interval(score.get('auroc'))} "
+                f"| {_interval(score.get('auprc'))} |"
+            )
+    lines += ["", f"**Gate: {verdict_line(gate)}**", ""]
+    lines += [
+        f"- {'passed' if rule['passed'] else 'REFUSED'}: `{rule['rule']}`: {rule['reason']}"
+        for rule in gate["rules"]
+    ]
+    return "\n".join(lines)
+
+
+def verdict_line(gate: dict[str, Any]) -> str:
+    """The verdict in a few words."""
+    refused = [rule["rule"] for rule in gate["rules"] if not rule["passed"]]
+    text = f"refused by {', '.join(refused)}" if refused else "passed"
+    approval = gate.get("approval")
+    return f"{text}; overridden by {approval['name']}: {approval['reason']}" if approval else text
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(area: Any) -> str:
+    if not isinstance(area, dict) or area.get("value") is None:
+        return "-"
+    low, high = area.get("low"), area.get("high")
+    span = "" if low is None or high is None else f" ({low:.3f}-{high:.3f})"
+    return f"{area['value']:.3f}{span}"
+
+
+def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    import csv
+
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _batches(items: list[Any], size: int) -> Iterable[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

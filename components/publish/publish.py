@@ -1,0 +1,248 @@
+"""Publishing one run: refuse what is unsafe, log the lineage, judge, and commit in one step.
+
+Order matters. Everything large is uploaded first and stays in state `publishing`. Then, under the
+store's lock, the versions are created, the gate judges against the champion of that moment, and
+one ledger entry commits the outcome. A process killed before that entry leaves nothing that can be
+served; one killed after it is completed by whoever takes the lock next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from components.cohort.files import read_json, sha256_file, write_json
+from components.publish import names
+from components.publish.artifacts import FOLDERS, RunArtifacts
+from components.publish.environment import completed
+from components.publish.evidence import read_predictions, read_rows
+from components.publish.gate import Champion, Evidence, judge
+from components.publish.ledger import Entry, Ledger, read_ledger
+from components.publish.lineage import Recorded, record_run, verdict_line
+from components.publish.names import Alias, RegisteredModel
+from components.publish.projection import is_finished, project, settle
+from components.publish.promote import commit, versions_of
+from components.publish.registry import Uploaded, ensure_version, upload_models
+from components.publish.screen import screen_release, screen_tree
+from components.publish.settings import PublishSettings
+from components.publish.store import Store, connect, exclusive, patiently
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Published:
+    """The outcome of publishing.
+
+    Attributes:
+        mlflow_run_id: of the parent run; None while the run is only kept on disk.
+        release: release id.
+        gate: the verdict ({"passed", "promotable", "rules", ...}); also artifact gate.json.
+        registered: registered model -> version.
+        promotion: "champion", "challenger" or "" (candidate only).
+        pending: folder of a run kept on disk because the store was away.
+    """
+
+    mlflow_run_id: str | None
+    release: str
+    gate: dict[str, Any]
+    registered: dict[str, str] = field(default_factory=dict)
+    promotion: str = ""
+    pending: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Content of published.json."""
+        return asdict(self)
+
+
+def publish_run(
+    artifacts: RunArtifacts, settings: PublishSettings, *, progress: Progress | None = None
+) -> Published:
+    """Log, judge and register one run. Doing it again changes nothing and returns the same.
+
+    Raises:
+        BadInput: an artifact is missing, unsafe, or differs from the release's manifest.
+        StoreUnreachable: the store did not answer; see `resume.publish_or_keep`.
+    """
+    report = progress or (lambda done, total, what: None)
+    report(0, 4, "checking artifacts")
+    artifacts = replace(artifacts, info=completed(artifacts.info))
+    publication = check(artifacts, settings)
+    report(1, 4, "logging lineage")
+    store = connect(settings)
+    return patiently(lambda: _publish(store, artifacts, settings, publication, report), settings)
+
+
+def check(artifacts: RunArtifacts, settings: PublishSettings) -> str:
+    """Refuse what may not be published; returns the publication id, a sha256 over all digests.
+
+    Raises:
+        BadInput: see `screen`.
+    """
+    artifacts.check()
+    for name in FOLDERS:
+        screen_tree(getattr(artifacts, name), settings.max_file_mb)
+    screen_release(artifacts.repository, artifacts.release())
+    canonical = json.dumps(artifacts.digests(), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _publish(
+    store: Store,
+    artifacts: RunArtifacts,
+    settings: PublishSettings,
+    publication: str,
+    report: Progress,
+) -> Published:
+    if registration(read_ledger(store), publication) is not None:
+        with exclusive(store):
+            return _published_before(store, publication)
+    with tempfile.TemporaryDirectory() as scratch:
+        recorded = record_run(store, artifacts, settings, publication, Path(scratch))
+        report(2, 4, "uploading models")
+        uploaded = upload_models(
+            store, artifacts, recorded.experiment_id, recorded.run_id, Path(scratch) / "models"
+        )
+        report(3, 4, "judging")
+        with exclusive(store):
+            if registration(read_ledger(store), publication) is not None:
+                return _published_before(store, publication)
+            published = _commit(
+                store, artifacts, settings, publication, recorded, uploaded, Path(scratch)
+            )
+    report(4, 4, published.promotion or "candidate")
+    return published
+
+
+def _commit(
+    store: Store,
+    artifacts: RunArtifacts,
+    settings: PublishSettings,
+    publication: str,
+    recorded: Recorded,
+    uploaded: list[Uploaded],
+    scratch: Path,
+) -> Published:
+    ledger = settle(store, read_ledger(store))
+    release = artifacts.release()
+    tags = {
+        names.PUBLICATION: publication,
+        names.RELEASE: release["release"],
+        names.TRAINED_ON: release["trained_on"],
+        names.TAG + "plan": release["plan"],
+    }
+    models: dict[str, Any] = {}
+    for made in uploaded:
+        version = ensure_version(store, made, recorded.run_id, tags)
+        models[made.model.value] = {
+            "version": str(version.version),
+            "model_id": version.model_id,
+            "source": version.source,
+            "files": made.digests,
+        }
+    gate = _judge(store, artifacts, settings, ledger, scratch)
+    evidence = {
+        "runs": recorded.digests,
+        "metrics": recorded.metrics,
+        "models": models,
+    }
+    hashes = {}
+    for name, content in ((names.DIGESTS_FILE, evidence), (names.GATE_FILE, gate)):
+        write_json(scratch / name, content)
+        hashes[name] = sha256_file(scratch / name)
+        store.client.log_artifact(recorded.run_id, str(scratch / name))
+    details = {
+        "release": release["release"],
+        "publication": publication,
+        "run_id": recorded.run_id,
+        "trained_on": release["trained_on"],
+        "profile": artifacts.info.profile,
+        "sha256": hashes,
+        "passed": gate["passed"],
+        "refused_because": "" if gate["passed"] else verdict_line(gate),
+        "approval": gate["approval"],
+    }
+    facts = {name: {k: v for k, v in m.items() if k != "files"} for name, m in models.items()}
+    ledger = commit(store, ledger, facts, details, _promotion(gate, settings))
+    entry = ledger.entries[-1]
+    project(store, ledger, entry)
+    return _outcome(entry, gate)
+
+
+def _judge(
+    store: Store,
+    artifacts: RunArtifacts,
+    settings: PublishSettings,
+    ledger: Ledger,
+    scratch: Path,
+) -> dict[str, Any]:
+    evidence = Evidence(
+        predictions=read_predictions(artifacts.predictions),
+        sets=read_json(artifacts.evaluation / "evaluation.json").get("sets", {}),
+        validation=read_json(artifacts.validated / "validation.json"),
+        manifest=read_rows(scratch / names.MANIFEST_FILE),
+        features=read_rows(artifacts.samples / "features.csv"),
+        trained_on=str(artifacts.release()["trained_on"]),
+        champion=current_champion(store, ledger, scratch / "champion"),
+    )
+    return judge(evidence, settings.gate, settings.approve or artifacts.info.approve or "")
+
+
+def current_champion(store: Store, ledger: Ledger, scratch: Path) -> Champion | None:
+    """The champion the ledger names, with the predictions stored in its run."""
+    version = ledger.aliases.get(RegisteredModel.RELEASE, {}).get(Alias.CHAMPION)
+    if version is None:
+        return None
+    entry = ledger.registration(RegisteredModel.RELEASE, version)
+    if entry is None:
+        raise RuntimeError(f"the ledger names champion {version} but not its registration")
+    scratch.mkdir(parents=True, exist_ok=True)
+    path = store.client.download_artifacts(entry.details["run_id"], "predictions.csv", str(scratch))
+    return Champion(
+        release=entry.details["release"],
+        version=version,
+        trained_on=entry.details["trained_on"],
+        predictions=read_predictions(Path(path)),
+    )
+
+
+def _promotion(gate: dict[str, Any], settings: PublishSettings) -> str:
+    if not gate["promotable"]:
+        return ""
+    if settings.promote == "manual" and gate["approval"] is None:
+        return Alias.CHALLENGER.value
+    return Alias.CHAMPION.value
+
+
+def registration(ledger: Ledger, publication: str) -> Entry | None:
+    """The ledger entry that committed a publication."""
+    for entry in ledger.entries:
+        if entry.event == "registered" and entry.details["publication"] == publication:
+            return entry
+    return None
+
+
+def _published_before(store: Store, publication: str) -> Published:
+    ledger = settle(store, read_ledger(store))
+    entry = registration(ledger, publication)
+    assert entry is not None
+    if not is_finished(store, entry):
+        project(store, ledger, entry)
+    with tempfile.TemporaryDirectory() as scratch:
+        gate = store.client.download_artifacts(entry.details["run_id"], names.GATE_FILE, scratch)
+        return _outcome(entry, read_json(gate))
+
+
+def _outcome(entry: Entry, gate: dict[str, Any]) -> Published:
+    return Published(
+        mlflow_run_id=entry.details["run_id"],
+        release=entry.details["release"],
+        gate=gate,
+        registered=versions_of(entry),
+        promotion=entry.details["promotion"],
+    )
