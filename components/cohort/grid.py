@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,20 @@ class Grid:
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
     @classmethod
+    def make(
+        cls,
+        size: Iterable[float],
+        origin: Iterable[float],
+        spacing: Iterable[float],
+        direction: Iterable[float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+    ) -> Grid:
+        """Grid from any sequences of numbers, numpy's among them."""
+        nx, ny, nz = (int(n) for n in size)
+        ox, oy, oz = (float(value) for value in origin)
+        sx, sy, sz = (float(value) for value in spacing)
+        return cls((nx, ny, nz), (ox, oy, oz), (sx, sy, sz), tuple(float(d) for d in direction))
+
+    @classmethod
     def of(cls, image: sitk.Image) -> Grid:
         """Grid of a 3-D SimpleITK image."""
         return cls(image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection())
@@ -47,7 +62,7 @@ class Grid:
         if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
             raise ValueError("an affine must have orthogonal axes")
         z, y, x = shape
-        return cls((x, y, z), tuple(matrix[:3, 3]), tuple(spacing), tuple(direction.ravel()))
+        return cls.make((x, y, z), matrix[:3, 3], spacing, direction.ravel())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,7 +104,7 @@ class Grid:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Grid:
         """Inverse of `to_json`."""
-        return cls(*(tuple(content[key]) for key in ("size", "origin", "spacing", "direction")))
+        return cls.make(*(content[key] for key in ("size", "origin", "spacing", "direction")))
 
 
 def resample(array: np.ndarray, source: Grid, target: Grid, *, nearest: bool = False) -> np.ndarray:
@@ -120,7 +135,4 @@ def working_grid(grid: Grid, spacing_mm: float) -> Grid:
     size = np.maximum(np.rint(extent / spacing_mm).astype(int), 1)
     axes = np.reshape(grid.direction, (3, 3)) * spacing_mm
     origin = middle - axes @ ((size - 1) / 2.0)
-    x, y, z = (int(count) for count in size)
-    return Grid(
-        (x, y, z), tuple(map(float, origin)), (float(spacing_mm),) * 3, tuple(grid.direction)
-    )
+    return Grid.make(size, origin, (spacing_mm,) * 3, grid.direction)

@@ -1,0 +1,1 @@
+"""Phantom patients with known truth: real anatomy, drawn tumours, simulated scanners."""
