@@ -2,8 +2,9 @@
 
 Kept from it: strided convolutions into pre-activation residual blocks, nearest upsampling followed
 by a convolution, localisation convolutions, and heads on the three finest decoder levels whose
-outputs are summed. Two dials are ours, for thick slices on slow machines: `fold_z` and
-`flat_levels` (see NetworkSettings); at 1 and 0 the network is the published one.
+outputs are summed. Three dials are ours, for thick slices on slow machines: `fold_z`,
+`flat_levels` and `narrow_decoder` (see NetworkSettings); by default the network is the published
+one.
 """
 
 from __future__ import annotations
@@ -88,12 +89,12 @@ class Up(nn.Module):
 
 
 class Localise(nn.Module):
-    """3^3 localisation convolution of a concatenation; `halve` gives what the next level gets."""
+    """Localisation convolution of a concatenation, and normalisation."""
 
-    def __init__(self, width: int, kernel: Triple) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: Triple) -> None:
         super().__init__()
-        self.conv = _conv(2 * width, 2 * width, kernel)
-        self.norm = NormAct(2 * width)
+        self.conv = _conv(inputs, outputs, kernel)
+        self.norm = NormAct(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
@@ -131,12 +132,14 @@ class UNet(nn.Module):
         self.halves = nn.ModuleList()
         self.heads = nn.ModuleList()
         for i in range(levels - 1):
-            below = widths[i + 1]
-            self.ups.append(Up(below, widths[i], kernels[i], factors[i]))
-            self.localises.append(Localise(widths[i], kernels[i]))
-            self.halves.append(nn.Conv3d(2 * widths[i], widths[i], 1) if i else nn.Identity())
+            width = widths[i]
+            found = width if settings.narrow_decoder else 2 * width
+            halved = i > 0 and not settings.narrow_decoder
+            self.ups.append(Up(widths[i + 1], width, kernels[i], factors[i]))
+            self.localises.append(Localise(2 * width, found, kernels[i]))
+            self.halves.append(nn.Conv3d(found, width, 1) if halved else nn.Identity())
             if i < HEADS:
-                self.heads.append(nn.Conv3d(2 * widths[i], settings.fold_z, 1))
+                self.heads.append(nn.Conv3d(found, settings.fold_z, 1))
         self._start_from_no_tumour()
 
     def _start_from_no_tumour(self) -> None:

@@ -30,7 +30,7 @@ def test_paper_network_has_the_width_and_depth_of_the_published_one() -> None:
     [
         SMALL,
         NetworkSettings(width=4, levels=4, fold_z=3, flat_levels=1),
-        NetworkSettings(width=4, levels=4, flat_levels=2, max_width=8),
+        NetworkSettings(width=4, levels=4, flat_levels=2, max_width=8, narrow_decoder=True),
     ],
 )
 def test_logits_keep_the_volume_s_shape(settings: NetworkSettings) -> None:
