@@ -55,6 +55,7 @@ def build(profile: Profile) -> Callable[..., Any]:
         validate_settings: str = profile.validation.model_dump_json(),
         preprocess_settings: str = profile.preprocess.model_dump_json(),
         segment_settings: str = profile.segment.model_dump_json(),
+        feature_settings: str = profile.features.model_dump_json(),
         classify_settings: str = profile.classify.model_dump_json(),
         evaluate_settings: str = profile.evaluate.model_dump_json(),
         publish_settings: str = profile.publish.model_dump_json(),
@@ -79,7 +80,7 @@ def build(profile: Profile) -> Callable[..., Any]:
             settings=segment_settings, code_version=code_version, prepared=cases
         )
         samples = extract_features_op(
-            settings=classify_settings,
+            settings=feature_settings,
             code_version=code_version,
             prepared=cases,
             segmenter=segmenter.outputs["segmenter"],

@@ -8,6 +8,7 @@ import yaml
 from components.classify.settings import ClassifySettings
 from components.cohort.phantom.settings import PhantomSettings
 from components.evaluate.settings import EvaluateSettings
+from components.features.settings import FeatureSettings
 from components.validate.settings import ValidateSettings
 from pydantic import Field, ValidationError
 from serving.settings import ServingSettings
@@ -61,6 +62,7 @@ class Profile(Settings):
     validation: ValidateSettings = ValidateSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     segment: SegmentSettings = SegmentSettings()
+    features: FeatureSettings = FeatureSettings()
     classify: ClassifySettings = ClassifySettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     publish: PublishSettings = PublishSettings()
