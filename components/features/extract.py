@@ -1,0 +1,270 @@
+"""Every prepared case segmented and turned into a sample for Model 2."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import logging
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.cohort.errors import BadInput
+from components.cohort.files import atomic, read_json, sha256_tree, write_json
+from components.cohort.prepared import PreparedCase, read_cases
+from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Split, Status
+from components.features.settings import FeatureSettings, MaskSource
+from components.features.step import StepResult, StepSpec, feature_slice_step, step_from_mask
+from components.progress import Progress
+
+if TYPE_CHECKING:
+    from components.preprocess.plan import PreprocessingPlan
+    from components.segment.infer import Segmenter
+
+log = logging.getLogger(__name__)
+
+FEATURES_FILE = "features.csv"
+SAMPLES_FILE = "samples.json"
+FAILED_FILE = "failed.csv"
+PLAN_FILE = "plan.json"
+DEVELOPMENT = "development"
+
+COLUMNS = (
+    "patient_id",
+    "cohort",
+    "subset",
+    "fold",
+    "idh",
+    "sex",
+    "grade",
+    "codeletion",
+    "site",
+    "origin",
+    "status",
+    *FEATURE_NAMES,
+    *(f"slice_{i}" for i in range(len(SLICE_OFFSETS))),
+    "tumor_ml",
+    "dice",
+    "hd95_mm",
+    "volume_error_ml",
+    "confidence",
+    "warnings",
+)
+"""Columns of features.csv; `age` (years) is the last of FEATURE_NAMES."""
+
+_PROGRESS_FOLDER = ".done"
+
+
+@dataclass(frozen=True)
+class _Job:
+    segmenter: Segmenter
+    spec: StepSpec
+    source: MaskSource
+    out: Path
+    key: str
+
+
+def extract_samples(
+    prepared: Iterable[Path],
+    segmenter: Path,
+    settings: FeatureSettings,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Segment every prepared case and write what Model 2 learns from.
+
+    A development case with a fold is segmented by the member that did not see it, so that Model 2
+    never learns on memorised masks. Files: features.csv (a row a patient), images/<patient>.npy
+    float32 (5, 3, y, x), masks/<patient>.npz (bit-packed `mask` with its `shape`, on the working
+    grid), samples.json (channels, grid, where they come from), failed.csv (patient_id, reason,
+    remedy: left out, the others go on). A killed run continues where it was.
+
+    Args:
+        prepared: prepared sets (folders), one a shard, made by one plan.
+        segmenter: folder of the trained Model 1.
+        progress: called with (cases done, cases in all, patient).
+
+    Raises:
+        BadInput: no cases, two plans, or not a model folder.
+    """
+    from components.preprocess.plan import read_plan
+    from components.segment.infer import Segmenter
+
+    folders = list(prepared)
+    cases = read_cases(folders)
+    if not cases:
+        raise BadInput(
+            ", ".join(map(str, folders)) or "prepared sets", "no prepared case", "prepare a cohort"
+        )
+    _check_patients(cases)
+    plan = read_plan(folders[0] / PLAN_FILE)
+    if plan.digest() != cases[0].plan_digest:
+        raise BadInput(
+            folders[0] / PLAN_FILE, "not the plan that made the cases", "prepare the cohort again"
+        )
+    model = Segmenter.load(segmenter)
+    spec = _spec(plan, model, settings)
+    key = _key(segmenter, settings, cases[0].plan_digest)
+    job = _Job(model, spec, settings.mask, out, key)
+    rows, failed = [], []
+    for number, case in enumerate(cases):
+        try:
+            rows.append(_sample(case, job))
+        except BadInput as error:
+            log.warning("patient %s left out: %s", case.patient_id, error)
+            failed.append([case.patient_id, error.problem, error.remedy])
+        if progress:
+            progress(number + 1, len(cases), case.patient_id)
+    _write_rows(out / FEATURES_FILE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
+    _write_rows(out / FAILED_FILE, ("patient_id", "reason", "remedy"), failed)
+    write_json(out / SAMPLES_FILE, _describe(cases[0], job, settings, segmenter))
+    shutil.rmtree(out / _PROGRESS_FOLDER, ignore_errors=True)
+
+
+def _check_patients(cases: list[PreparedCase]) -> None:
+    for first, second in itertools.pairwise(cases):
+        if first.patient_id == second.patient_id:
+            raise BadInput(
+                f"patient {first.patient_id}", "prepared twice", "keep one row per patient"
+            )
+        if first.plan_digest != second.plan_digest or first.grid.shape != second.grid.shape:
+            raise BadInput(
+                f"patients {first.patient_id} and {second.patient_id}",
+                "prepared by two different plans",
+                "prepare all cohorts again with one profile",
+            )
+
+
+def _spec(plan: PreprocessingPlan, model: Segmenter, settings: FeatureSettings) -> StepSpec:
+    """The step's parameters, clip and atlas from the plan that made the cases."""
+    from components.preprocess.atlas import atlas_of
+
+    atlas = atlas_of(plan.atlas_files)
+    if atlas.sha256 != plan.atlas.sha256:
+        raise BadInput(
+            f"atlas {atlas.source}",
+            "not the one that the plan names",
+            "restore the atlas, or prepare the cohorts again",
+        )
+    return StepSpec(model.threshold, model.min_ml, settings.channels, plan.clip, atlas)
+
+
+def _key(segmenter: Path, settings: FeatureSettings, plan_digest: str) -> str:
+    """What a sample depends on besides its case."""
+    parts = [sha256_tree(segmenter), settings.model_dump(mode="json"), plan_digest]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _sample(case: PreparedCase, job: _Job) -> dict[str, Any]:
+    """Write one patient's image and mask; returns the row. Reuses what a killed run finished."""
+    done = job.out / _PROGRESS_FOLDER / f"{case.patient_id}.json"
+    if done.is_file():
+        content = read_json(done)
+        if content["key"] == job.key:
+            return content["row"]
+    probability = job.segmenter.case_probability(case)
+    result = _step(case, probability, job)
+    with atomic(job.out / "images" / f"{case.patient_id}.npy") as temporary:
+        np.save(temporary, result.images, allow_pickle=False)
+    with atomic(job.out / "masks" / f"{case.patient_id}.npz") as temporary:
+        packed, shape = np.packbits(result.mask_working), np.array(result.mask_working.shape)
+        np.savez_compressed(temporary, allow_pickle=False, mask=packed, shape=shape)
+    row = {**_person(case), **_numbers(result), **_quality(case, result, probability, job)}
+    write_json(done, {"key": job.key, "row": row})
+    return row
+
+
+def _step(case: PreparedCase, probability: np.ndarray, job: _Job) -> StepResult:
+    volumes = {sequence: case.volume(sequence) for sequence in job.spec.channels}
+    age = float("nan") if case.age is None else case.age
+    where = (volumes, case.brain, case.grid, case.working, case.to_mni, age, job.spec)
+    if job.source is MaskSource.PREDICTED:
+        return feature_slice_step(probability, *where)
+    if case.tumor_working is None:
+        raise BadInput(
+            f"patient {case.patient_id}", "no manual mask", "use features.mask = predicted"
+        )
+    return step_from_mask(case.tumor_working, *where)
+
+
+def _person(case: PreparedCase) -> dict[str, Any]:
+    development = case.subset in {split.value for split in Split}
+    person = {
+        "patient_id": case.patient_id,
+        "cohort": DEVELOPMENT if development else case.subset,
+        "subset": case.subset,
+        "fold": case.fold,
+        "idh": None if case.idh is None else int(case.idh),
+        "sex": case.sex.value if case.sex else None,
+        "grade": case.grade,
+        "codeletion": case.codeletion,
+        "site": case.site,
+        "origin": case.origin.value,
+    }
+    return {name: "" if value is None else value for name, value in person.items()}
+
+
+def _numbers(result: StepResult) -> dict[str, Any]:
+    empty = result.status is not Status.OK
+    values = ["" if empty or np.isnan(value) else float(value) for value in result.features]
+    slices = ["" if empty else int(index) for index in result.slices]
+    return {
+        "status": result.status.value,
+        **dict(zip(FEATURE_NAMES, values, strict=True)),
+        **{f"slice_{i}": index for i, index in enumerate(slices)},
+        "tumor_ml": result.tumor_ml,
+        "warnings": "; ".join(result.warnings),
+    }
+
+
+def _quality(
+    case: PreparedCase, result: StepResult, probability: np.ndarray, job: _Job
+) -> dict[str, Any]:
+    """Agreement with the manual mask, where there is one; the age, known without any tumour."""
+    from components.segment.infer import confidence
+    from components.segment.metrics import dice, hd95
+
+    quality: dict[str, Any] = {"dice": "", "hd95_mm": "", "volume_error_ml": ""}
+    if case.tumor_working is not None:
+        x, y, z = case.working.spacing
+        distance = hd95(result.mask_working, case.tumor_working, (z, y, x))
+        true_ml = float(case.tumor_working.sum()) * case.working.voxel_ml
+        quality["dice"] = dice(result.mask_working, case.tumor_working)
+        quality["hd95_mm"] = "" if distance is None else distance
+        quality["volume_error_ml"] = result.tumor_ml - true_ml
+    quality["confidence"] = confidence(probability, job.spec.threshold)
+    quality["age"] = "" if case.age is None else float(case.age)
+    return quality
+
+
+def _describe(
+    case: PreparedCase, job: _Job, settings: FeatureSettings, segmenter: Path
+) -> dict[str, Any]:
+    atlas = job.spec.atlas
+    return {
+        "channels": [sequence.value for sequence in job.spec.channels],
+        "mask": settings.mask.value,
+        "grid": case.grid.size[0],
+        "clip": job.spec.clip,
+        "offsets": list(SLICE_OFFSETS),
+        "plan_digest": case.plan_digest,
+        "threshold": job.spec.threshold,
+        "min_ml": job.spec.min_ml,
+        "atlas": {"source": atlas.source, "licence": atlas.licence, "sha256": atlas.sha256},
+        "segmenter": sha256_tree(segmenter),
+        "segmenter_trained_on": job.segmenter.trained_on.value,
+    }
+
+
+def _write_rows(path: Path, columns: tuple[str, ...], rows: list[list[Any]]) -> None:
+    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
