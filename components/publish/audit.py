@@ -33,6 +33,7 @@ from components.publish.steps import PARENT, STEPS, flat_numbers
 from components.publish.store import Store, connect
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 TOLERANCE = 1e-6
@@ -87,6 +88,12 @@ class _Chain:
     def artifact(self, name: str) -> Path | None:
         """A file of the parent run; None where it is missing."""
         return _download(self.store, self.run_id, name, self.scratch / "parent")
+
+    def document(self, name: str) -> Any:
+        """A JSON document of the parent run; None where its digest is not the ledger's."""
+        path = self.artifact(name)
+        intact = path is not None and sha256_file(path) == self.entry.details["sha256"][name]
+        return read_json(path) if path is not None and intact else None
 
 
 def audit(reference: str, tracking_uri: str, *, repository: Path | None = None) -> AuditReport:
@@ -205,10 +212,9 @@ def _documents(chain: _Chain) -> Iterator[Check]:
 
 def _run_files(chain: _Chain) -> Iterator[Check]:
     """Every artifact of the parent run and its children, by digest; every metric, by value."""
-    path = chain.artifact(names.DIGESTS_FILE)
-    if path is None:
+    evidence = chain.document(names.DIGESTS_FILE)
+    if evidence is None:
         return
-    evidence = read_json(path)
     parent = chain.store.client.get_run(chain.run_id)
     runs = children(chain.store, parent.info.experiment_id, chain.run_id)
     runs[PARENT] = parent
@@ -221,40 +227,60 @@ def _run_files(chain: _Chain) -> Iterator[Check]:
         _download(chain.store, runs[step].info.run_id, "", folder)
         own = chain.entry.details["sha256"] if step == PARENT else {}
         found = {name: sha for name, sha in sha256_tree(folder).items() if name not in own}
-        yield _compare_trees(f"{step}: {len(expected)} artifacts", expected, found)
-        metrics = runs[step].data.metrics
-        wanted = evidence["metrics"].get(step, {})
-        off = {k for k, v in wanted.items() if k not in metrics or not _close(v, metrics[k])}
-        yield Check(
-            f"{step}: {len(wanted)} metrics as they were logged",
-            not off,
-            {key: wanted[key] for key in sorted(off)},
-            {key: metrics.get(key) for key in sorted(off)},
-        )
+        yield _compare(f"{step}: {len(expected)} artifacts", expected, found)
+        yield from _run_values(step, runs[step], evidence)
+    yield _history(chain, parent, evidence["metrics"][PARENT])
+    tags = {key: parent.data.tags.get(key, "") for key in evidence["tags"]}
+    what = f"{PARENT}: {len(tags)} tags as they were set"
+    yield _compare(what, evidence["tags"], tags)
+
+
+def _history(chain: _Chain, parent: Run, wanted: dict[str, float]) -> Check:
+    """Charts read a metric's history, tables its latest value: both must say the same."""
+    client, off = chain.store.client, {}
+    for key, value in wanted.items():
+        points = [point.value for point in client.get_metric_history(parent.info.run_id, key)]
+        if len(points) != 1 or not _close(points[0], value):
+            off[key] = points
+    expected = {key: [wanted[key]] for key in off}
+    return Check(f"{PARENT}: history of metrics as they were logged", not off, expected, off)
+
+
+def _run_values(step: str, run: Run, evidence: dict[str, Any]) -> Iterator[Check]:
+    metrics, wanted = run.data.metrics, evidence["metrics"][step]
+    off = {k for k, v in wanted.items() if k not in metrics or not _close(v, metrics[k])}
+    yield Check(
+        f"{step}: {len(wanted)} metrics as they were logged",
+        not off,
+        {key: wanted[key] for key in sorted(off)},
+        {key: metrics.get(key) for key in sorted(off)},
+    )
+    params = evidence["params"][step]
+    yield _compare(f"{step}: {len(params)} parameters as they were logged", params, run.data.params)
 
 
 def _model_files(chain: _Chain) -> Iterator[Check]:
     """Every file of the registered versions."""
-    path = chain.artifact(names.DIGESTS_FILE)
-    if path is None:
-        return
-    for model, facts in read_json(path)["models"].items():
+    evidence = chain.document(names.DIGESTS_FILE) or {"models": {}}
+    for model, facts in evidence["models"].items():
         version = chain.store.client.get_model_version(model, facts["version"])
         folder = download_model(chain.store, version, chain.scratch / "models" / model)
         what = f"model {model}/{facts['version']}: {len(facts['files'])} files"
-        yield _compare_trees(what, facts["files"], sha256_tree(folder))
+        yield _compare(what, facts["files"], sha256_tree(folder))
 
 
 def _figures(chain: _Chain) -> Iterator[Check]:
     """Headline figures, computed again from the stored predictions of each patient."""
-    predictions = chain.artifact("predictions.csv")
     evaluate = chain.scratch / "runs" / "evaluate" / "evaluation.json"
-    if predictions is None or not evaluate.is_file():
-        yield Check("figures: predictions and evaluation are stored", False, "both", "missing")
+    predictions = chain.artifact("predictions.csv")
+    try:
+        stored = flat_numbers(read_json(evaluate).get("sets", {}))
+        sets = headline(read_predictions(predictions or Path("predictions.csv")))
+    except (BadInput, OSError, ValueError) as error:
+        yield Check("figures: predictions and evaluation can be read", False, "both", str(error))
         return
-    stored = flat_numbers(read_json(evaluate).get("sets", {}))
-    again = flat_numbers(headline(read_predictions(predictions)))
-    for name, block in headline(read_predictions(predictions)).items():
+    again = flat_numbers(sets)
+    for name, block in sets.items():
         off = {}
         figures = flat_numbers(block, name)
         for key, value in figures.items():
@@ -271,10 +297,9 @@ def _figures(chain: _Chain) -> Iterator[Check]:
 
 def _verdict(chain: _Chain) -> Iterator[Check]:
     """The verdict is the one its own rules give, and the one the ledger acted on."""
-    path = chain.artifact(names.GATE_FILE)
-    if path is None:
+    gate = chain.document(names.GATE_FILE)
+    if gate is None:
         return
-    gate = read_json(path)
     passed = all(rule["passed"] for rule in gate["rules"])
     expected = chain.entry.details["passed"]
     found = {"rules": passed, "verdict": gate["passed"]}
@@ -294,7 +319,7 @@ def _local_files(chain: _Chain, repository: Path | None) -> Iterator[Check]:
             if name.startswith("repository/")
         }
         found = sha256_tree(repository.resolve())
-        yield _compare_trees(f"repository {repository}: {len(expected)} files", expected, found)
+        yield _compare(f"repository {repository}: {len(expected)} files", expected, found)
     accepted = Path(folder) / "validated" / "accepted.csv" if folder else None
     manifest = chain.scratch / "runs" / PARENT / names.MANIFEST_FILE
     if accepted is not None and accepted.is_file() and manifest.is_file():
@@ -328,7 +353,7 @@ def _run_folder(chain: _Chain) -> str:
     return str(folder) if release == chain.entry.details["release"] else ""
 
 
-def _compare_trees(what: str, expected: dict[str, str], found: dict[str, str]) -> Check:
+def _compare(what: str, expected: dict[str, str], found: dict[str, str]) -> Check:
     return Check(what, expected == found, _differing(expected, found), _differing(found, expected))
 
 

@@ -34,12 +34,16 @@ class Recorded:
         experiment_id: its experiment.
         digests: step ("pipeline" for the parent) -> artifact path -> sha256.
         metrics: step -> metric -> final value; what audit expects to find.
+        params: step -> parameter -> text, likewise.
+        tags: of the parent run, likewise.
     """
 
     run_id: str
     experiment_id: str
     digests: dict[str, dict[str, str]]
     metrics: dict[str, dict[str, float]]
+    params: dict[str, dict[str, str]]
+    tags: dict[str, str]
 
 
 def find_parent(store: Store, settings: PublishSettings, publication: str) -> Run | None:
@@ -74,18 +78,18 @@ def record_run(
         name = artifacts.release()["release"]
         parent = store.client.create_run(experiment_id, run_name=name, tags=tags)
     run_id = parent.info.run_id
-    digests, metrics = {}, {}
+    digests, metrics, params = {}, {}, {}
     for record in [_parent_record(artifacts, settings, scratch), *step_records(artifacts)]:
         own = run_id
         if record.name != PARENT:
             own = _child(store, experiment_id, run_id, record.name, tags)
-        _log(store, own, record, scratch)
+        params[record.name] = _log(store, own, record, scratch)
         if record.name != PARENT:
             store.client.set_terminated(own)
         digests[record.name] = {name: sha256_file(path) for name, path in record.files.items()}
         metrics[record.name] = record.metrics
     _log_datasets(store, run_id, artifacts)
-    return Recorded(run_id, experiment_id, digests, metrics)
+    return Recorded(run_id, experiment_id, digests, metrics, params, tags)
 
 
 def experiment_of(store: Store, settings: PublishSettings) -> str:
@@ -195,7 +199,8 @@ def _sets(evaluation: Path) -> dict[str, Any]:
     return json.loads((evaluation / "evaluation.json").read_text()).get("sets", {})
 
 
-def _log(store: Store, run_id: str, record: StepRecord, scratch: Path) -> None:
+def _log(store: Store, run_id: str, record: StepRecord, scratch: Path) -> dict[str, str]:
+    """Log one record; returns all parameters of the run, with those of an earlier attempt."""
     from mlflow.entities import Metric, Param
 
     run = store.client.get_run(run_id)
@@ -211,6 +216,7 @@ def _log(store: Store, run_id: str, record: StepRecord, scratch: Path) -> None:
     staged = stage(record.files, scratch / "stage" / record.name)
     if record.files:
         store.client.log_artifacts(run_id, str(staged))
+    return {**record.params, **run.data.params}
 
 
 def stage(files: dict[str, Path], folder: Path) -> Path:

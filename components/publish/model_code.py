@@ -135,10 +135,11 @@ class GliomaModel(PythonModel):
         from components.features.step import StepSpec, feature_slice_step
         from components.preprocess.atlas import load_atlas
 
+        first, second = (Sequence(name) for name in self._classifier.channels)
         spec = StepSpec(
             threshold=self._segmenter.threshold,
             min_ml=self._segmenter.min_ml,
-            channels=tuple(Sequence(name) for name in self._classifier.channels),
+            channels=(first, second),
             clip=self._plan.clip,
             atlas=load_atlas(self._plan.atlas.source),
         )

@@ -149,6 +149,8 @@ def _commit(
     evidence = {
         "runs": recorded.digests,
         "metrics": recorded.metrics,
+        "params": recorded.params,
+        "tags": recorded.tags,
         "models": models,
     }
     hashes = {}
