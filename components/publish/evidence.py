@@ -14,6 +14,7 @@ from components.cohort.errors import BadInput
 from components.cohort.files import sha256_file, sha256_tree
 from components.cohort.manifest import COLUMNS
 from components.cohort.vocabulary import FEATURE_NAMES, Idh, Model, Sequence, Split
+from components.evaluate.metrics import auprc, auroc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,10 +84,7 @@ def scores(predictions: pd.DataFrame, name: str, model: Model) -> Scores:
 
 
 def headline(predictions: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Test set -> patients, dice {mean, sd} and per model accuracy, auroc, auprc.
-
-    An implementation apart from the evaluate step's: audit compares the two.
-    """
+    """Test set -> patients, dice {mean, sd} and per model accuracy, auroc, auprc, from the rows."""
     return {str(name): _headline_of(predictions, str(name)) for name in predictions["set"].unique()}
 
 
@@ -108,37 +106,6 @@ def _headline_of(predictions: pd.DataFrame, name: str) -> dict[str, Any]:
         "sd": float(dice.std(ddof=1)) if dice.size > 1 else None,
     }
     return block
-
-
-def auroc(idh: np.ndarray, probability: np.ndarray) -> float:
-    """Area under the ROC curve as the Mann-Whitney statistic; ties count one half."""
-    from scipy.stats import rankdata
-
-    mutant = idh == Idh.MUTANT
-    pairs = int(mutant.sum()) * int((~mutant).sum())
-    ranks = rankdata(probability)[mutant].sum()
-    return float((ranks - mutant.sum() * (mutant.sum() + 1) / 2) / pairs)
-
-
-def auprc(idh: np.ndarray, probability: np.ndarray) -> float:
-    """Average precision: the step-wise area under the precision-recall curve."""
-    order = np.argsort(-probability, kind="stable")
-    truth, value = (idh[order] == Idh.MUTANT), probability[order]
-    last_of_tie = np.append(value[1:] != value[:-1], True)
-    hits = np.cumsum(truth)[last_of_tie]
-    precision = hits / (np.flatnonzero(last_of_tie) + 1)
-    recall = hits / truth.sum()
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
-
-
-def expected_calibration_error(idh: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:
-    """Mean |observed - predicted share of mutants| over equal-width bins, weighted by size."""
-    index = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = [
-        (index == b).mean() * abs(probability[index == b].mean() - idh[index == b].mean())
-        for b in np.unique(index)
-    ]
-    return float(np.sum(gaps))
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

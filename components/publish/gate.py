@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.cohort.vocabulary import Model, Origin
+from components.evaluate.comparisons import exact_binomial
+from components.evaluate.delong import paired_delong
+from components.evaluate.metrics import expected_calibration_error
 from components.publish import settings as rules
-from components.publish.evidence import Scores, auroc, expected_calibration_error, leaks, scores
+from components.publish.evidence import Scores, leaks, scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 INTERNAL = "internal"
 AGE_GROUPS = ((0.0, 45.0, "under 45"), (45.0, 60.0, "45 to 59"), (60.0, 200.0, "60 and over"))
 """Years; IDH mutation gets rare with age, so that a model may lean on it."""
+
+CALIBRATION_BINS = 10
+"""Equal-width bins of the calibration error."""
 
 NEVER_OVERRIDDEN = frozenset({"trained_on_patients"})
 """Rules that no person's approval can lift."""
@@ -242,7 +248,9 @@ def _calibration(rule: rules.CalibrationCeiling, evidence: Evidence) -> Finding:
     for name in evidence.set_names:
         answers = scores(evidence.predictions, name, rule.model)
         if len(answers.table):
-            errors[name] = expected_calibration_error(answers.idh, answers.probability)
+            errors[name] = expected_calibration_error(
+                answers.idh, answers.probability, CALIBRATION_BINS
+            )
     if not errors:
         return Finding(False, {}, f"no predictions of {rule.model.value}")
     worst = max(errors, key=lambda name: errors[name])
@@ -272,25 +280,20 @@ def _paired(
 
 def _against(ours: Scores, theirs: Scores, confidence: float = 0.95) -> dict[str, float]:
     """Paired comparison: AUROC difference with its DeLong interval, and the exact binomial test."""
-    from scipy.stats import binomtest, norm
-
-    from components.evaluate.delong import paired_delong
-
-    test = paired_delong(ours.idh, ours.probability, theirs.probability)
-    half = float(norm.ppf(0.5 + confidence / 2)) * test.standard_error
+    test = paired_delong(ours.idh, ours.probability, theirs.probability, confidence)
     rate = float(theirs.correct.mean())
-    binomial = binomtest(int(ours.correct.sum()), len(ours.correct), rate) if 0 < rate < 1 else None
     return {
         "patients": len(ours.idh),
-        "auroc": auroc(ours.idh, ours.probability),
-        "other_auroc": auroc(theirs.idh, theirs.probability),
-        "difference": float(test.difference),
-        "low": float(test.difference - half),
-        "high": float(test.difference + half),
-        "delong_p": float(test.p) if math.isfinite(test.p) else 1.0,
+        "auroc": test.first,
+        "other_auroc": test.second,
+        "difference": test.difference,
+        "low": test.low,
+        "high": test.high,
+        # Equal rankings have no P; they are no evidence of a difference.
+        "delong_p": 1.0 if math.isnan(test.p) else test.p,
         "accuracy": float(np.mean(ours.correct)),
         "other_accuracy": rate,
-        "binomial_p": float(binomial.pvalue) if binomial else 1.0,
+        "binomial_p": exact_binomial(int(ours.correct.sum()), len(ours.correct), rate),
     }
 
 

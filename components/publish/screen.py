@@ -126,8 +126,9 @@ def _screen_npz(path: Path) -> None:
             for name in archive.namelist():
                 safe_join(path.parent, name)
                 with archive.open(name) as stream:
-                    version = npy.read_magic(stream)
-                    _, _, dtype = npy._read_array_header(stream, version)  # type: ignore[attr-defined]
+                    first = npy.read_magic(stream)[0] == 1
+                    read = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
+                    _, _, dtype = read(stream)
                 if dtype.hasobject:
                     raise ValueError(f"member {name} holds a pickle")
     except (ValueError, OSError, zipfile.BadZipFile) as error:
