@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import SimpleITK as sitk
 
@@ -36,9 +37,19 @@ def read_image(path: Path | str) -> sitk.Image:
     if min(image.GetSize()) < MIN_SLICES:
         raise BadInput(path, f"size {image.GetSize()} is too thin", "give the whole volume")
     image = sitk.Cast(image, sitk.sitkFloat32)
-    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
+    if _has_bad_floats(path) or not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
         raise BadInput(path, "NaN or infinite voxels", "export the image again")
     return image
+
+
+def _has_bad_floats(path: Path) -> bool:
+    """Whether a NIfTI file holds NaN or infinite voxels: ITK's reader turns them into zeros."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return False
+    stored = nibabel.nifti1.load(path)
+    if stored.get_data_dtype().kind != "f":
+        return False
+    return not np.isfinite(np.asanyarray(stored.dataobj)).all()
 
 
 def _as_3d(path: Path, image: sitk.Image) -> sitk.Image:

@@ -1,0 +1,290 @@
+"""Validation of cohorts: who is accepted, who is quarantined and why; no patient is lost."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from components.cohort.errors import BadInput
+from components.cohort.files import atomic, sha256_file, write_json
+from components.cohort.manifest import (
+    ManifestTable,
+    Patient,
+    parse_patient,
+    read_table,
+    write_manifest,
+)
+from components.cohort.vocabulary import Split
+from components.validate.image_facts import ImageFacts, cohort_facts
+from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
+from components.validate.report import render_report
+from components.validate.settings import ValidateSettings
+from components.validate.splits import Assignment, assign_development, splits_digest
+from components.validate.suites import Finding, image_checks, judge, patient_checks
+
+DEVELOPMENT = "development"
+
+Progress = Callable[[int, int, str], None]
+
+Home = tuple[str, Split | None]
+"""Where a patient belongs: cohort, and the manifest's split."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One manifest row: its key in reports, and the patient where the row could be read."""
+
+    key: str
+    cohort: str
+    row: int
+    patient: Patient | None
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """What validation found; `report` is what validation.json holds."""
+
+    report: dict[str, Any]
+    accepted: Path
+    quarantine: Path
+
+
+def validate_manifest(
+    manifest: str | Path,
+    settings: ValidateSettings,
+    out: Path,
+    progress: Progress | None = None,
+) -> ValidationResult:
+    """Judge one manifest by itself (as a development cohort would be, but of any size)."""
+    alone = settings.model_copy(update={"min_development": 0})
+    return validate_cohorts({DEVELOPMENT: manifest}, alone, out, progress=progress)
+
+
+def validate_cohorts(
+    cohorts: Mapping[str, str | Path],
+    settings: ValidateSettings,
+    out: Path,
+    progress: Progress | None = None,
+) -> ValidationResult:
+    """Judge all cohorts of a run and write accepted.csv, quarantine.csv, validation.json and .html.
+
+    accepted.csv holds every accepted patient with three columns more: cohort, subset ("training",
+    "tuning", "internal" or the cohort's name) and fold (0-based, or empty).
+
+    Raises:
+        BadInput: a manifest as a whole cannot be read; the same patient stands in two sets
+            (leakage); or too few development patients remain. Nothing is written then.
+    """
+    tables = {name: read_table(path) for name, path in cohorts.items()}
+    candidates = [c for name, table in tables.items() for c in _candidates(name, table)]
+    _refuse_shared_ids(candidates)
+    patients = [c.patient for c in candidates if c.patient is not None]
+    homes = {c.key: (c.cohort, c.patient.split) for c in candidates if c.patient is not None}
+    facts = cohort_facts(patients, settings.sequences, workers=settings.workers, progress=progress)
+    findings = _find(patients, homes, facts, settings)
+    candidates = [_with(candidate, findings) for candidate in candidates]
+    accepted = [c for c in candidates if not any(f.fatal for f in c.findings)]
+    assignments = _assign(accepted, settings)
+    refuse_leakage({name: subset for name, (subset, _) in assignments.items()}, facts)
+    report = _report(tables, candidates, assignments, settings)
+    with atomic(out) as folder:
+        folder.mkdir()
+        _write(folder, candidates, assignments)
+        report["accepted_sha256"] = sha256_file(folder / "accepted.csv")
+        write_json(folder / "validation.json", report)
+        page = render_report(report, [c.patient for c in accepted if c.patient], assignments)
+        (folder / "validation.html").write_text(page)
+    return ValidationResult(report, out / "accepted.csv", out / "quarantine.csv")
+
+
+def _candidates(cohort: str, table: ManifestTable) -> list[Candidate]:
+    seen: set[str] = set()
+    found = []
+    for row in range(len(table.rows)):
+        key = f"row {row + 1}" if cohort == DEVELOPMENT else f"{cohort}, row {row + 1}"
+        patient: Patient | None = None
+        problem: tuple[Finding, ...] = ()
+        try:
+            patient = parse_patient(table, row)
+        except BadInput as error:
+            column = error.subject.rpartition("column ")[2]
+            key = _usable(table.rows[row].get("patient_id", ""), seen) or key
+            problem = (Finding(key, column, f"{column}: {error.problem}", error.remedy, True),)
+        if patient is not None and patient.patient_id in seen:
+            reason = f"patient_id '{patient.patient_id}' stands twice"
+            problem = (Finding(key, "patient_id", reason, "give each patient one row", True),)
+            patient = None
+        if patient is not None:
+            key = patient.patient_id
+        seen.add(key)
+        found.append(Candidate(key, cohort, row + 1, patient, problem))
+    return found
+
+
+def _usable(name: str, seen: set[str]) -> str | None:
+    return name if name and name not in seen else None
+
+
+def _refuse_shared_ids(candidates: list[Candidate]) -> None:
+    homes: dict[str, str] = {}
+    for candidate in candidates:
+        if candidate.patient is None:
+            continue
+        name = candidate.patient.patient_id
+        if homes.setdefault(name, candidate.cohort) != candidate.cohort:
+            raise BadInput(
+                f"patient {name}",
+                f"stands in cohort '{homes[name]}' and in cohort '{candidate.cohort}'",
+                "keep each patient in one cohort",
+            )
+
+
+def _find(
+    patients: list[Patient],
+    homes: Mapping[str, Home],
+    facts: list[ImageFacts],
+    settings: ValidateSettings,
+) -> dict[str, list[Finding]]:
+    import pandas as pd
+
+    rows = [
+        {
+            "patient_id": p.patient_id,
+            "age": p.age,
+            "idh": None if p.idh is None else int(p.idh),
+            "tumor_mask": p.tumor_mask,
+        }
+        for p in patients
+    ]
+    found: dict[str, list[Finding]] = defaultdict(list)
+    if rows:
+        table = pd.DataFrame(rows).astype({"age": "float64", "idh": "Int64"})
+        for finding in judge(table, patient_checks(settings)):
+            found[finding.patient_id].append(finding)
+    if facts:
+        for finding in judge(pd.DataFrame([vars(f) for f in facts]), image_checks(settings)):
+            found[finding.patient_id].append(finding)
+    for name, (first, second) in copied_channels(facts).items():
+        reason = f"{second} holds the very same voxels as {first}"
+        remedy = f"give the real {second}: one was exported under both names"
+        found[name].append(Finding(name, second, reason, remedy, True))
+    _find_repeated(homes, facts, found)
+    return found
+
+
+def _find_repeated(
+    homes: Mapping[str, Home], facts: list[ImageFacts], found: dict[str, list[Finding]]
+) -> None:
+    """Quarantine the later of two patients with one image, unless their sets differ: a leak."""
+    order = {name: index for index, name in enumerate(homes)}
+    for names in repeated_images(facts).values():
+        first, *others = sorted(names, key=order.__getitem__)
+        for name in others:
+            if homes[name] == homes[first]:
+                reason = f"the same image as patient {first}"
+                remedy = "keep one of the two, under one patient_id"
+                finding = Finding(name, "patient_id", reason, remedy, True)
+                if finding not in found[name]:
+                    found[name].append(finding)
+
+
+def _with(candidate: Candidate, findings: Mapping[str, list[Finding]]) -> Candidate:
+    if candidate.patient is None:
+        return candidate
+    own = findings.get(candidate.patient.patient_id, [])
+    worst = {(f.column, f.fatal) for f in own if f.fatal}
+    # A warning beside a refusal of the same column says nothing new.
+    kept = tuple(f for f in own if f.fatal or (f.column, True) not in worst)
+    return replace(candidate, findings=kept)
+
+
+def _assign(accepted: list[Candidate], settings: ValidateSettings) -> dict[str, Assignment]:
+    development = [c.patient for c in accepted if c.patient and c.cohort == DEVELOPMENT]
+    labelled = [patient for patient in development if patient.idh is not None]
+    if len(labelled) < settings.min_development:
+        raise BadInput(
+            "cohort development",
+            f"{len(labelled)} usable patients with a known IDH status, fewer than "
+            f"{settings.min_development}",
+            "mend the quarantined patients, or add more",
+        )
+    assignments = assign_development(development, settings)
+    for candidate in accepted:
+        if candidate.patient and candidate.cohort != DEVELOPMENT:
+            assignments[candidate.key] = (candidate.cohort, None)
+    return assignments
+
+
+def _report(
+    tables: Mapping[str, ManifestTable],
+    candidates: list[Candidate],
+    assignments: Mapping[str, Assignment],
+    settings: ValidateSettings,
+) -> dict[str, Any]:
+    refused = {c.key: c for c in candidates if any(f.fatal for f in c.findings)}
+    digests = {name: table.sha256 for name, table in tables.items()}
+    return {
+        "patients": len(candidates),
+        "accepted": len(candidates) - len(refused),
+        "quarantined": len(refused),
+        "reasons": {k: [f.reason for f in c.findings if f.fatal] for k, c in refused.items()},
+        "remedies": {k: [f.remedy for f in c.findings if f.fatal] for k, c in refused.items()},
+        "warnings": {
+            c.key: [f.reason for f in c.findings]
+            for c in candidates
+            if c.findings and c.key not in refused
+        },
+        "manifest_sha256": next(iter(digests.values())) if len(digests) == 1 else digests,
+        "cohorts": {
+            name: {
+                "patients": sum(c.cohort == name for c in candidates),
+                "quarantined": sum(c.cohort == name for c in refused.values()),
+            }
+            for name in tables
+        },
+        "splits_sha256": splits_digest(assignments),
+        "settings": settings.model_dump(mode="json"),
+        "leakage": "none",
+    }
+
+
+def _write(
+    folder: Path, candidates: list[Candidate], assignments: Mapping[str, Assignment]
+) -> None:
+    accepted = []
+    with (folder / "quarantine.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["patient_id", "cohort", "row", "column", "reason", "remedy"])
+        for candidate in candidates:
+            refusals = [f for f in candidate.findings if f.fatal]
+            for finding in refusals:
+                writer.writerow(
+                    [
+                        candidate.key,
+                        candidate.cohort,
+                        candidate.row,
+                        finding.column,
+                        finding.reason,
+                        finding.remedy,
+                    ]
+                )
+            if not refusals and candidate.patient is not None:
+                accepted.append(_accepted(candidate, assignments))
+    write_manifest(folder / "accepted.csv", accepted)
+
+
+def _accepted(candidate: Candidate, assignments: Mapping[str, Assignment]) -> Patient:
+    assert candidate.patient is not None
+    subset, fold = assignments[candidate.key]
+    extra = {
+        **candidate.patient.extra,
+        "cohort": candidate.cohort,
+        "subset": subset,
+        "fold": "" if fold is None else str(fold),
+    }
+    return replace(candidate.patient, extra=extra)
