@@ -1,0 +1,216 @@
+"""Everything said about one model on one set: figures, intervals, counts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from components.evaluate import metrics
+from components.evaluate.bootstrap import Interval, bootstrap
+from components.evaluate.delong import delong
+from components.evaluate.settings import EvaluateSettings
+from components.evaluate.tables import Answers
+
+
+def patient_block(
+    answers: Answers, settings: EvaluateSettings, tuned: tuple[float, str] | None = None
+) -> dict[str, Any]:
+    """Performance per patient, JSON-ready; a figure that does not exist is None.
+
+    Accuracy, sensitivity and specificity count a patient without an answer (no tumour found) as
+    wrong: the model cannot win by declining. Areas, PPV, NPV and calibration exist only where there
+    is a probability. `accuracy_answered` leaves the unanswered out.
+
+    Args:
+        tuned: a threshold tuned elsewhere and where (never on these patients).
+    """
+    seen = answers.answered
+    idh, probability = answers.idh[seen], answers.probability[seen]
+    intervals = _bootstrap(idh, probability, settings)
+    block: dict[str, Any] = {
+        "patients": len(answers.idh),
+        "mutant": int(answers.idh.sum()),
+        "wildtype": int((answers.idh == 0).sum()),
+        "unanswered": int((~seen).sum()),
+        "unknown_idh": answers.unknown,
+        "abstained": int(answers.abstained.sum()),
+        **_decisions(answers, settings.threshold, settings),
+        **_areas(idh, probability, intervals, settings),
+        **_calibration(idh, probability, intervals, settings),
+        "tuned": None,
+    }
+    if tuned is not None and not math.isnan(tuned[0]):
+        at_tuned = _decisions(answers, tuned[0], settings)
+        block["tuned"] = {"threshold": tuned[0], "tuned_on": tuned[1], **at_tuned}
+    kept = seen & ~answers.abstained
+    block["accuracy_without_abstained"] = _accuracy(
+        answers.idh[kept], answers.probability[kept], settings.threshold
+    )
+    return without_nan(block)
+
+
+def slice_block(answers: Answers, settings: EvaluateSettings) -> dict[str, Any] | None:
+    """Performance per slice, intervals by resampling patients; None without slices."""
+    if not len(answers.slice_patient):
+        return None
+    idh, probability = answers.idh[answers.slice_patient], answers.slice_probability
+    intervals = _bootstrap(idh, probability, settings, answers.slice_patient)
+    confusion = metrics.Confusion.at(idh, probability, settings.threshold)
+    shares = {
+        name: _with(_ratio(*counts), intervals, name)
+        for name, counts in confusion.proportions.items()
+    }
+    return without_nan(
+        {
+            "slices": len(idh),
+            "patients": len(np.unique(answers.slice_patient)),
+            "accuracy": shares["accuracy"]["value"],
+            "accuracy_ci": _limits(intervals["accuracy"]),
+            **{name: value for name, value in shares.items() if name != "accuracy"},
+            "auroc": _with(metrics.auroc(idh, probability), intervals, "auroc"),
+            "auprc": _with(metrics.auprc(idh, probability), intervals, "auprc"),
+            "average_precision": _with(
+                metrics.average_precision(idh, probability), intervals, "average_precision"
+            ),
+            "brier": _with(metrics.brier(idh, probability), intervals, "brier"),
+        }
+    )
+
+
+def correct(answers: Answers, threshold: float) -> np.ndarray:
+    """bool [n]: the call at the threshold agrees with the truth; no answer is not correct."""
+    called = np.nan_to_num(answers.probability, nan=-1.0) >= threshold
+    return answers.answered & (called == (answers.idh == 1))
+
+
+def _bootstrap(
+    idh: np.ndarray,
+    probability: np.ndarray,
+    settings: EvaluateSettings,
+    patient: np.ndarray | None = None,
+) -> dict[str, Interval]:
+    if not len(idh):
+        return {}
+    if patient is not None:
+        _, patient = np.unique(patient, return_inverse=True)
+    return bootstrap(idh, probability, settings, patient=patient)
+
+
+def _decisions(answers: Answers, threshold: float, settings: EvaluateSettings) -> dict[str, Any]:
+    """The 2 x 2 figures at one threshold, Wilson intervals; the unanswered are wrong."""
+    seen = answers.answered
+    found = metrics.Confusion.at(answers.idh[seen], answers.probability[seen], threshold)
+    silent_mutants = int((~seen & (answers.idh == 1)).sum())
+    silent_wildtypes = int((~seen & (answers.idh == 0)).sum())
+    shares = found.proportions
+    shares["sensitivity"] = (shares["sensitivity"][0], shares["sensitivity"][1] + silent_mutants)
+    shares["specificity"] = (shares["specificity"][0], shares["specificity"][1] + silent_wildtypes)
+    right, answered = shares["accuracy"]
+    low, high = metrics.wilson(right, len(seen), settings.confidence)
+    proportions = {
+        name: _proportion(*shares[name], settings.confidence)
+        for name in ("sensitivity", "specificity", "ppv", "npv")
+    }
+    return {
+        "accuracy": _ratio(right, len(seen)),
+        "accuracy_ci": {"low": low, "high": high},
+        "accuracy_answered": _ratio(right, answered),
+        "balanced_accuracy": (
+            proportions["sensitivity"]["value"] + proportions["specificity"]["value"]
+        )
+        / 2,
+        **proportions,
+        "confusion": {
+            "true_positive": found.true_positive,
+            "false_positive": found.false_positive,
+            "true_negative": found.true_negative,
+            "false_negative": found.false_negative,
+        },
+    }
+
+
+def _areas(
+    idh: np.ndarray,
+    probability: np.ndarray,
+    intervals: dict[str, Interval],
+    settings: EvaluateSettings,
+) -> dict[str, Any]:
+    area = delong(idh, probability, settings.confidence)
+    return {
+        "auroc": {
+            **_with(area.value, intervals, "auroc"),
+            "delong_low": area.low,
+            "delong_high": area.high,
+            "delong_se": area.standard_error,
+        },
+        "auprc": _with(metrics.auprc(idh, probability), intervals, "auprc"),
+        "average_precision": _with(
+            metrics.average_precision(idh, probability), intervals, "average_precision"
+        ),
+    }
+
+
+def _calibration(
+    idh: np.ndarray,
+    probability: np.ndarray,
+    intervals: dict[str, Interval],
+    settings: EvaluateSettings,
+) -> dict[str, Any]:
+    from scipy.special import ndtri
+
+    z = float(ndtri(0.5 + settings.confidence / 2))
+    fit = metrics.calibration(idh, probability)
+    error = metrics.expected_calibration_error(idh, probability, settings.calibration_bins)
+    wald = {
+        name: {"value": value, "low": value - z * se, "high": value + z * se}
+        for name, value, se in (
+            ("slope", fit.slope, fit.slope_error),
+            ("intercept", fit.intercept, fit.intercept_error),
+            ("in_the_large", fit.in_the_large, fit.in_the_large_error),
+        )
+    }
+    return {
+        "brier": _with(metrics.brier(idh, probability), intervals, "brier"),
+        "ece": _with(error, intervals, "ece"),
+        "calibration": wald,
+    }
+
+
+def _accuracy(idh: np.ndarray, probability: np.ndarray, threshold: float) -> float:
+    return _ratio(int(((probability >= threshold) == (idh == 1)).sum()), len(idh))
+
+
+def _ratio(count: int, total: int) -> float:
+    return count / total if total else math.nan
+
+
+def _proportion(count: int, total: int, confidence: float) -> dict[str, float]:
+    low, high = metrics.wilson(count, total, confidence)
+    return {"value": _ratio(count, total), "low": low, "high": high}
+
+
+def _with(value: float, intervals: dict[str, Interval], name: str) -> dict[str, float]:
+    """A value with its bootstrap interval; a value that does not exist has none."""
+    found = intervals.get(name)
+    if found is None or math.isnan(value):
+        return {"value": value, "low": math.nan, "high": math.nan}
+    return {"value": value, **_limits(found)}
+
+
+def _limits(interval: Interval) -> dict[str, float]:
+    return {"low": interval.low, "high": interval.high}
+
+
+def without_nan(content: Any) -> Any:
+    """The same nested content with None for every NaN and infinity, and plain Python numbers."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    if isinstance(content, np.generic):
+        content = content.item()
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

@@ -1,0 +1,197 @@
+"""The statistics of one predictions file, and of two models on the same patients."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.cohort.errors import BadInput
+from components.evaluate.comparisons import (
+    exact_binomial,
+    exact_mcnemar,
+    non_inferiority,
+    paired_difference,
+)
+from components.evaluate.delong import paired_delong
+from components.evaluate.performance import correct, patient_block, slice_block, without_nan
+from components.evaluate.settings import EvaluateSettings
+from components.evaluate.tables import LEARNT, Answers, answers_of, read_predictions
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def evaluate_table(path: Path, against: Path | None, settings: EvaluateSettings) -> dict[str, Any]:
+    """Every figure of one model, and its tests against another: what `glioflow evaluate` prints.
+
+    Args:
+        path: CSV with columns patient_id, idh, probability and, optionally, slice.
+        against: the same for another model on the same patients.
+
+    Returns:
+        The keys of `performance.patient_block`, "per_slice" (None without slices), and "against"
+        (the keys of `compare_answers`) when `against` is given.
+
+    Raises:
+        BadInput: an unusable file, several models in one file, or two files that disagree.
+    """
+    answers = _one_model(Path(path))
+    result = {
+        **patient_block(answers, settings),
+        "per_slice": slice_block(answers, settings),
+        "threshold": settings.threshold,
+        "confidence": settings.confidence,
+        "iterations": settings.iterations,
+        "seed": settings.seed,
+    }
+    if against is not None:
+        other = _one_model(Path(against))
+        _check_same(answers, other, Path(path), Path(against))
+        result["against"] = compare_answers(answers, other, settings)
+    return result
+
+
+def compare_answers(first: Answers, second: Answers, settings: EvaluateSettings) -> dict[str, Any]:
+    """Tests of two models on the same patients (same order); JSON-ready, None where undefined.
+
+    Accuracies are of all patients, no answer counting as wrong; AUROCs of those whom both answered.
+    `binomial_p` is the paper's test (first model's correct calls against the second's accuracy),
+    `mcnemar_p` the one that allows for both models' errors.
+    """
+    ours, theirs = correct(first, settings.threshold), correct(second, settings.threshold)
+    gain, low, high = paired_difference(ours, theirs, settings.confidence)
+    both = first.answered & second.answered
+    idh, one, two = first.idh[both], first.probability[both], second.probability[both]
+    test = paired_delong(idh, one, two, settings.confidence)
+    margin = non_inferiority(idh, one, two, settings.margin, settings.confidence)
+    return without_nan(
+        {
+            "patients": len(first.idh),
+            "answered_by_both": int(both.sum()),
+            "delong_p": test.p,
+            "binomial_p": exact_binomial(int(ours.sum()), len(ours), _mean(theirs)),
+            "mcnemar_p": exact_mcnemar(ours, theirs),
+            "only_first_correct": int((ours & ~theirs).sum()),
+            "only_second_correct": int((theirs & ~ours).sum()),
+            "accuracy": {"first": _mean(ours), "second": _mean(theirs)},
+            "accuracy_difference": {"value": gain, "low": low, "high": high},
+            "auroc": {"first": test.first, "second": test.second},
+            "auroc_difference": {"value": test.difference, "low": test.low, "high": test.high},
+            "non_inferiority": {
+                "margin": margin.margin,
+                "p": margin.p,
+                "passed": bool(margin.passed),
+            },
+        }
+    )
+
+
+def _mean(right: np.ndarray) -> float:
+    return float(right.mean()) if len(right) else math.nan
+
+
+def _one_model(path: Path) -> Answers:
+    table = read_predictions(path)
+    models = sorted(set(table["model"]))
+    if len(models) > 1:
+        raise BadInput(
+            path,
+            f"predictions of {len(models)} models ({', '.join(models)})",
+            "give a file with the rows of one model",
+        )
+    table = table[~table["subset"].isin(LEARNT)]
+    if table.empty or table["idh"].isna().all():
+        raise BadInput(path, "no patient with a known IDH status to test on", "fill column idh")
+    sets = sorted(set(table["subset"]))
+    if table[["patient_id", "subset"]].drop_duplicates()["patient_id"].duplicated().any():
+        raise BadInput(
+            path, f"a patient stands in two of the sets {', '.join(sets)}", "give one set a file"
+        )
+    return answers_of(table)
+
+
+def _check_same(first: Answers, second: Answers, path: Path, other: Path) -> None:
+    ours, theirs = set(first.patient_id.tolist()), set(second.patient_id.tolist())
+    if ours != theirs:
+        odd = min(ours ^ theirs)
+        where, lacking = (path, other) if odd in ours else (other, path)
+        raise BadInput(
+            lacking,
+            f"patient {odd} is missing, but stands in {where.name}"
+            f" ({len(ours ^ theirs)} patients differ)",
+            "give both models' predictions of the same patients",
+        )
+    differs = first.idh != second.idh
+    if differs.any():
+        raise BadInput(
+            f"{other}, patient {first.patient_id[differs][0]}",
+            f"another IDH status than in {path.name} ({int(differs.sum())} patients differ)",
+            "give both files the same truth",
+        )
+
+
+def render_table(result: dict[str, Any]) -> RenderableType:
+    """The result of `evaluate_table` for a terminal."""
+    from rich.console import Group
+    from rich.table import Table
+
+    percent = f"{100 * result['confidence']:g} % CI"
+    title = (
+        f"{result['patients']} patients, {result['mutant']} mutant; "
+        f"unanswered {result['unanswered']}"
+    )
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "per patient", percent, "per slice", percent):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, label in _LINES.items():
+        row = [label]
+        for block in (result, result["per_slice"]):
+            row += _cells(block, name)
+        table.add_row(*row)
+    parts: list[RenderableType] = [table]
+    if "against" in result:
+        parts.append(_render_tests(result["against"]))
+    return Group(*parts)
+
+
+_LINES = {
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "auroc": "AUROC",
+    "auprc": "AUPRC (PRROC)",
+    "average_precision": "average precision",
+    "brier": "Brier score",
+    "ece": "calibration error",
+}
+
+
+def _cells(block: dict[str, Any] | None, name: str) -> list[str]:
+    found = (block or {}).get(name)
+    if block and name == "accuracy":
+        found = {"value": block["accuracy"], **block["accuracy_ci"]}
+    if not found or found["value"] is None:
+        return ["-", ""]
+    limits = "" if found["low"] is None else f"{found['low']:.3f} to {found['high']:.3f}"
+    return [f"{found['value']:.3f}", limits]
+
+
+def _render_tests(tests: dict[str, Any]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(title="against the other model", title_justify="left")
+    table.add_column("")
+    table.add_column("P", justify="right")
+    labels = {
+        "delong_p": "AUROC, DeLong",
+        "binomial_p": "accuracy, exact binomial",
+        "mcnemar_p": "accuracy, exact McNemar",
+    }
+    for key, label in labels.items():
+        table.add_row(label, "-" if tests[key] is None else f"{tests[key]:.3g}")
+    return table
