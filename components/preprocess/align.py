@@ -7,8 +7,10 @@ input gives the same bytes.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -33,6 +35,13 @@ class Kind(StrEnum):
     RIGID = "rigid"
     SIMILARITY = "similarity"
     AFFINE = "affine"
+
+
+_FAMILY: dict[Kind, Callable[[], Any]] = {
+    Kind.RIGID: sitk.Euler3DTransform,
+    Kind.SIMILARITY: sitk.Similarity3DTransform,
+    Kind.AFFINE: lambda: sitk.AffineTransform(3),
+}
 
 
 @dataclass(frozen=True)
@@ -109,23 +118,40 @@ def align(
     settings: AlignSettings,
     *,
     mask: sitk.Image | None = None,
-    similarity_first: bool = False,
+    whole_first: bool = False,
+    first: Kind = Kind.RIGID,
+    starts: list[np.ndarray] | None = None,
 ) -> Alignment:
     """Align `moving` to `fixed`.
 
     Args:
         mask: uint8 on any grid in the fixed image's space; the metric is taken where it is 1.
-        similarity_first: begin with a similarity transform instead of a rigid one (two heads).
+        whole_first: leave the mask aside on the coarsest level, where the outline of the whole
+            head leads the way.
+        first: family of the first stage; a similarity transform fits two heads better.
+        starts: 4x4 matrices (fixed -> moving) to begin with. By default the headers and the
+            centres of mass, each upright and turned 15 degrees about every axis.
     """
-    levels = [_level(fixed, moving, mask, mm, settings) for mm in settings.levels_mm]
-    first = Kind.SIMILARITY if similarity_first else Kind.RIGID
+    levels = [
+        _level(fixed, moving, None if whole_first and not index else mask, mm, settings)
+        for index, mm in enumerate(settings.levels_mm)
+    ]
     centre = _centroid(levels[0].fixed, levels[0].mask)
-    best = _coarsest(levels[0], centre, first)
+    if starts is None:
+        shift = _centroid(levels[0].moving) - _centroid(levels[0].fixed)
+        starts = turned(centre, np.zeros(3)) + turned(centre, shift)
+    best = _coarsest(levels[0], starts, first, centre)
     for level in levels[1:]:
         best = _refine(level, best, first, centre, step_mm=level.mm / 2.0)
     if settings.degrees_of_freedom == 6:
         return Alignment(best, levels[-1].similarity(as_transform(best)), first)
     return _affine(levels, best, first, centre, settings)
+
+
+def turned(centre: np.ndarray, shift: np.ndarray) -> list[np.ndarray]:
+    """Seven starts: a shift (LPS mm), upright and turned 15 degrees either way about each axis."""
+    turns = [np.zeros(3)] + [sign * _ANGLE * axis for axis in np.eye(3) for sign in (-1.0, 1.0)]
+    return [as_matrix(_rigid(centre, turn, shift)) for turn in turns]
 
 
 def is_aligned(
@@ -175,28 +201,23 @@ def _rigid(centre: np.ndarray, angles: np.ndarray, shift: np.ndarray) -> sitk.Eu
     return transform
 
 
-def _coarsest(level: _Level, centre: np.ndarray, kind: Kind) -> np.ndarray:
-    """Best of several starts: by header and by centre of mass, each upright and turned 15 degrees.
-
-    The most similar `starts` of them are optimised; all of them where that ends poorly.
-    """
-    turns = [np.zeros(3)] + [sign * _ANGLE * axis for axis in np.eye(3) for sign in (-1.0, 1.0)]
-    # A mask keeps the fixed centroid off the head's: compare like with like.
-    shifts = [_centroid(level.moving) - _centroid(level.fixed), np.zeros(3)]
-    starts = [_rigid(centre, turn, shift) for shift in shifts for turn in turns]
-    ranked = sorted(starts, key=level.similarity, reverse=True)
+def _coarsest(
+    level: _Level, starts: list[np.ndarray], kind: Kind, centre: np.ndarray
+) -> np.ndarray:
+    """The most similar `settings.starts` of the starts, optimised; all where that ends poorly."""
+    ranked = sorted(starts, key=lambda start: level.similarity(as_transform(start)), reverse=True)
     count = level.settings.starts
     best, similarity = _best(level, ranked[:count], kind, centre)
-    if similarity < level.settings.second_opinion:
+    if similarity < level.settings.second_opinion and ranked[count:]:
         other, second = _best(level, ranked[count:], kind, centre)
         best = other if second > similarity else best
     return best
 
 
 def _best(
-    level: _Level, starts: list[sitk.Transform], kind: Kind, centre: np.ndarray
+    level: _Level, starts: list[np.ndarray], kind: Kind, centre: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    found = [_refine(level, as_matrix(s), kind, centre, step_mm=level.mm / 2.0) for s in starts]
+    found = [_refine(level, start, kind, centre, step_mm=level.mm / 2.0) for start in starts]
     scores = [level.similarity(as_transform(matrix)) for matrix in found]
     index = int(np.argmax(scores))
     return found[index], scores[index]
@@ -216,18 +237,12 @@ def _refine(
 def _parametrised(matrix: np.ndarray, kind: Kind, centre: np.ndarray) -> sitk.Transform:
     """A 4x4 matrix as a transform of the given family, centred on the head."""
     linear, moved = matrix[:3, :3], matrix[:3, :3] @ centre + matrix[:3, 3]
-    if kind is Kind.AFFINE:
-        transform = sitk.AffineTransform(3)
-        transform.SetMatrix(linear.ravel().tolist())
-    else:
+    if kind is not Kind.AFFINE:
         left, scales, right = np.linalg.svd(linear)
-        turn = left @ right
-        if kind is Kind.SIMILARITY:
-            transform = sitk.Similarity3DTransform()
-            transform.SetMatrix((turn * scales.prod() ** (1 / 3)).ravel().tolist(), 1e-6)
-        else:
-            transform = sitk.Euler3DTransform()
-            transform.SetMatrix(turn.ravel().tolist(), 1e-6)
+        scale = float(np.cbrt(scales.prod())) if kind is Kind.SIMILARITY else 1.0
+        linear = left @ right * scale
+    transform = _FAMILY[kind]()
+    transform.SetMatrix(linear.ravel().tolist())
     transform.SetCenter(centre.tolist())
     transform.SetTranslation((moved - centre).tolist())
     return transform

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.grid import Grid
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -53,6 +56,12 @@ def binned(image: sitk.Image, spacing_mm: tuple[float, float, float]) -> sitk.Im
     return image if max(factors) == 1 else sitk.BinShrink(image, factors)
 
 
+def triple(values: Iterable[Any], kind: Callable[[Any], T]) -> tuple[T, T, T]:
+    """Three numbers as a tuple of Python's own."""
+    x, y, z = (kind(value) for value in values)
+    return x, y, z
+
+
 def isotropic(image: sitk.Image, spacing_mm: float) -> Grid:
     """Grid of isotropic voxels over the field of view of `image`, its axes and centre kept."""
     extent = np.asarray(image.GetSize()) * np.asarray(image.GetSpacing())
@@ -61,8 +70,7 @@ def isotropic(image: sitk.Image, spacing_mm: float) -> Grid:
     middle = own.affine[:3, :3] @ ((np.asarray(own.size) - 1) / 2.0) + own.affine[:3, 3]
     axes = np.reshape(own.direction, (3, 3)) * spacing_mm
     origin = middle - axes @ ((size - 1) / 2.0)
-    x, y, z = (int(count) for count in size)
-    return Grid((x, y, z), tuple(map(float, origin)), (spacing_mm,) * 3, own.direction)
+    return Grid(triple(size, int), triple(origin, float), (spacing_mm,) * 3, own.direction)
 
 
 def resample_to(
