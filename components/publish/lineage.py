@@ -78,6 +78,10 @@ def record_run(
         name = artifacts.release()["release"]
         parent = store.client.create_run(experiment_id, run_name=name, tags=tags)
     run_id = parent.info.run_id
+    # An earlier attempt may have run on other code: what completes the run is what it names.
+    for key, value in tags.items():
+        if parent.data.tags.get(key) != value:
+            store.client.set_tag(run_id, key, value)
     digests, metrics, params = {}, {}, {}
     for record in [_parent_record(artifacts, settings, scratch), *step_records(artifacts)]:
         own = run_id

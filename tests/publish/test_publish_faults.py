@@ -1,0 +1,149 @@
+"""Killed, doubled and cut off: no half-visible release, and a second try completes the first."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fabricated_run import fabricate
+from publish_once import artifacts_of
+from shop import Shop
+
+from components.cohort.errors import BadInput
+from components.cohort.files import read_json
+from components.publish.audit import audit
+from components.publish.ledger import read_ledger
+from components.publish.names import RegisteredModel
+from components.publish.projection import found_aliases
+from components.publish.publish import publish_run
+from components.publish.registry import resolve
+from components.publish.resume import pending_runs, publish_or_keep, resume
+from components.publish.settings import PublishSettings
+from components.publish.store import StoreUnreachable, connect
+
+SCRIPT = Path(__file__).with_name("publish_once.py")
+ROOT = Path(__file__).resolve().parents[2]
+RELEASE = RegisteredModel.RELEASE.value
+CALLS = 150
+"""About how many calls to the store one publish makes."""
+
+
+def start(run: Path, uri: str, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), str(run), uri, *more]
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def visible_is_whole(uri: str, settings: PublishSettings, versions: range = range(1, 5)) -> None:
+    """Whatever can be resolved passes audit; only aliases may lag behind the ledger."""
+    store = connect(settings)
+    for reference in (f"{RELEASE}@champion", *(f"{RELEASE}/{v}" for v in versions)):
+        try:
+            resolve(store, reference)
+        except BadInput:
+            continue
+        broken = [c.what for c in audit(reference, uri).checks if not c.ok]
+        assert broken in ([], ["registry: aliases are where the ledger put them"]), reference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", sorted(random.Random(7).sample(range(1, CALLS), 20)))
+def test_killed_anywhere_nothing_half_is_visible(
+    tampered: Callable[[], Shop], tmp_path: Path, call: int
+) -> None:
+    shop = tampered()
+    fabricate(tmp_path / "third", seed=9, skill=3.0)
+    process = start(tmp_path / "third", shop.uri, str(call))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, errors
+    visible_is_whole(shop.uri, shop.settings)
+    assert resolve(connect(shop.settings), RELEASE).version in ("2", "3", 2, 3)
+    done = publish_run(artifacts_of(tmp_path / "third"), shop.settings)
+    assert done.registered == dict.fromkeys(RegisteredModel, "3")
+    assert done.promotion == "champion"
+    assert audit(RELEASE, shop.uri).ok
+    assert [e.event for e in read_ledger(connect(shop.settings)).entries] == ["registered"] * 3
+
+
+def test_killed_between_ledger_and_aliases_is_completed(
+    tampered: Callable[[], Shop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = tampered()
+    run = fabricate(tmp_path / "third", seed=9, skill=3.0)
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("components.publish.publish.project", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish_run(run, shop.settings)
+    visible_is_whole(shop.uri, shop.settings)
+    store = connect(shop.settings)
+    assert found_aliases(store)[RELEASE]["champion"] == "2"
+    with pytest.raises(BadInput, match="never published to the end"):
+        resolve(store, f"{RELEASE}/3")
+    assert publish_run(run, shop.settings).promotion == "champion"
+    assert found_aliases(store)[RELEASE]["champion"] == "3"
+    assert audit(RELEASE, shop.uri).ok
+
+
+@pytest.mark.slow
+def test_publishing_at_once_into_a_cold_store(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    for index in range(3):
+        fabricate(tmp_path / f"run{index}", seed=index, skill=2.5 + 0.3 * index)
+    processes = [start(tmp_path / f"run{index}", uri) for index in range(3)]
+    for process in processes:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+    store = connect(PublishSettings(tracking_uri=uri))
+    ledger = read_ledger(store)
+    assert [entry.event for entry in ledger.entries] == ["registered"] * 3
+    assert len({entry.details["run_id"] for entry in ledger.entries}) == 3
+    versions = [entry.details["versions"][RELEASE]["version"] for entry in ledger.entries]
+    assert versions == ["1", "2", "3"]
+    for version in versions:
+        assert audit(f"{RELEASE}/{version}", uri).ok
+
+
+@pytest.mark.slow
+def test_the_same_run_published_twice_at_once_is_one_release(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    fabricate(tmp_path / "run")
+    processes = [start(tmp_path / "run", uri) for _ in range(2)]
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert [out for out, _ in outputs] == ["1\n", "1\n"], outputs
+    assert audit(f"{RELEASE}/1", uri).ok
+
+
+def test_a_run_is_kept_while_the_store_is_away(tmp_path: Path, empty: PublishSettings) -> None:
+    away = empty.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
+    run = fabricate(tmp_path / "run")
+    out = tmp_path / "out" / "published"
+    kept = publish_or_keep(run, away, out)
+    assert (kept.mlflow_run_id, kept.gate["passed"]) == (None, False)
+    assert read_json(out / "published.json")["pending"] == "pending"
+    assert pending_runs(tmp_path / "out") == [out]
+    with pytest.raises(StoreUnreachable):
+        resume(tmp_path / "out")
+    shutil.rmtree(tmp_path / "run")
+    (sent,) = resume(tmp_path / "out", empty.tracking_uri)
+    assert sent.promotion == "champion"
+    assert read_json(out / "published.json")["mlflow_run_id"] == sent.mlflow_run_id
+    assert audit(RELEASE, empty.tracking_uri).ok
+    with pytest.raises(BadInput, match="no run that waits"):
+        resume(tmp_path / "out")
+
+
+@pytest.mark.parametrize("uri", ["", "file:///tmp/x", "ftp://host", "mongodb://x"])
+def test_an_address_that_is_none_is_refused(uri: str) -> None:
+    with pytest.raises(BadInput, match="tracking_uri"):
+        connect(PublishSettings(tracking_uri=uri))
