@@ -1,0 +1,48 @@
+"""KFP step: train Model 2 and its comparators, and let each answer for every patient."""
+
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components.images import gpu_component
+
+
+@gpu_component
+def train_classifiers_op(
+    settings: str,
+    code_version: str,
+    samples: Input[Dataset],
+    classifier: Output[Model],
+    predictions: Output[Dataset],
+    metrics: Output[Metrics],
+    checkpoints: str = "",
+) -> None:
+    """Train the classifiers; see components.classify.train.train_classifiers.
+
+    Args:
+        settings: ClassifySettings as JSON.
+        code_version: part of the cache key, so that changed code trains again.
+        samples: folder of the feature step.
+        classifier: the model folder.
+        predictions: every model's answer for every patient, CSV.
+        metrics: held-out AUROC of each model.
+        checkpoints: folder on a persistent volume from which a restarted pod continues; empty takes
+            the environment's GLIOFLOW_CHECKPOINTS, or the model folder.
+    """
+    import os
+    from pathlib import Path
+
+    from components.classify.settings import ClassifySettings
+    from components.classify.train import train_classifiers, write_step_outputs
+    from components.progress import reporter
+
+    kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")
+    train_classifiers(
+        Path(samples.path),
+        ClassifySettings.model_validate_json(settings),
+        Path(classifier.path),
+        checkpoints=Path(kept) if kept else None,
+        progress=reporter("classify"),
+    )
+    numbers = write_step_outputs(Path(classifier.path), Path(predictions.path), Path(metrics.path))
+    for name, value in numbers.items():
+        metrics.log_metric(name, value)
+    classifier.metadata["code_version"] = code_version

@@ -1,0 +1,111 @@
+"""predictions.csv: every model's answer for every patient, each by a model that has not seen it."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.classify.samples import Samples
+from components.cohort.files import atomic
+from components.cohort.vocabulary import Model, Split, Status
+
+COLUMNS = (
+    "patient_id",
+    "cohort",
+    "subset",
+    "site",
+    "idh",
+    "age",
+    "sex",
+    "grade",
+    "model",
+    "slice",
+    "probability",
+    "uncertainty",
+    "ood",
+    "status",
+    "dice",
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model's answers; row i is patient i of the samples, NaN where it has none.
+
+    Attributes:
+        probability: [n].
+        slices: [n, 5], or None for a model without images.
+        uncertainty, ood: [n], or None for a model that gives none.
+        abstained: bool [n], or None.
+    """
+
+    probability: np.ndarray
+    slices: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
+    ood: np.ndarray | None = None
+    abstained: np.ndarray | None = None
+
+
+def write_predictions(
+    path: Path, samples: Samples, answers: dict[Model, Answers], *, cross_fitted: bool
+) -> None:
+    """Write one row a patient, model and slice, and one with an empty slice: the patient's mean.
+
+    In cross-validation every development patient's answer is out-of-fold, and its subset is
+    "internal". A patient without tumour has one row a model, with an empty probability and status
+    no_tumor (age answers nevertheless). A model that lacks a number it needs, such as the age, has
+    no row for that patient.
+    """
+    rows = []
+    for index in range(len(samples.patient_ids)):
+        person = _person(samples, index, cross_fitted)
+        for model, answer in answers.items():
+            rows += [person | {"model": model.value} | row for row in _rows(samples, index, answer)]
+    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _person(samples: Samples, index: int, cross_fitted: bool) -> dict[str, Any]:
+    person: dict[str, Any] = {name: column[index] for name, column in samples.text.items()}
+    if cross_fitted and samples.development[index]:
+        person["subset"] = Split.INTERNAL.value
+    return person | {
+        "patient_id": samples.patient_ids[index],
+        "idh": _whole(samples.idh[index]),
+        "age": _number(samples.age[index]),
+        "grade": _whole(samples.grade[index]),
+    }
+
+
+def _rows(samples: Samples, index: int, answer: Answers) -> list[dict[str, Any]]:
+    value = answer.probability[index]
+    if not np.isfinite(value):
+        missing = samples.status[index] == Status.NO_TUMOR.value
+        return [{"status": Status.NO_TUMOR.value}] if missing else []
+    abstained = answer.abstained is not None and bool(answer.abstained[index])
+    status = Status.ABSTAIN if abstained else Status.OK
+    whole = {"probability": float(value), "status": status.value}
+    for name in ("uncertainty", "ood"):
+        column = getattr(answer, name)
+        whole[name] = "" if column is None else float(column[index])
+    if answer.slices is None:
+        return [whole]
+    single = [
+        {"slice": number, "probability": float(p), "status": status.value}
+        for number, p in enumerate(answer.slices[index])
+    ]
+    return [*single, whole]
+
+
+def _whole(value: float) -> int | str:
+    return int(value) if np.isfinite(value) else ""
+
+
+def _number(value: float) -> float | str:
+    return float(value) if np.isfinite(value) else ""
