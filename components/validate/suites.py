@@ -176,7 +176,7 @@ def image_checks(settings: ValidateSettings) -> list[Check]:
         Check(
             between,
             "overlap",
-            {"min_value": 0.9},
+            {"min_value": 0.7},
             "covers only {value:.0%} of the T1C",
             "check the field of view",
             fatal=False,

@@ -18,7 +18,13 @@ from components.cohort.images import write_image
 from components.cohort.manifest import Patient, write_manifest
 from components.cohort.phantom.anatomy import render_anatomy
 from components.cohort.phantom.draw import Draw, draw_cohort
-from components.cohort.phantom.scanner import acquire, motion_of, on_scan_grid, render_signal
+from components.cohort.phantom.scanner import (
+    acquire,
+    motion_of,
+    on_scan_grid,
+    render_signal,
+    tumor_texture,
+)
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import Site, site_named
 from components.cohort.phantom.tumor import render_tumor
@@ -114,12 +120,14 @@ def digest_of(draw: Draw, resolution_mm: float) -> str:
 def _render(draw: Draw, resolution_mm: float, folder: Path, key: str) -> None:
     tissues = render_anatomy(draw, resolution_mm)
     lesion = render_tumor(draw, tissues)
+    texture = tumor_texture(draw, tissues)
     head = tissues.grid
     t1c = draw.scans[Sequence.T1C]
     with atomic(folder) as temporary:
         temporary.mkdir()
         for sequence in Sequence:
-            image = acquire(draw, sequence, render_signal(draw, sequence, tissues, lesion), head)
+            signal = render_signal(draw, sequence, tissues, lesion, texture)
+            image = acquire(draw, sequence, signal, head)
             write_image(temporary / f"{sequence.value}.nii.gz", image)
         write_image(temporary / "tumor_mask.nii.gz", on_scan_grid(lesion.whole, t1c, head))
         write_image(temporary / "brain_mask.nii.gz", on_scan_grid(tissues.brain, t1c, head))

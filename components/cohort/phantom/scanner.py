@@ -53,8 +53,13 @@ def motion_of(scan: Scan, centre: tuple[float, float, float]) -> sitk.Euler3DTra
     return transform
 
 
-def render_signal(draw: Draw, sequence: Sequence, tissues: Tissues, lesion: Lesion) -> np.ndarray:
-    """Noise-free signal (z, y, x) on the head's grid, white matter = 1."""
+def render_signal(
+    draw: Draw, sequence: Sequence, tissues: Tissues, lesion: Lesion, texture: np.ndarray
+) -> np.ndarray:
+    """Noise-free signal (z, y, x) on the head's grid, white matter = 1.
+
+    `texture` is `tumor_texture`'s: the same tissue is uneven in the same places on every sequence.
+    """
     scan = draw.scans[sequence]
     grey, white, csf, scalp, tumor = np.exp(scan.contrast)
     signal = SIGNALS[sequence]
@@ -76,7 +81,6 @@ def render_signal(draw: Draw, sequence: Sequence, tissues: Tissues, lesion: Lesi
         + rim * lesion.rim
         + parts["necrosis"] * lesion.necrosis
     )
-    texture = _texture(draw, tissues)
     outside = (
         signal["scalp"] * scalp * tissues.scalp
         + signal["bone"] * tissues.bone
@@ -85,7 +89,8 @@ def render_signal(draw: Draw, sequence: Sequence, tissues: Tissues, lesion: Lesi
     return (healthy * (1.0 - lesion.whole) + ill * texture + outside).astype(np.float32)
 
 
-def _texture(draw: Draw, tissues: Tissues) -> np.ndarray:
+def tumor_texture(draw: Draw, tissues: Tissues) -> np.ndarray:
+    """Factor around 1 (z, y, x) by which tumour tissue is uneven."""
     rng = np.random.default_rng([draw.seed, 3])
     noise = ndimage.gaussian_filter(
         rng.standard_normal(tissues.grid.shape, dtype=np.float32), 2.5 / tissues.grid.spacing[0]
