@@ -158,6 +158,21 @@ def _to_mni(t1c: sitk.Image, brain: Brain, plan: PreprocessingPlan) -> Alignment
     return align(template.brain, stripped, plan.mni, mask=rim, first=Kind.SIMILARITY, starts=starts)
 
 
+def locate_in_mni(t1c: sitk.Image, plan: PreprocessingPlan) -> np.ndarray:
+    """4x4 matrix, LPS mm in a T1C's space -> LPS mm in MNI152; what `prepare_patient` finds.
+
+    Args:
+        t1c: as `read_image` gives it, skull on or off.
+
+    Raises:
+        BadInput: no brain is found.
+    """
+    with one_thread():
+        oriented = sitk.DICOMOrient(t1c, "LPS")
+        brain = extract_brain(oriented, plan.brain)
+        return np.linalg.inv(_to_mni(oriented, brain, plan).matrix)
+
+
 def _case(
     patient: Patient,
     images: PatientImages,
