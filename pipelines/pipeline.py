@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from kfp import dsl, kubernetes
+from kfp.dsl import HTML, Dataset, Model
+from serving.component import export_op
+
 from components.classify.component import train_classifiers_op
 from components.cohort.component import make_cohorts_op
 from components.evaluate.component import evaluate_op
@@ -16,10 +20,6 @@ from components.preprocess.component import preprocess_op
 from components.publish.component import publish_op
 from components.segment.component import train_segmenter_op
 from components.validate.component import validate_op
-from kfp import dsl, kubernetes
-from kfp.dsl import HTML, Dataset, Model
-from serving.component import export_op
-
 from pipelines.profile import Cluster, Profile
 
 NAME = "glioflow"

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
+from pydantic import Field, ValidationError, model_validator
+
 from components.classify.settings import ClassifySettings
+from components.cohort.errors import BadInput
 from components.cohort.phantom.settings import PhantomSettings
+from components.cohort.settings import Settings
 from components.evaluate.settings import EvaluateSettings
 from components.features.settings import FeatureSettings
-from components.validate.settings import ValidateSettings
-from pydantic import Field, ValidationError
-from serving.settings import ServingSettings
-
-from components.cohort.errors import BadInput
-from components.cohort.settings import Settings
 from components.preprocess.settings import PreprocessSettings
 from components.publish.settings import PublishSettings
 from components.segment.settings import SegmentSettings
+from components.validate.settings import ValidateSettings
+from serving.settings import ServingSettings
 
 FOLDER = Path(__file__).parent / "profiles"
 
@@ -69,6 +69,24 @@ class Profile(Settings):
     serving: ServingSettings = ServingSettings()
     cluster: Cluster = Cluster()
 
+    @model_validator(mode="after")
+    def _rooms_agree(self) -> Profile:
+        """Rooms know nothing of each other; what two of them must share is held here."""
+        prepared = self.preprocess.sequences
+        if self.validation.sequences != prepared:
+            raise ValueError("validation.sequences and preprocess.sequences must be the same")
+        if self.validation.folds != self.segment.folds:
+            raise ValueError("validation.folds and segment.folds must be the same")
+        if self.preprocess.clip != self.segment.clip:
+            raise ValueError("preprocess.clip and segment.clip must be the same")
+        for name, used in (
+            ("segment.inputs", self.segment.inputs),
+            ("features.channels", self.features.channels),
+        ):
+            if not set(used) <= set(prepared):
+                raise ValueError(f"{name} names a sequence that preprocess.sequences lacks")
+        return self
+
 
 def profile_names() -> list[str]:
     """Names of the profiles that come with glioflow."""
@@ -95,6 +113,5 @@ def load_profile(name: str) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise BadInput(
-            f"{path}, key {key}", first["msg"], "see docs/profiles.md for the keys"
-        ) from None
+        where = f"{path}, key {key}" if key else str(path)
+        raise BadInput(where, first["msg"], "see docs/profiles.md for the keys") from None

@@ -20,17 +20,21 @@ def test_paper_has_the_papers_sizes() -> None:
     paper = load_profile("paper")
     assert paper.preprocess.grid == 128
     assert paper.preprocess.working_mm == 1.0
-    assert paper.segment.width == 21
-    assert paper.classify.width == 64
+    assert paper.segment.network.width == 21
+    assert paper.classify.network.width == 64
+    assert paper.classify.network.blocks == (3, 4, 6, 3)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("description: x\nsegmnt: {}\n", "segmnt"),
-        ("description: x\nsegment: {widht: 3}\n", "segment.widht"),
-        ("description: x\npreprocess: {grid: abc}\n", "preprocess.grid"),
+        ("description: x\nsegment: {widht: 3}\n", r"segment\.widht"),
+        ("description: x\npreprocess: {grid: abc}\n", r"preprocess\.grid"),
         ("description: [\n", "not YAML"),
+        ("description: x\nsegment: {folds: 5}\n", r"validation\.folds and segment\.folds"),
+        ("description: x\nfeatures: {channels: [t1c, t1c]}\n", "two different"),
+        ("description: x\npreprocess: {sequences: [t1c, flair]}\n", r"validation\.sequences"),
     ],
 )
 def test_a_bad_profile_is_refused_by_key(tmp_path: Path, text: str, message: str) -> None:
