@@ -2,7 +2,7 @@
 
 Counts are compared by Pearson's chi-square as R's chisq.test does it (Yates' correction in 2 x 2
 tables), and by Fisher's exact test where an expected count is below 5, which is where chisq.test
-warns. Ages are compared by Welch's t-test, R's t.test default; Student's P stands beside it.
+warns. Ages are compared by the two-sample t-test of equal variances; Welch's P stands beside it.
 """
 
 from __future__ import annotations
@@ -158,22 +158,22 @@ def _compare(reference: Cohort, other: Cohort) -> dict[str, Any]:
 
 
 def compare_means(first: pd.Series, second: pd.Series) -> dict[str, Any]:
-    """Welch's two-sample t-test (R: t.test(a, b)), Student's P beside it; NaN values are left out.
+    """Two-sample t-test of equal variances (R: t.test(a, b, var.equal = TRUE)); NaN is left out.
 
     Returns:
-        {"p", "test", "difference", "p_student"}; None where a cohort has fewer than two values or
-        neither varies.
+        {"p", "test", "difference", "p_welch"}, the last R's default; None where a cohort has fewer
+        than two values or neither varies.
     """
     from scipy.stats import ttest_ind
 
     a, b = (values.dropna().to_numpy(dtype=float) for values in (first, second))
     if min(len(a), len(b)) < 2 or (a.std() == 0 and b.std() == 0):
-        return {"p": None, "test": "Welch t", "difference": None, "p_student": None}
+        return {"p": None, "test": "two-sample t", "difference": None, "p_welch": None}
     return {
-        "p": float(ttest_ind(a, b, equal_var=False).pvalue),
-        "test": "Welch t",
+        "p": float(ttest_ind(a, b).pvalue),
+        "test": "two-sample t",
         "difference": float(a.mean() - b.mean()),
-        "p_student": float(ttest_ind(a, b).pvalue),
+        "p_welch": float(ttest_ind(a, b, equal_var=False).pvalue),
     }
 
 
@@ -271,9 +271,9 @@ def render_markdown(result: dict[str, Any]) -> str:
             row += [cell, format_p(p["p"], p["test"]) if p else ""]
         lines.append(_line(row))
     notes = [
-        "Age: mean ± SD, Welch's t-test. Counts: n (%), chi-square with Yates' correction in 2 x 2"
-        " tables; F: Fisher's exact test, an expected count being below 5. Percentages of a"
-        " molecular subgroup are within its grade."
+        "Age: mean ± SD, two-sample t-test of equal variances. Counts: n (%), chi-square with"
+        " Yates' correction in 2 x 2 tables; F: Fisher's exact test, an expected count being below"
+        " 5. Percentages of a molecular subgroup are within its grade."
     ]
     notes += [f"Note: {warning}." for warning in result["warnings"]]
     return "\n".join([*lines, "", *notes])

@@ -56,6 +56,20 @@ class Answers:
         """Whether an AUROC exists."""
         return len(set(self.idh[self.answered].tolist())) == 2
 
+    def only(self, patients: np.ndarray) -> Answers:
+        """The patient-level answers for some of the patients, without slices."""
+        kept = np.isin(self.patient_id, patients)
+        return Answers(
+            self.patient_id[kept],
+            self.idh[kept],
+            self.probability[kept],
+            None if self.uncertainty is None else self.uncertainty[kept],
+            self.abstained[kept],
+            np.zeros(0, dtype=int),
+            np.zeros(0),
+            self.unknown,
+        )
+
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """A predictions table with checked cells; `slice` is NaN in patient-level rows.

@@ -1,0 +1,127 @@
+"""The failure gallery: the most confident wrong calls of a set, with what the model saw."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS
+from components.evaluate.settings import EvaluateSettings
+from components.evaluate.tables import Answers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+SHOWN_FEATURES = ("age", "tumor_ml", "Sphericity", "Frontal Lobe", "Temporal Lobe", "dice")
+"""Columns of features.csv that a failure is shown with, where known."""
+
+_MIDDLE = SLICE_OFFSETS.index(0)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One wrong call.
+
+    Attributes:
+        kind: "false positive" or "false negative".
+        probability: P(IDH mutant).
+        features: name -> value, of SHOWN_FEATURES.
+        unusual: the three features furthest from the set's mean, in SDs.
+        image: float32 (channel, y, x) of the slice of largest tumour area: two sequences, then the
+            mask; None where there is none.
+        saliency: float32 (y, x) of that slice, None where there is none.
+    """
+
+    patient_id: str
+    kind: str
+    probability: float
+    features: dict[str, float]
+    unusual: dict[str, float]
+    image: np.ndarray | None
+    saliency: np.ndarray | None
+
+
+def find_failures(
+    answers: Answers, people: pd.DataFrame, samples: Path | None, settings: EvaluateSettings
+) -> list[Failure]:
+    """The worst false positives, then the worst false negatives, `settings.gallery` of each.
+
+    Args:
+        people: one row a patient, indexed by patient_id.
+        samples: folder with images/<patient_id>.npy float32 (5, 3, y, x) and, optionally,
+            saliency/<patient_id>.npy float32 (5, y, x) or (5, channel, y, x), by slice.
+    """
+    called = np.nan_to_num(answers.probability, nan=-1.0) >= settings.threshold
+    order = np.lexsort((answers.patient_id, answers.probability))
+    positives = [i for i in order[::-1] if called[i] and answers.idh[i] == 0]
+    negatives = [i for i in order if answers.answered[i] and not called[i] and answers.idh[i] == 1]
+    spread = _spread(people)
+    return [
+        _failure(answers, int(index), kind, people, spread, samples)
+        for kind, found in (("false positive", positives), ("false negative", negatives))
+        for index in found[: settings.gallery]
+    ]
+
+
+def _failure(
+    answers: Answers,
+    index: int,
+    kind: str,
+    people: pd.DataFrame,
+    spread: pd.DataFrame,
+    samples: Path | None,
+) -> Failure:
+    name = str(answers.patient_id[index])
+    row = people.loc[name]
+    known = [c for c in SHOWN_FEATURES if c in people and row[c] == row[c]]
+    distance = spread.loc[name].dropna()
+    furthest = distance.abs().sort_values(ascending=False, kind="stable").index[:3]
+    return Failure(
+        name,
+        kind,
+        float(answers.probability[index]),
+        {column: float(row[column]) for column in known},
+        {str(column): float(distance[column]) for column in furthest},
+        _image(samples, name),
+        _saliency(samples, name),
+    )
+
+
+def _spread(people: pd.DataFrame) -> pd.DataFrame:
+    """Every numeric feature in SDs from the set's mean."""
+    names = [name for name in FEATURE_NAMES if name in people]
+    values = people[names].astype(float)
+    deviation = values.std(ddof=1)
+    return (values - values.mean()) / deviation.where(deviation > 0)
+
+
+def _image(samples: Path | None, patient: str) -> np.ndarray | None:
+    array = _load(samples, "images", patient)
+    if array is None or array.ndim != 4 or array.shape[1] < 3:
+        return None
+    return array[min(_MIDDLE, len(array) - 1)].astype(np.float32)
+
+
+def _saliency(samples: Path | None, patient: str) -> np.ndarray | None:
+    array = _load(samples, "saliency", patient)
+    if array is None or array.ndim not in (3, 4):
+        return None
+    middle = np.abs(array[min(_MIDDLE, len(array) - 1)]).astype(np.float32)
+    return middle if middle.ndim == 2 else middle.mean(axis=0)
+
+
+def _load(samples: Path | None, folder: str, patient: str) -> np.ndarray | None:
+    path = None if samples is None else samples / folder / f"{patient}.npy"
+    if path is None or not path.is_file():
+        return None
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be shown: %s", path, error)
+        return None

@@ -1,0 +1,208 @@
+"""The report: one page that needs no network, and the model card beside it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from components.cohort.files import atomic
+from components.cohort.vocabulary import Model
+from components.evaluate import published
+from components.evaluate.cohorts import format_p, table_rows
+from components.evaluate.figures import (
+    Drawing,
+    failure_png,
+    forest_figure,
+    hybrid_figures,
+    label_of,
+    set_figures,
+)
+from components.evaluate.gallery import Failure
+from components.evaluate.settings import EvaluateSettings
+
+_FOLDER = Path(__file__).parent
+
+INPUTS = {
+    Model.HYBRID.value: "images, tumour shape and loci, age",
+    Model.RESNET.value: "images",
+    Model.RADIOMICS.value: "tumour shape and loci, age",
+    Model.AGE.value: "age",
+}
+"""What each model is given: the comparators are ablations of the hybrid's inputs."""
+
+
+def write_report(
+    result: dict[str, Any],
+    failures: dict[str, list[Failure]],
+    settings: EvaluateSettings,
+    out: Path,
+) -> None:
+    """Write report.html, model_card.md and figures/*.svg below `out`.
+
+    Args:
+        result: content of evaluation.json.
+        failures: set -> the hybrid's worst wrong calls.
+    """
+    from components.evaluate.model_card import render_model_card
+
+    drawings = _draw(result) if settings.figures else {}
+    with atomic(out / "report.html") as temporary:
+        temporary.write_text(render_report(result, failures, drawings), encoding="utf-8")
+    with atomic(out / "model_card.md") as temporary:
+        temporary.write_text(render_model_card(result), encoding="utf-8")
+    with atomic(out / "figures") as temporary:
+        temporary.mkdir()
+        for drawing in (one for found in drawings.values() for one in found):
+            (temporary / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
+
+
+def render_report(
+    result: dict[str, Any],
+    failures: dict[str, list[Failure]],
+    drawings: dict[str, list[Drawing]],
+) -> str:
+    """HTML of the report; `drawings` is keyed by set, "" holding those of all sets."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(
+        percent=percent,
+        number=number,
+        interval=interval,
+        p=format_p,
+        label=label_of,
+        range=published_range,
+        meansd=mean_sd,
+        anchor=anchor,
+    )
+    return environment.get_template("report.html.j2").render(
+        result=result,
+        drawings=drawings,
+        gallery={
+            name: [(failure, failure_png(failure)) for failure in found]
+            for name, found in failures.items()
+            if found
+        },
+        headline=_headline(result),
+        table_one=table_rows(result["cohorts"]["cohorts"]) if result["cohorts"] else [],
+        published=published,
+        inputs=INPUTS,
+        known_models=list(INPUTS),
+        findings=_findings(result),
+    )
+
+
+def percent(value: float | None) -> str:
+    """0.938 -> "93.8 %"; a value that does not exist is a dash."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with a fixed count of decimals, with a true minus sign."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(found: dict[str, Any] | None, digits: int = 2) -> str:
+    """{"value", "low", "high"} -> "0.96 (0.93 to 0.99)"."""
+    if not found or found["value"] is None:
+        return "–"
+    text = number(found["value"], digits)
+    if found["low"] is None or found["high"] is None:
+        return text
+    return f"{text} ({number(found['low'], digits)} to {number(found['high'], digits)})"
+
+
+def published_range(triple: published.Triple) -> str:
+    """A published (value, low, high) as the paper prints it."""
+    return interval(dict(zip(("value", "low", "high"), triple, strict=True)))
+
+
+def mean_sd(found: dict[str, Any] | None, digits: int = 2) -> str:
+    """{"mean", "sd"} -> "0.91 ± 0.04"."""
+    if not found or found["mean"] is None:
+        return "–"
+    spread = "" if found["sd"] is None else f" ± {number(found['sd'], digits)}"
+    return number(found["mean"], digits) + spread
+
+
+def anchor(text: str) -> str:
+    """A set's or model's name as an HTML id."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+
+
+def _draw(result: dict[str, Any]) -> dict[str, list[Drawing]]:
+    drawings = {"": hybrid_figures(result)}
+    for name, block in result["sets"].items():
+        drawings[name] = set_figures(name, result) if result["curves"][name] else []
+        hybrid = block.get(Model.HYBRID.value)
+        if name in result["subgroups"] and hybrid:
+            forest = forest_figure(name, result["subgroups"][name], hybrid)
+            drawings[name] += [forest] if forest else []
+    return drawings
+
+
+def _headline(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row a set and model: ours, and the paper's where it has such a set and model."""
+    rows = []
+    for name, block in result["sets"].items():
+        paper = published.counterpart(name)
+        for index, model in enumerate(m for m in result["models"] if m in block):
+            known = published.RESULTS[paper] if paper else {}
+            theirs = next((found for key, found in known.items() if key.value == model), None)
+            rows.append(
+                {
+                    "set": name,
+                    "first": index == 0,
+                    "models": sum(m in block for m in result["models"]),
+                    "patients": block["patients"],
+                    "model": model,
+                    "ours": block[model],
+                    "paper": theirs,
+                    "paper_set": paper,
+                }
+            )
+    return rows
+
+
+def _findings(result: dict[str, Any]) -> list[str]:
+    """Sentences for the top of the page: what holds, and what a reader must not overlook."""
+    found = []
+    model, pair = Model.HYBRID.value, f"{Model.HYBRID.value}_vs_{Model.AGE.value}"
+    alpha = result["settings"]["alpha"]
+    for name, block in result["sets"].items():
+        if model not in block:
+            continue
+        scores = block[model]
+        text = (
+            f"{name}: {block['patients']} patients, accuracy {percent(scores['accuracy'])},"
+            f" AUROC {interval(scores['auroc'])}"
+        )
+        test = result["comparisons"][name].get(pair)
+        if test and test["auroc_difference"]["value"] is not None:
+            text += f"; {_against_age(test, alpha)}"
+        found.append(f"{text}.")
+        if scores["unanswered"]:
+            found.append(
+                f"{name}: no tumour was found in {scores['unanswered']} patients; they count as"
+                " wrong in every accuracy here, and are left out of the areas."
+            )
+    return found
+
+
+def _against_age(test: dict[str, Any], alpha: float) -> str:
+    """Whether the hybrid beats age alone, by the test adjusted over the sets."""
+    p = test["delong_holm_p"]
+    if p is None:
+        return "no test against age alone exists"
+    if p >= alpha:
+        return f"not shown to differ from age alone in AUROC (P = {p:.3f})"
+    better = test["auroc_difference"]["value"] > 0
+    shown = "P < 0.001" if p < 0.001 else f"P = {p:.3f}"
+    return f"{'better' if better else 'worse'} than age alone in AUROC ({shown})"
