@@ -158,17 +158,15 @@ def _registry(chain: _Chain) -> Iterator[Check]:
     details = chain.entry.details
     for model, facts in details["versions"].items():
         version = chain.store.client.get_model_version(model, facts["version"])
-        expected = {
-            "run_id": chain.run_id,
-            "source": facts["source"],
-            "model_id": facts["model_id"],
+        tags = {
             names.PUBLICATION: details["publication"],
             names.RELEASE: details["release"],
             names.TRAINED_ON: details["trained_on"],
         }
+        source = {key: facts[key] for key in ("source", "model_id")}
+        expected = {"run_id": chain.run_id, **source, **tags}
         own = {"run_id": version.run_id, "source": version.source, "model_id": version.model_id}
-        tags = {key: version.tags.get(key) for key in expected if key.startswith(names.TAG)}
-        found = {**own, **tags}
+        found = {**own, **{key: version.tags.get(key) for key in tags}}
         yield Check(
             f"registry: {model}/{facts['version']} is what was registered",
             found == expected,
@@ -344,7 +342,7 @@ def _images(accepted: Path, manifest: Path) -> Check:
 
 def _run_folder(chain: _Chain) -> str:
     """The run's output folder on this machine: as tagged, or the one around its own store."""
-    tagged = chain.store.client.get_run(chain.run_id).data.tags.get(names.TAG + "run_folder", "")
+    tagged = chain.store.client.get_run(chain.run_id).data.tags.get(names.RUN_FOLDER, "")
     if tagged or chain.store.folder is None:
         return tagged
     folder = chain.store.folder.parent

@@ -64,7 +64,10 @@ def finish_versions(store: Store, entry: Entry) -> None:
         **({names.REFUSED_BECAUSE: refused} if refused else {}),
         names.STATE: names.COMPLETE,
     }
+    release, trained_on = entry.details["release"], entry.details["trained_on"]
+    text = f"{release}, trained on {trained_on}. Gate: {refused or 'passed'}."
     for model, facts in entry.details["versions"].items():
+        store.client.update_model_version(model, facts["version"], text)
         for key, value in wanted.items():
             store.client.set_model_version_tag(model, facts["version"], key, value)
 

@@ -134,7 +134,7 @@ def _commit(
         names.PUBLICATION: publication,
         names.RELEASE: release["release"],
         names.TRAINED_ON: release["trained_on"],
-        names.TAG + "plan": release["plan"],
+        names.PLAN: release["plan"],
     }
     models: dict[str, Any] = {}
     for made in uploaded:

@@ -55,6 +55,8 @@ def upload_models(
     store: Store, artifacts: RunArtifacts, experiment_id: str, run_id: str, scratch: Path
 ) -> list[Uploaded]:
     """Put the files of the three models into the store; no version shows them yet."""
+    from mlflow.entities import LoggedModelOutput
+
     uploaded = []
     for model in RegisteredModel:
         tags = {names.RELEASE: artifacts.release()["release"]}
@@ -64,6 +66,7 @@ def upload_models(
         folder = _stage_model(model, artifacts, logged.model_id, run_id, scratch / model.value)
         store.client.log_model_artifacts(logged.model_id, str(folder))
         store.client.finalize_logged_model(logged.model_id, "READY")
+        store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         uploaded.append(Uploaded(model, logged.model_id, sha256_tree(folder)))
     return uploaded
 

@@ -34,7 +34,7 @@ def test_the_run_tree_says_what_an_auditor_asks(shop: Shop) -> None:
     assert parent.info.status == "FINISHED"
     tags = parent.data.tags
     assert tags[names.TRAINED_ON] == "patients"
-    assert tags[names.TAG + "kfp_run_id"] == "run-1"
+    assert tags["kfp_run_id"] == "run-1"
     assert "| snuh | 60 |" in tags["mlflow.note.content"]
     assert tags[names.GATE] == "passed"
     metrics = parent.data.metrics

@@ -121,7 +121,7 @@ CASES: dict[str, tuple[Tamper, str]] = {
         "tags as they were set",
     ),
     "trained on": (
-        _sql("UPDATE model_version_tags SET value = 'x' WHERE key = 'glioflow.trained_on'"),
+        _sql("UPDATE model_version_tags SET value = 'x' WHERE key = 'trained_on'"),
         "is what was registered",
     ),
     "versions swapped by source": (_swap("source"), "is what was registered"),
