@@ -1,0 +1,150 @@
+"""One small run through everything: KFP's local runner, MLflow, a real Triton, gRPC."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from serving.local import predict_in_process
+from serving.predict import predict_patient
+
+from components.cohort.manifest import Patient, read_manifest
+from components.publish.audit import audit
+from pipelines import local
+from pipelines.profile import load_profile
+from serving.client import Client
+from serving.server import LocalServer
+
+TINY = Path(__file__).parent / "tiny.yaml"
+STEPS = (
+    "validated",
+    "segmenter",
+    "samples",
+    "classifier",
+    "predictions",
+    "evaluation",
+    "repository",
+)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run") / "out"
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[local.Event]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def summary(out: Path, seen: list[local.Event]) -> dict[str, Any]:
+    return local.run(load_profile(str(TINY)), {}, out, watch=seen.append)
+
+
+@pytest.fixture(scope="module")
+def server(summary: dict[str, Any], out: Path) -> Iterator[LocalServer]:
+    with LocalServer(out / "repository") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def patient(summary: dict[str, Any], out: Path) -> Patient:
+    accepted = read_manifest(out / "validated" / "accepted.csv")
+    return next(p for p in accepted if p.extra["cohort"] == "tcia")
+
+
+def test_summary_has_what_others_parse(summary: dict[str, Any], out: Path) -> None:
+    assert json.loads((out / "summary.json").read_text()) == summary
+    assert summary["profile"] == "tiny"
+    assert summary["trained_on"] == "phantoms"
+    assert set(summary["sets"]) == {"internal", "tcia"}
+    for block in summary["sets"].values():
+        assert {"patients", "dice", "hybrid", "resnet", "radiomics", "age"} <= set(block)
+        assert {"accuracy", "auroc", "auprc"} <= set(block["hybrid"])
+        assert {"value", "low", "high"} <= set(block["hybrid"]["auroc"])
+    assert summary["sets"]["tcia"]["patients"] == 6
+
+
+def test_phantoms_are_never_promoted(summary: dict[str, Any]) -> None:
+    assert summary["gate"]["passed"] is False
+    refused = {rule["rule"] for rule in summary["gate"]["rules"] if not rule["passed"]}
+    assert "trained_on_patients" in refused
+
+
+def test_every_step_told_its_progress(summary: dict[str, Any], seen: list[local.Event]) -> None:
+    steps = {event.step for event in seen}
+    assert steps >= {"cohort", "validate", "preprocess", "segment", "features", "classify"}
+    assert {event.pid for event in seen if event.step == "preprocess"} != set()
+
+
+def test_nobody_is_lost_on_the_way(summary: dict[str, Any], out: Path) -> None:
+    import pandas as pd
+
+    accepted = {p.patient_id for p in read_manifest(out / "validated" / "accepted.csv")}
+    samples = pd.read_csv(out / "samples" / "features.csv")
+    failed = set()
+    if (out / "samples" / "failed.csv").is_file():
+        failed = set(pd.read_csv(out / "samples" / "failed.csv")["patient_id"])
+    assert set(samples["patient_id"]) | failed == accepted
+
+
+def test_a_second_run_reuses_what_did_not_change(summary: dict[str, Any], out: Path) -> None:
+    before = {name: (out / name).resolve() for name in STEPS}
+    again = local.run(load_profile(str(TINY)), {}, out)
+    assert {name: (out / name).resolve() for name in STEPS} == before
+    assert again["sets"] == summary["sets"]
+    assert again["release"] == summary["release"]
+    assert again["mlflow_run_id"] != ""
+
+
+def test_the_auditor_finds_every_link_whole(summary: dict[str, Any], out: Path) -> None:
+    report = audit("glioma-idh@candidate", f"sqlite:///{out / 'mlflow' / 'mlflow.db'}")
+    assert report.ok, [check for check in report.checks if not check.ok]
+    assert len(report.checks) >= 10
+
+
+def test_triton_says_what_the_library_says(
+    server: LocalServer, patient: Patient, out: Path, tmp_path: Path
+) -> None:
+    asked = {
+        "t1c": Path(str(patient.t1c)),
+        "t2": Path(str(patient.t2)),
+        "flair": Path(str(patient.flair)),
+        "age": float(patient.age or 0),
+        "patient_id": patient.patient_id,
+    }
+    answer = predict_patient(**asked, server=server.grpc_address, out=tmp_path / "triton")
+    direct = predict_in_process(**asked, repository=out / "repository", out=tmp_path / "library")
+    assert answer["status"] == direct["status"]
+    if answer["probability_idh_mutant"] is not None:
+        assert answer["probability_idh_mutant"] == pytest.approx(
+            direct["probability_idh_mutant"], abs=1e-4
+        )
+    masks = [
+        sitk.ReadImage(str(tmp_path / who / "tumor_mask.nii.gz")) for who in ("triton", "library")
+    ]
+    assert np.array_equal(*(sitk.GetArrayFromImage(mask) for mask in masks))
+    assert masks[0].GetSize() == sitk.ReadImage(str(patient.t1c)).GetSize()
+    assert answer["trained_on"] == "phantoms"
+    assert any("phantom" in warning for warning in answer["warnings"])
+    written = json.loads((tmp_path / "triton" / "prediction.json").read_text())
+    assert written["release"] == answer["release"]
+    assert len(written["slices"]) == 5
+    assert (tmp_path / "triton" / "prediction.png").stat().st_size > 10_000
+
+
+def test_the_server_is_ready_when_the_ensemble_answers(server: LocalServer) -> None:
+    assert Client(server.grpc_address).ready()
+
+
+def test_no_secret_reaches_log_or_artifacts(summary: dict[str, Any], out: Path) -> None:
+    secrets = [v for k, v in os.environ.items() if k.endswith(("_KEY", "_TOKEN", "_PASSWORD"))]
+    log = (out / "run.log").read_text(errors="replace")
+    assert not [secret for secret in secrets if len(secret) > 8 and secret in log]
