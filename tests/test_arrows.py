@@ -94,3 +94,14 @@ def test_every_room_has_a_thin_component(room: str) -> None:
             module = node.module or ""
             assert module.split(".")[0] in ("__future__", "typing", "kfp", "components"), module
             assert not module.startswith("components.") or module == "components.images", module
+
+
+@pytest.mark.parametrize("room", [room for room in ALLOWED if room != "serving"])
+def test_every_room_tells_what_goes_in_and_out(room: str) -> None:
+    text = (ROOT / "components" / room / "README.md").read_text()
+    assert text.startswith(f"# {room}\n")
+    assert "| in |" in text
+    assert "| out |" in text
+    named = {word for word in text.replace("`", " ").split() if word.endswith(".py")}
+    for name in named:
+        assert list((ROOT / "components" / room).rglob(name)), f"{room}/README.md names {name}"

@@ -8,7 +8,7 @@ import numpy as np
 
 from components.evaluate import metrics
 
-MAX_POINTS = 300
+MAX_POINTS = 200
 """Points kept of a curve; the ends always."""
 
 

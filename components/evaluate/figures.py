@@ -286,9 +286,13 @@ def _canvas(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Figur
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=size, layout="constrained")
+        # A layout engine draws every figure twice over: fixed margins do for plain panels.
+        figure = Figure(figsize=size, layout="constrained" if columns > 1 else None)
         FigureCanvasSVG(figure)
-        yield figure, figure.subplots(1, columns, squeeze=False)[0]
+        axes = figure.subplots(1, columns, squeeze=False)[0]
+        if columns == 1:
+            figure.subplots_adjust(left=0.14, right=0.98, bottom=0.14, top=0.98)
+        yield figure, axes
 
 
 def _svg(figure: Figure, name: str) -> str:

@@ -61,7 +61,7 @@ def find_failures(
     order = np.lexsort((answers.patient_id, answers.probability))
     positives = [i for i in order[::-1] if called[i] and answers.idh[i] == 0]
     negatives = [i for i in order if answers.answered[i] and not called[i] and answers.idh[i] == 1]
-    spread = _spread(people)
+    spread = _spread(people).T
     return [
         _failure(answers, int(index), kind, people, spread, samples)
         for kind, found in (("false positive", positives), ("false negative", negatives))
@@ -78,10 +78,10 @@ def _failure(
     samples: Path | None,
 ) -> Failure:
     name = str(answers.patient_id[index])
-    row = people.loc[name]
-    known = [c for c in SHOWN_FEATURES if c in people and row[c] == row[c]]
-    distance = spread.loc[name].dropna()
-    furthest = distance.abs().sort_values(ascending=False, kind="stable").index[:3]
+    row = people.T[name]
+    known = [column for column in SHOWN_FEATURES if column in row and row[column] == row[column]]
+    distance = spread[name].dropna()
+    furthest = (-distance.abs()).sort_values(kind="stable").index[:3]
     return Failure(
         name,
         kind,

@@ -76,6 +76,7 @@ def render_report(
         percent=percent,
         number=number,
         interval=interval,
+        area=area,
         p=format_p,
         label=label_of,
         range=published_range,
@@ -109,19 +110,24 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
-def interval(found: dict[str, Any] | None, digits: int = 2) -> str:
-    """{"value", "low", "high"} -> "0.96 (0.93 to 0.99)"."""
+def interval(found: dict[str, Any] | None, digits: int = 2, between: str = " to ") -> str:
+    """{"value", "low", "high"} -> "0.02 (−0.03 to 0.07)"."""
     if not found or found["value"] is None:
         return "–"
     text = number(found["value"], digits)
     if found["low"] is None or found["high"] is None:
         return text
-    return f"{text} ({number(found['low'], digits)} to {number(found['high'], digits)})"
+    return f"{text} ({number(found['low'], digits)}{between}{number(found['high'], digits)})"
+
+
+def area(found: dict[str, Any] | None, digits: int = 2) -> str:
+    """The same of a figure that cannot be negative, tighter: "0.96 (0.93–0.99)"."""
+    return interval(found, digits, "–")
 
 
 def published_range(triple: published.Triple) -> str:
     """A published (value, low, high) as the paper prints it."""
-    return interval(dict(zip(("value", "low", "high"), triple, strict=True)))
+    return area(dict(zip(("value", "low", "high"), triple, strict=True)))
 
 
 def mean_sd(found: dict[str, Any] | None, digits: int = 2) -> str:
@@ -182,17 +188,15 @@ def _findings(result: dict[str, Any]) -> list[str]:
         scores = block[model]
         text = (
             f"{name}: {block['patients']} patients, accuracy {percent(scores['accuracy'])},"
-            f" AUROC {interval(scores['auroc'])}"
+            f" AUROC {area(scores['auroc'])}"
         )
         test = result["comparisons"][name].get(pair)
         if test and test["auroc_difference"]["value"] is not None:
             text += f"; {_against_age(test, alpha)}"
+        if silent := scores["unanswered"]:
+            who = "1 patient" if silent == 1 else f"{silent} patients"
+            text += f"; no tumour found in {who}"
         found.append(f"{text}.")
-        if scores["unanswered"]:
-            found.append(
-                f"{name}: no tumour was found in {scores['unanswered']} patients; they count as"
-                " wrong in every accuracy here, and are left out of the areas."
-            )
     return found
 
 

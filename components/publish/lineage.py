@@ -274,6 +274,8 @@ def describe(release: str, trained_on: str, sets: dict[str, Any], gate: dict[str
     lines = [
         f"**{release}**, trained on **{trained_on}**. Research use only.",
         "",
+        f"**Gate: {verdict_line(gate)}**",
+        "",
         "| test set | patients | Dice | model | accuracy | AUROC (95 % CI) | AUPRC (95 % CI) |",
         "|---|---:|---:|---|---:|---:|---:|",
     ]
@@ -286,7 +288,7 @@ def describe(release: str, trained_on: str, sets: dict[str, Any], gate: dict[str
                 f"| {_figure(score.get('accuracy'))} | {_interval(score.get('auroc'))} "
                 f"| {_interval(score.get('auprc'))} |"
             )
-    lines += ["", f"**Gate: {verdict_line(gate)}**", ""]
+    lines.append("")
     lines += [
         f"- {'passed' if rule['passed'] else 'REFUSED'}: `{rule['rule']}`: {rule['reason']}"
         for rule in gate["rules"]

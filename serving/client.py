@@ -1,0 +1,239 @@
+"""gRPC client of the ensemble: deadlines, retries where they help, errors a user can act on."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from components.cohort.errors import BadInput
+from serving.contents import Contents
+from serving.request import Answer, canary_request
+from serving.tensors import ENSEMBLE
+
+if TYPE_CHECKING:
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+T = TypeVar("T")
+
+DEADLINE_S = 300.0
+"""Longest wait for one patient, all retries together."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+CANARY_DEADLINE_S = 60.0
+
+_UNAVAILABLE = "StatusCode.UNAVAILABLE"
+_REFUSED = ("StatusCode.INVALID_ARGUMENT", "StatusCode.RESOURCE_EXHAUSTED")
+_PASSING = (_UNAVAILABLE, "StatusCode.CANCELLED")
+
+
+class ServerTrouble(RuntimeError):
+    """The server did not answer, or answered that it is at fault."""
+
+
+class Busy(ServerTrouble):
+    """The server refused for want of room until the deadline passed."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach a server that is not on this machine.
+
+    Attributes:
+        tls: encrypt; with `certificates` (PEM) instead of the system's.
+        token: sent as `authorization: Bearer ...` with every request.
+    """
+
+    tls: bool = False
+    certificates: Path | None = None
+    token: str = field(default="", repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """gRPC metadata."""
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+class Client:
+    """One connection to a server; use as a context manager. Safe to share between threads.
+
+    Args:
+        address: HOST:PORT of Triton's gRPC interface.
+        deadline_s: longest wait for one patient, retries included.
+        access: see Access.
+    """
+
+    def __init__(
+        self, address: str, *, deadline_s: float = DEADLINE_S, access: Access | None = None
+    ) -> None:
+        from tritonclient.grpc import InferenceServerClient
+
+        host, colon, port = address.rpartition(":")
+        if not (host and colon and port.isdigit()):
+            raise BadInput(
+                f"server '{address}'", "not HOST:PORT", "give the gRPC port, e.g. localhost:8001"
+            )
+        self.address, self.deadline_s = address, deadline_s
+        self.access = access or Access()
+        roots = self.access.certificates
+        self._raw = InferenceServerClient(
+            address, ssl=self.access.tls, root_certificates=str(roots) if roots else None
+        )
+        self._contents: Contents | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._raw.close()
+
+    @property
+    def raw(self) -> InferenceServerClient:
+        """The tritonclient beneath."""
+        return self._raw
+
+    def contents(self, *, fresh: bool = False) -> Contents:
+        """What the served release expects; asked once, or again when `fresh`.
+
+        Raises:
+            BadInput: nothing answers at this address, or it is no server of ours.
+        """
+        if self._contents is None or fresh:
+            config = self._patiently(
+                lambda left: self._raw.get_model_config(
+                    ENSEMBLE, headers=self.access.headers, client_timeout=left
+                )
+            )
+            self._contents = contents_of(config.config.parameters, self.address)
+        return self._contents
+
+    def ask(self, tensors: Mapping[str, np.ndarray], *, request_id: str = "") -> Answer:
+        """Answer for one patient's tensors; see serving.request.request_tensors.
+
+        Retries while the server is busy or away, until the deadline.
+
+        Raises:
+            BadInput: the server refused the input; names the tensor.
+            Busy: it was full until the deadline.
+            ServerTrouble: anything else went wrong on the server.
+        """
+        request_id = request_id or uuid.uuid4().hex
+        return Answer.from_tensors(self.infer(tensors, request_id=request_id))
+
+    def infer(self, tensors: Mapping[str, np.ndarray], *, request_id: str) -> dict[str, np.ndarray]:
+        """The ensemble's outputs, as they come; else like `ask`."""
+        inputs = infer_inputs(tensors)
+        result = self._patiently(lambda left: self._infer(inputs, request_id, left))
+        return {
+            output.name: result.as_numpy(output.name) for output in result.get_response().outputs
+        }
+
+    def _infer(self, inputs: list[Any], request_id: str, left: float) -> Any:
+        return self._raw.infer(
+            ENSEMBLE,
+            inputs,
+            request_id=request_id,
+            headers=self.access.headers,
+            client_timeout=left,
+        )
+
+    def _patiently(self, call: Callable[[float], T]) -> T:
+        """Call with the time left, again with growing pauses while the server is unavailable."""
+        from tritonclient.utils import InferenceServerException
+
+        deadline = time.monotonic() + self.deadline_s
+        pause = FIRST_PAUSE_S
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return call(max(left, 0.001))
+            except InferenceServerException as error:
+                if error.status() not in _PASSING or time.monotonic() + pause > deadline:
+                    raise explained(error, self.address) from None
+            time.sleep(pause)
+            pause = min(2.0 * pause, LONGEST_PAUSE_S)
+
+    def canary(self) -> str | None:
+        """None when the ensemble answers a whole request; else why it does not."""
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            config = self._raw.get_model_config(ENSEMBLE, client_timeout=CANARY_DEADLINE_S)
+            contents = contents_of(config.config.parameters, self.address)
+            inputs = infer_inputs(canary_request(contents))
+            result = self._infer(inputs, "canary", CANARY_DEADLINE_S)
+            Answer.from_tensors(
+                {o.name: result.as_numpy(o.name) for o in result.get_response().outputs}
+            )
+        except InferenceServerException as error:
+            return f"{error.status()}: {error.message()}"
+        except BadInput as error:
+            return str(error)
+        return None
+
+
+def infer_inputs(tensors: Mapping[str, np.ndarray]) -> list[Any]:
+    """tritonclient's inputs, types taken from the arrays."""
+    from tritonclient.grpc import InferInput
+    from tritonclient.utils import np_to_triton_dtype
+
+    inputs = []
+    for name, array in tensors.items():
+        entry = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        entry.set_data_from_numpy(np.ascontiguousarray(array))
+        inputs.append(entry)
+    return inputs
+
+
+def contents_of(parameters: Mapping[str, Any], address: str) -> Contents:
+    """Contents from the ensemble's config. Raises BadInput when it is no release of ours."""
+    try:
+        return Contents.model_validate_json(parameters["contents"].string_value)
+    except (KeyError, ValueError):
+        raise BadInput(
+            f"server {address}", "serves no release of this version", "serve one: `glioflow serve`"
+        ) from None
+
+
+def explained(error: InferenceServerException, address: str) -> Exception:
+    """A Triton error as ours: BadInput where the caller can mend it."""
+    status, message = str(error.status()), _one_line(str(error.message()))
+    if status in _REFUSED:
+        subject, _, rest = message.partition(": ")
+        problem, _, remedy = rest.partition("; ")
+        if not (problem and remedy):
+            subject, problem, remedy = f"server {address}", message, "send what the release expects"
+        return BadInput(subject, problem, remedy)
+    if status == _UNAVAILABLE and "failed to connect" in message.lower():
+        return BadInput(
+            f"server {address}", "nothing answers there", "start one with `glioflow serve`"
+        )
+    if status == _UNAVAILABLE and "queue" in message.lower():
+        return Busy(f"server {address} is busy: {message}")
+    return ServerTrouble(f"server {address}: {status}: {message}")
+
+
+def _one_line(message: str) -> str:
+    """The last part that Triton's own prefixes leave of a message, on one line."""
+    text = " ".join(message.split())
+    for prefix in ("in ensemble", "[request id:"):
+        if text.startswith(prefix):
+            cut = text.find(", " if prefix == "in ensemble" else "] ")
+            text = text[cut + 2 :] if cut >= 0 else text
+    return text

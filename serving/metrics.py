@@ -1,0 +1,54 @@
+"""What Triton counts, read from its Prometheus page."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections import defaultdict
+
+from serving.tensors import Step
+
+_LINE = re.compile(r'^(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)$')
+_MODEL = re.compile(r'model="(?P<model>[^"]*)"')
+TIMEOUT_S = 5.0
+
+SUCCESS = "nv_inference_request_success"
+FAILURE = "nv_inference_request_failure"
+PENDING = "nv_inference_pending_request_count"
+
+
+def read_metrics(address: str) -> dict[str, dict[str, float]]:
+    """Metric name -> model -> sum over its other labels.
+
+    Raises:
+        OSError: the server does not answer.
+    """
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S) as reply:  # noqa: S310
+        lines = reply.read().decode().splitlines()
+    found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for line in lines:
+        parts = _LINE.match(line)
+        model = _MODEL.search(parts["labels"]) if parts else None
+        if parts and model:
+            found[parts["name"]][model["model"]] += float(parts["value"])
+    return found
+
+
+def in_flight(address: str) -> int:
+    """Requests inside the ensemble; 0 when the server does not answer.
+
+    Triton counts what ended, not what is under way: what passed the first model and neither came
+    out of the last nor failed in between is still inside.
+    """
+    try:
+        metrics = read_metrics(address)
+    except OSError:
+        return 0
+    entered = _of(metrics[SUCCESS], Step.CHECK) + _of(metrics[PENDING], Step.CHECK)
+    failed = sum(_of(metrics[FAILURE], step) for step in Step if step is not Step.CHECK)
+    return max(round(entered - failed - _of(metrics[SUCCESS], Step.ANSWER)), 0)
+
+
+def _of(by_model: dict[str, float], step: Step) -> float:
+    """Sum over all releases' models of one step."""
+    return sum(v for model, v in by_model.items() if model.rpartition("_")[0] == step.value)

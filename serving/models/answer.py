@@ -1,0 +1,58 @@
+"""Last model of the ensemble: the status, the release, and one line for the audit."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.cohort.vocabulary import Status
+from serving.backend import answer_each, inputs_of, log
+from serving.contents import Contents, release_beside
+from serving.steps import Limits, final_tensors
+
+
+class TritonPythonModel:
+    """See serving.steps.final_tensors."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read limits and release."""
+        contents = Contents.read(Path(args["model_repository"]) / args["model_version"])
+        self.limits = Limits(contents.abstain_above, contents.ood_limit)
+        self.release = release_beside(Path(args["model_repository"]))
+        self.audit = os.environ.get("GLIOFLOW_AUDIT", "")
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Finish each request."""
+        return answer_each(requests, self._answer)
+
+    def _answer(self, request: Any) -> dict[str, np.ndarray]:
+        tensors = inputs_of(request)
+        final = final_tensors(tensors, self.limits, self.release)
+        self._record(request.request_id(), tensors["input_digest"].tobytes().hex(), final)
+        return final
+
+    def _record(self, request_id: str, digest: str, final: dict[str, np.ndarray]) -> None:
+        """One JSON line: who asked what of which release, and what it said; no identity."""
+        numbers = {
+            name: round(float(final[name][0]), 6) if np.isfinite(final[name][0]) else None
+            for name in ("probability_idh_mutant", "uncertainty", "ood")
+        }
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "request_id": request_id,
+            "release": self.release,
+            "input_sha256": digest,
+            "status": list(Status)[int(final["status"][0])].value,
+            **numbers,
+        }
+        line = json.dumps(entry)
+        log(f"prediction {line}")
+        if self.audit:
+            # One write of one line in append mode: lines of several instances never interleave.
+            with Path(self.audit).open("a") as stream:
+                stream.write(line + "\n")

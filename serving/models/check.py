@@ -1,0 +1,34 @@
+"""First model of the ensemble: refuses bad input, stacks Model 1's channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.backend import answer_each, inputs_of
+from serving.contents import Contents
+from serving.steps import check_request, digest_request, stack_channels
+
+
+class TritonPythonModel:
+    """See serving.steps.check_request."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read what the release expects."""
+        folder = Path(args["model_repository"]) / args["model_version"]
+        contents = Contents.read(folder)
+        self.interface, self.plan_digest = contents.interface, contents.plan_digest
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Check each request."""
+        return answer_each(requests, self._answer)
+
+    def _answer(self, request: Any) -> dict[str, np.ndarray]:
+        tensors = inputs_of(request)
+        check_request(tensors, self.interface, self.plan_digest)
+        return {
+            "volumes": stack_channels(tensors, self.interface),
+            "input_digest": np.frombuffer(digest_request(tensors, self.interface), np.uint8),
+        }

@@ -1,0 +1,295 @@
+"""Export: the trained models as a Triton model repository, sealed by release.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.cohort.errors import BadInput
+from components.cohort.files import atomic, sha256_tree, write_json
+from components.cohort.vocabulary import FEATURE_NAMES, Origin
+from components.features.step import StepSpec
+from components.preprocess.atlas import atlas_of
+from components.preprocess.plan import PreprocessingPlan
+from serving.config import NETWORKS, model_configs
+from serving.contents import RELEASE_FILE, Contents, FeatureReference
+from serving.settings import Node, ServingSettings
+from serving.steps import ServedStep
+from serving.tensors import ENSEMBLE, SLICES, Step
+
+if TYPE_CHECKING:
+    from components.classify.infer import Classifier
+    from components.segment.infer import Segmenter
+
+log = logging.getLogger(__name__)
+
+VERSION = "1"
+"""Version folder of every model: a release is immutable, a new one is another repository."""
+
+PLAN_FILE = "plan.json"
+TOLERANCE = 1e-4
+"""Largest difference in any probability between an exported network and the trained one."""
+
+PARITY_SEED = 20210
+MODELS = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True)
+class Release:
+    """An exported release.
+
+    Attributes:
+        folder: the Triton model repository.
+        release: "glioma-idh-" and 12 hex digits of the sha256 over its files.
+        contents: see Contents.
+        settings: how it is laid out for Triton.
+        files: relative path -> sha256 of every file but release.json.
+        parity: largest difference between exported and trained networks, by network.
+    """
+
+    folder: Path
+    release: str
+    contents: Contents
+    settings: ServingSettings
+    files: dict[str, str]
+    parity: dict[str, float]
+
+    @property
+    def suffix(self) -> str:
+        """What sets this release's models apart from another's on one server."""
+        return "_" + self.release.rpartition("-")[2]
+
+
+def export_release(
+    segmenter: Path,
+    classifier: Path,
+    plan: PreprocessingPlan,
+    out: Path,
+    *,
+    profile: str,
+    settings: ServingSettings,
+) -> Release:
+    """Write the Triton repository `out`, whole or not at all.
+
+    Holds the ensemble glioma_idh and its five models, plan.json, and release.json, which names
+    every file with its sha256. Exported networks are compared with the trained ones first.
+
+    Args:
+        segmenter: model folder of Model 1.
+        classifier: model folder of Model 2.
+        plan: the plan both were trained with.
+        profile: name of the profile, for readers.
+
+    Raises:
+        BadInput: a model folder is not whole, or the two models and the plan do not belong
+            together.
+        RuntimeError: an exported network does not answer like the trained one.
+    """
+    from components.classify.infer import Classifier
+    from components.segment.infer import Segmenter
+
+    first, second = Segmenter.load(segmenter), Classifier.load(classifier)
+    contents = _contents(first, second, plan, profile)
+    atlas = atlas_of(plan.atlas_files)
+    if atlas.sha256 != plan.atlas.sha256:
+        raise BadInput("atlas", "it is not the plan's", "make it available, or train again")
+    spec = StepSpec(first.threshold, first.min_ml, second.channels, plan.clip, atlas)
+    with atomic(out) as temporary:
+        _lay_out(temporary, contents, settings)
+        _export_networks(temporary, segmenter, classifier, settings)
+        ServedStep(spec, plan.working_mm).write(temporary / Step.FEATURE_SLICE / VERSION)
+        write_json(temporary / PLAN_FILE, plan.model_dump(mode="json"))
+        parity = {
+            "segmenter": _segmenter_parity(temporary, first),
+            "classifier": _classifier_parity(temporary, second),
+        }
+        release = _seal(temporary, contents, settings, parity)
+    log.info("exported %s", release)
+    return read_release(out)
+
+
+def _contents(
+    segmenter: Segmenter, classifier: Classifier, plan: PreprocessingPlan, profile: str
+) -> Contents:
+    digest = plan.digest()
+    for name, found in {
+        "segmenter/model.json": segmenter.plan_digest,
+        "classifier/model.json": classifier.description["samples"]["plan_digest"],
+    }.items():
+        if found != digest:
+            raise BadInput(
+                name, f"trained with plan {found[:12]}, not {digest[:12]}", "train it again"
+            )
+    if not segmenter.grid == classifier.grid == plan.grid:
+        sides = f"{segmenter.grid}, {classifier.grid} and {plan.grid}"
+        raise BadInput("models and plan", f"grids of {sides} voxels a side", "train again")
+    phantoms = Origin.PHANTOMS in (segmenter.trained_on, classifier.trained_on)
+    return Contents(
+        profile=profile,
+        trained_on=Origin.PHANTOMS if phantoms else Origin.PATIENTS,
+        grid=plan.grid,
+        segmenter=segmenter.inputs,
+        channels=classifier.channels,
+        threshold=segmenter.threshold,
+        plan=plan,
+        abstain_above=classifier.abstain_above,
+        ood_limit=classifier.ood_limit,
+        features=_reference(classifier.description["members"]),
+    )
+
+
+def _reference(members: list[dict[str, Any]]) -> dict[str, FeatureReference]:
+    """Features that any member reads, averaged over those that do."""
+    found: dict[str, FeatureReference] = {}
+    for name in FEATURE_NAMES:
+        readers = [m["features"] for m in members if name in m["features"]["kept"]]
+        if not readers:
+            continue
+        places = [reader["kept"].index(name) for reader in readers]
+        pairs = list(zip(readers, places, strict=True))
+        found[name] = FeatureReference(
+            mean=float(np.mean([reader["mean"][place] for reader, place in pairs])),
+            sd=float(np.mean([reader["sd"][place] for reader, place in pairs])),
+            p=float(np.median([reader["p_values"][name] for reader in readers])),
+        )
+    return found
+
+
+def _lay_out(folder: Path, contents: Contents, settings: ServingSettings) -> None:
+    """Folders, config.pbtxt, model.py and contents.json of every model."""
+    parameters = {"contents": contents.model_dump_json()}
+    for name, config in model_configs(contents.interface, settings, parameters).items():
+        version = folder / name / VERSION
+        version.mkdir(parents=True)
+        (folder / name / "config.pbtxt").write_text(config)
+    for step in Step:
+        native = settings.node is Node.GPU and step in NETWORKS
+        source = MODELS / ("network.py" if step in NETWORKS else f"{step.value}.py")
+        if not native:
+            shutil.copyfile(source, folder / step / VERSION / "model.py")
+    # An ensemble has no files, but its version folder must survive stores that drop empty ones.
+    for name in (ENSEMBLE, Step.CHECK, Step.ANSWER):
+        contents.write(folder / name / VERSION)
+
+
+def _export_networks(
+    folder: Path, segmenter: Path, classifier: Path, settings: ServingSettings
+) -> None:
+    from components.classify.export import export_onnx as export_classifier
+    from components.segment.export import export_onnx as export_segmenter
+
+    export_segmenter(segmenter, network_file(folder, Step.SEGMENTER))
+    export_classifier(classifier, network_file(folder, Step.CLASSIFIER))
+
+
+def network_file(repository: Path, step: Step) -> Path:
+    """Where the ONNX file of a network lies."""
+    return repository / step / VERSION / "model.onnx"
+
+
+def run_onnx(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run an ONNX file once on the CPU; outputs by name."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, inputs), strict=True))
+
+
+def _segmenter_parity(folder: Path, segmenter: Segmenter) -> float:
+    rng = np.random.default_rng(PARITY_SEED)
+    side = np.linspace(-1.2, 1.2, segmenter.grid)
+    radius = side[:, None, None] ** 2 + side[:, None] ** 2 + side**2
+    brain = radius <= 1.0
+    shape = (len(segmenter.inputs), *brain.shape)
+    volumes = (rng.normal(size=shape) * brain).astype(np.float32)
+    inputs = {"volumes": volumes, "brain": brain.astype(np.uint8)}
+    exported = run_onnx(network_file(folder, Step.SEGMENTER), inputs)
+    trained = {"probability": segmenter.probability(volumes, brain)}
+    return _difference("segmenter", exported, trained)
+
+
+def _classifier_parity(folder: Path, classifier: Classifier) -> float:
+    rng = np.random.default_rng(PARITY_SEED)
+    images = rng.random((2, SLICES, 3, classifier.grid, classifier.grid)).astype(np.float32)
+    images[:, :, 2] = images[:, :, 2] > 0.5
+    reference = _reference(classifier.description["members"])
+    features = np.zeros((2, len(FEATURE_NAMES)), dtype=np.float32)
+    for name, value in reference.items():
+        features[:, FEATURE_NAMES.index(name)] = rng.normal(value.mean, value.sd, size=2)
+    exported = run_onnx(
+        network_file(folder, Step.CLASSIFIER), {"images": images, "features": features}
+    )
+    answer = classifier.predict(images, features)
+    trained = {
+        "probability": answer.probability,
+        "slice_probability": answer.slice_probability,
+        "uncertainty": answer.uncertainty,
+    }
+    return _difference("classifier", exported, trained)
+
+
+def _difference(
+    name: str, exported: dict[str, np.ndarray], trained: dict[str, np.ndarray]
+) -> float:
+    worst = max(float(np.abs(exported[key] - value).max()) for key, value in trained.items())
+    if not worst <= TOLERANCE:
+        raise RuntimeError(f"the exported {name} is {worst:.2g} away from the trained one")
+    return worst
+
+
+def _seal(
+    folder: Path, contents: Contents, settings: ServingSettings, parity: dict[str, float]
+) -> str:
+    files = sha256_tree(folder)
+    release = release_id(files)
+    content = {
+        "release": release,
+        "profile": contents.profile,
+        "trained_on": contents.trained_on.value,
+        "plan": contents.plan_digest,
+        "settings": settings.model_dump(mode="json"),
+        "parity": parity,
+        "research_use_only": True,
+        "files": files,
+    }
+    write_json(folder / RELEASE_FILE, content)
+    return release
+
+
+def release_id(files: dict[str, str]) -> str:
+    """Name of a release with these files (relative path -> sha256)."""
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return f"glioma-idh-{digest[:12]}"
+
+
+def read_release(folder: Path | str) -> Release:
+    """Read release.json and contents.json; `serving.verify.verify_release` checks the files too.
+
+    Raises:
+        BadInput: not an exported release.
+    """
+    from components.cohort.files import read_json
+
+    folder = Path(folder)
+    try:
+        content = read_json(folder / RELEASE_FILE)
+        return Release(
+            folder=folder,
+            release=str(content["release"]),
+            contents=Contents.read(folder / ENSEMBLE / VERSION),
+            settings=ServingSettings.model_validate(content["settings"]),
+            files=dict(content["files"]),
+            parity=dict(content["parity"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            folder / RELEASE_FILE, f"not an exported release ({error})", "run export again"
+        ) from None

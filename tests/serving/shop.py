@@ -1,0 +1,88 @@
+"""A release trained in seconds on synthetic cases, by the rooms' own trainers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from factories import make_prepared_case, write_prepared_set
+
+from components.classify.settings import ClassifySettings, ForestSettings, StageSettings
+from components.classify.settings import NetworkSettings as ResNetSettings
+from components.classify.train import train_classifiers
+from components.cohort.files import write_json
+from components.cohort.prepared import PreparedCase
+from components.features.extract import extract_samples
+from components.features.settings import FeatureSettings
+from components.preprocess.plan import PreprocessingPlan, make_plan
+from components.preprocess.settings import PreprocessSettings
+from components.segment.settings import NetworkSettings, SegmentSettings
+from components.segment.train import train_segmenter
+from serving.repository import Release, export_release
+from serving.settings import ServingSettings
+
+PREPROCESS = PreprocessSettings(grid=24, working_mm=4.0)
+"""Grid and working grid of the synthetic cases."""
+
+SEGMENT = SegmentSettings(
+    network=NetworkSettings(width=4, levels=3, dropout=0.0),
+    steps=60,
+    evaluate_every=0,
+    checkpoint_every=100,
+    learning_rate=1e-2,
+    ema_decay=0.8,
+    batch_size=1,
+    folds=2,
+    flips=True,
+    threads=1,
+)
+CLASSIFY = ClassifySettings(
+    network=ResNetSettings(blocks=(1, 1, 1, 1), width=4, frozen=1),
+    forest=ForestSettings(trees=5, folds=2, min_leaf=(1,), max_features=(0.5,), repeats=1),
+    warm=StageSettings(epochs=1),
+    fine=StageSettings(epochs=1),
+    seeds=2,
+    min_patients=4,
+    selection_p=1.0,
+    threads=1,
+)
+SERVING = ServingSettings(threads=1)
+PATIENTS = 12
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Everything an export needs, and what it made."""
+
+    plan: PreprocessingPlan
+    segmenter: Path
+    classifier: Path
+    release: Release
+
+    def case(self, seed: int, **options: object) -> PreparedCase:
+        """A patient the models have not seen, prepared by the release's plan."""
+        made = make_prepared_case(1000 + seed, **options)  # type: ignore[arg-type]
+        return replace(made, plan_digest=self.plan.digest(), subset="new", fold=None)
+
+
+def build(root: Path) -> Shop:
+    """Train and export; the same shop every time."""
+    plan = make_plan(PREPROCESS)
+    cases = [
+        replace(make_prepared_case(seed, fold=seed % 2), plan_digest=plan.digest())
+        for seed in range(PATIENTS)
+    ]
+    prepared = write_prepared_set(root / "prepared", cases)
+    write_json(prepared / "plan.json", plan.model_dump(mode="json"))
+    train_segmenter([prepared], SEGMENT, root / "segmenter")
+    extract_samples([prepared], root / "segmenter", FeatureSettings(), root / "samples")
+    train_classifiers(root / "samples", CLASSIFY, root / "classifier")
+    release = export_release(
+        root / "segmenter",
+        root / "classifier",
+        plan,
+        root / "repository",
+        profile="test",
+        settings=SERVING,
+    )
+    return Shop(plan, root / "segmenter", root / "classifier", release)
