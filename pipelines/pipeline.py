@@ -1,16 +1,14 @@
 """The pipeline: what runs after what, with which settings, on which kind of node.
 
-The same definition is run on one machine by KFP's local runner and compiled for Kubeflow.
+The same definition is run on one machine by KFP's local runner and compiled for Kubeflow. KFP reads
+the annotations as objects, so they are not postponed here.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kfp import dsl, kubernetes
 from kfp.dsl import HTML, Dataset, Model
-from serving.component import export_op
 
 from components.classify.component import train_classifiers_op
 from components.cohort.component import make_cohorts_op
@@ -21,6 +19,7 @@ from components.publish.component import publish_op
 from components.segment.component import train_segmenter_op
 from components.validate.component import validate_op
 from pipelines.profile import Cluster, Profile
+from serving.component import export_op
 
 NAME = "glioflow"
 
@@ -75,14 +74,15 @@ def build(profile: Profile) -> Callable[..., Any]:
                 code_version=code_version,
                 validated=validated.outputs["validated"],
             )
-        cases = dsl.Collected(prepared.outputs["prepared"])
         segmenter = train_segmenter_op(
-            settings=segment_settings, code_version=code_version, prepared=cases
+            settings=segment_settings,
+            code_version=code_version,
+            prepared=dsl.Collected(prepared.outputs["prepared"]),
         )
         samples = extract_features_op(
             settings=feature_settings,
             code_version=code_version,
-            prepared=cases,
+            prepared=dsl.Collected(prepared.outputs["prepared"]),
             segmenter=segmenter.outputs["segmenter"],
         )
         classifier = train_classifiers_op(

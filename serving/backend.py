@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
+import triton_python_backend_utils as pb_utils
 
 from components.cohort.errors import BadInput
 
@@ -56,8 +56,7 @@ def response(tensors: Mapping[str, np.ndarray]) -> Any:
     """A response that holds `tensors`."""
     return pb_utils.InferenceResponse(
         output_tensors=[
-            pb_utils.Tensor.from_dlpack(name, _Handed(tensor))
-            for name, tensor in tensors.items()
+            pb_utils.Tensor.from_dlpack(name, _Handed(tensor)) for name, tensor in tensors.items()
         ]
     )
 

@@ -46,9 +46,7 @@ def model_name(step: Step, suffix: str = "") -> str:
     return step.value + suffix
 
 
-def _model(
-    step: Step, interface: Interface, settings: ServingSettings, suffix: str
-) -> ModelConfig:
+def _model(step: Step, interface: Interface, settings: ServingSettings, suffix: str) -> ModelConfig:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     config = ModelConfig(name=model_name(step, suffix))

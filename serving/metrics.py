@@ -8,7 +8,7 @@ from collections import defaultdict
 
 from serving.tensors import Step
 
-_LINE = re.compile(r'^(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)$')
+_LINE = re.compile(r"^(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)$")
 _MODEL = re.compile(r'model="(?P<model>[^"]*)"')
 TIMEOUT_S = 5.0
 
@@ -23,7 +23,7 @@ def read_metrics(address: str) -> dict[str, dict[str, float]]:
     Raises:
         OSError: the server does not answer.
     """
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S) as reply:  # noqa: S310
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S) as reply:
         lines = reply.read().decode().splitlines()
     found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for line in lines:

@@ -210,7 +210,7 @@ def _segmenter_parity(folder: Path, segmenter: Segmenter) -> float:
     brain = radius <= 1.0
     shape = (len(segmenter.inputs), *brain.shape)
     volumes = (rng.normal(size=shape) * brain).astype(np.float32)
-    inputs = {"volumes": volumes, "brain": brain.astype(np.uint8)}
+    inputs: dict[str, np.ndarray] = {"volumes": volumes, "brain": brain.astype(np.uint8)}
     exported = run_onnx(network_file(folder, Step.SEGMENTER), inputs)
     trained = {"probability": segmenter.probability(volumes, brain)}
     return _difference("segmenter", exported, trained)

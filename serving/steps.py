@@ -147,7 +147,7 @@ def digest_request(tensors: Tensors, interface: Interface) -> bytes:
     digest = hashlib.sha256()
     for tensor in interface.inputs():
         digest.update(tensor.name.encode())
-        digest.update(np.ascontiguousarray(tensors[tensor.name]))
+        digest.update(np.ascontiguousarray(tensors[tensor.name]).data)
     return digest.digest()
 
 

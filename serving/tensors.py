@@ -153,9 +153,11 @@ class Interface:
         """Outputs of one model; of the ensemble when `model` is None."""
         final = (PROBABILITY, SLICE_PROBABILITIES, UNCERTAINTY, OOD, STATUS, WARNINGS, RELEASE)
         from_step = (SLICE_INDICES, MASK, FEATURE_VALUES, TUMOR_ML)
-        batch = [
-            _one_item(named_in_ensemble(Step.CLASSIFIER, t)) for t in self.inputs(Step.CLASSIFIER)
-        ] if model is Step.FEATURE_SLICE else []
+        batch = (
+            [_one_item(named_in_ensemble(Step.CLASSIFIER, t)) for t in self.inputs(Step.CLASSIFIER)]
+            if model is Step.FEATURE_SLICE
+            else []
+        )
         return {
             None: (*final, *from_step),
             Step.CHECK: (self.stack, INPUT_DIGEST),
@@ -214,9 +216,7 @@ SLICE_PROBABILITIES = Tensor(
     "slice_probabilities", DType.FLOAT32, (SLICES,), "NaN without a tumour"
 )
 UNCERTAINTY = Tensor("uncertainty", DType.FLOAT32, (1,), "disagreement; NaN without a tumour")
-OOD = Tensor(
-    "ood", DType.FLOAT32, (1,), "distance to the training patients; NaN without a tumour"
-)
+OOD = Tensor("ood", DType.FLOAT32, (1,), "distance to the training patients; NaN without a tumour")
 STATUS = Tensor("status", DType.INT32, (1,), "0 ok, 1 no_tumor, 2 abstain")
 WARNINGS = Tensor("warnings", DType.UINT8, (FREE,), "JSON list of sentences, UTF-8")
 RELEASE = Tensor("release", DType.UINT8, (FREE,), "release id, ASCII")

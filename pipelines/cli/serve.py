@@ -28,6 +28,10 @@ def serve(
         str | None, typer.Option(help="Registry alias or version: champion, candidate, 3.")
     ] = None,
     tracking_uri: Annotated[str, typer.Option(help="MLflow that holds --model.")] = "",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    audit_log: Annotated[
+        Path | None, typer.Option(help="File that gets one JSON line a prediction.")
+    ] = None,
     grpc_port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
     http_port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     metrics_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
@@ -36,8 +40,14 @@ def serve(
     from serving.server import LocalServer
 
     repository = _repository(run, model, tracking_uri)
-    ports = {"grpc_port": grpc_port, "http_port": http_port, "metrics_port": metrics_port}
-    with LocalServer(repository, **ports) as server:
+    with LocalServer(
+        repository,
+        host=host,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        metrics_port=metrics_port,
+        audit=audit_log,
+    ) as server:
         console.print(f"[bold]{server.release}[/] answers on {server.grpc_address} (gRPC)")
         console.print(
             "  glioflow predict --t1c T1C --t2 T2 --flair FLAIR --age YEARS "
@@ -75,12 +85,11 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Send one patient to the server; write mask, prediction.json and a picture."""
-    from serving.predict import predict_patient
+    from serving.predict import PatientFiles, predict_patient
 
+    files = PatientFiles(t1c=t1c, t2=t2, flair=flair, age=age, patient_id=patient_id)
     with console.status("preparing and asking the server"):
-        answer = predict_patient(
-            t1c=t1c, t2=t2, flair=flair, age=age, server=server, out=out, patient_id=patient_id
-        )
+        answer = predict_patient(files, server=server, out=out)
     if as_json:
         print_json(answer)
         return

@@ -16,7 +16,6 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the step's spec and atlas, and import what the first request would wait for."""
-        import components.segment.infer
         import radiomics.shape  # noqa: F401
 
         self.step = ServedStep.read(Path(args["model_repository"]) / args["model_version"])

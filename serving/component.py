@@ -1,0 +1,53 @@
+"""KFP step: export the trained models as a release that Triton serves."""
+
+from kfp.dsl import Input, Metrics, Model, Output
+
+from components.images import component
+
+
+@component
+def export_op(
+    settings: str,
+    profile: str,
+    plan_settings: str,
+    code_version: str,
+    segmenter: Input[Model],
+    classifier: Input[Model],
+    repository: Output[Model],
+    metrics: Output[Metrics],
+) -> None:
+    """Write a Triton repository with release.json; see serving.repository.export_release.
+
+    Args:
+        settings: ServingSettings as JSON.
+        profile: name of the profile.
+        plan_settings: PreprocessSettings as JSON, from which the plan is made again.
+        code_version: part of the cache key, so that changed code runs again.
+        segmenter: folder of Model 1.
+        classifier: folder of Model 2.
+        repository: the release.
+        metrics: largest difference between exported and trained networks.
+    """
+    from pathlib import Path
+
+    from components.preprocess.plan import make_plan
+    from components.preprocess.settings import PreprocessSettings
+    from components.progress import reporter
+    from serving.repository import export_release
+    from serving.settings import ServingSettings
+
+    report = reporter("export")
+    report(0, 1, "networks")
+    release = export_release(
+        Path(segmenter.path),
+        Path(classifier.path),
+        make_plan(PreprocessSettings.model_validate_json(plan_settings)),
+        Path(repository.path),
+        profile=profile,
+        settings=ServingSettings.model_validate_json(settings),
+    )
+    for network, difference in release.parity.items():
+        metrics.log_metric(f"parity_{network}", difference)
+    repository.metadata["release"] = release.release
+    repository.metadata["code_version"] = code_version
+    report(1, 1, release.release)

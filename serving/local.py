@@ -1,0 +1,83 @@
+"""A release answering in this process: what the ensemble does, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from serving.contents import Contents
+from serving.predict import PatientFiles, predict_with
+from serving.repository import VERSION, network_file, run_onnx
+from serving.request import Answer
+from serving.steps import (
+    Limits,
+    ServedStep,
+    check_request,
+    digest_request,
+    final_tensors,
+    stack_channels,
+    step_tensors,
+)
+from serving.tensors import CLASSIFIED, Step, named_in_ensemble
+from serving.verify import verify_release
+
+
+class LocalRelease:
+    """A verified release; `ask` answers like serving.client.Client.ask.
+
+    Raises:
+        BadInput: see `serving.verify.verify_release`.
+    """
+
+    def __init__(self, repository: Path | str) -> None:
+        self.release = verify_release(repository)
+
+    def contents(self) -> Contents:
+        """See Contents."""
+        return self.release.contents
+
+    @cached_property
+    def step(self) -> ServedStep:
+        """The feature/slice step."""
+        return ServedStep.read(self.release.folder / Step.FEATURE_SLICE / VERSION)
+
+    def ask(self, tensors: Mapping[str, np.ndarray]) -> Answer:
+        """Answer for one patient's tensors. Raises BadInput naming the tensor at fault."""
+        return Answer.from_tensors(self.infer(tensors))
+
+    def infer(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The ensemble's outputs: the models one after the other."""
+        contents = self.contents()
+        interface = contents.interface
+        check_request(tensors, interface, contents.plan_digest)
+        segmented = run_onnx(
+            network_file(self.release.folder, Step.SEGMENTER),
+            {"volumes": stack_channels(tensors, interface), "brain": tensors["brain"]},
+        )
+        found = step_tensors(self.step.run(segmented["probability"], tensors))
+        classified = run_onnx(
+            network_file(self.release.folder, Step.CLASSIFIER),
+            {"images": found["batch_images"], "features": found["batch_features"]},
+        )
+        between = {
+            named_in_ensemble(Step.CLASSIFIER, tensor).name: classified[tensor.name]
+            for tensor in CLASSIFIED
+        }
+        digest = np.frombuffer(digest_request(tensors, interface), np.uint8)
+        limits = Limits(contents.abstain_above, contents.ood_limit)
+        final = final_tensors(
+            {**found, **between, "input_digest": digest}, limits, self.release.release
+        )
+        return {**found, **final}
+
+
+def predict_in_process(patient: PatientFiles, *, repository: Path, out: Path) -> dict:
+    """Like `serving.predict.predict_patient`, from a release on disk.
+
+    Raises:
+        BadInput: see `serving.predict.predict_with`; or the release is not whole.
+    """
+    return predict_with(LocalRelease(repository), patient, out)
