@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from serving.contents import Contents
+from serving.network import OnnxNetwork
 from serving.predict import PatientFiles, predict_with
-from serving.repository import VERSION, network_file, run_onnx
+from serving.repository import VERSION, network_file
 from serving.request import Answer
 from serving.steps import (
     Limits,
@@ -40,6 +41,16 @@ class LocalRelease:
         return self.release.contents
 
     @cached_property
+    def segmenter(self) -> OnnxNetwork:
+        """Model 1."""
+        return OnnxNetwork(network_file(self.release.folder, Step.SEGMENTER))
+
+    @cached_property
+    def classifier(self) -> OnnxNetwork:
+        """Model 2."""
+        return OnnxNetwork(network_file(self.release.folder, Step.CLASSIFIER))
+
+    @cached_property
     def step(self) -> ServedStep:
         """The feature/slice step."""
         return ServedStep.read(self.release.folder / Step.FEATURE_SLICE / VERSION)
@@ -53,14 +64,12 @@ class LocalRelease:
         contents = self.contents()
         interface = contents.interface
         check_request(tensors, interface, contents.plan_digest)
-        segmented = run_onnx(
-            network_file(self.release.folder, Step.SEGMENTER),
-            {"volumes": stack_channels(tensors, interface), "brain": tensors["brain"]},
+        segmented = self.segmenter(
+            {"volumes": stack_channels(tensors, interface), "brain": tensors["brain"]}
         )
         found = step_tensors(self.step.run(segmented["probability"], tensors))
-        classified = run_onnx(
-            network_file(self.release.folder, Step.CLASSIFIER),
-            {"images": found["batch_images"], "features": found["batch_features"]},
+        classified = self.classifier(
+            {"images": found["batch_images"], "features": found["batch_features"]}
         )
         between = {
             named_in_ensemble(Step.CLASSIFIER, tensor).name: classified[tensor.name]

@@ -20,6 +20,7 @@ from components.preprocess.atlas import atlas_of
 from components.preprocess.plan import PreprocessingPlan
 from serving.config import NETWORKS, model_configs
 from serving.contents import RELEASE_FILE, Contents, FeatureReference
+from serving.network import OnnxNetwork
 from serving.settings import Node, ServingSettings
 from serving.steps import ServedStep
 from serving.tensors import ENSEMBLE, SLICES, Step
@@ -194,15 +195,6 @@ def network_file(repository: Path, step: Step) -> Path:
     return repository / step / VERSION / "model.onnx"
 
 
-def run_onnx(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Run an ONNX file once on the CPU; outputs by name."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, inputs), strict=True))
-
-
 def _segmenter_parity(folder: Path, segmenter: Segmenter) -> float:
     rng = np.random.default_rng(PARITY_SEED)
     side = np.linspace(-1.2, 1.2, segmenter.grid)
@@ -211,7 +203,7 @@ def _segmenter_parity(folder: Path, segmenter: Segmenter) -> float:
     shape = (len(segmenter.inputs), *brain.shape)
     volumes = (rng.normal(size=shape) * brain).astype(np.float32)
     inputs: dict[str, np.ndarray] = {"volumes": volumes, "brain": brain.astype(np.uint8)}
-    exported = run_onnx(network_file(folder, Step.SEGMENTER), inputs)
+    exported = OnnxNetwork(network_file(folder, Step.SEGMENTER))(inputs)
     trained = {"probability": segmenter.probability(volumes, brain)}
     return _difference("segmenter", exported, trained)
 
@@ -224,8 +216,8 @@ def _classifier_parity(folder: Path, classifier: Classifier) -> float:
     features = np.zeros((2, len(FEATURE_NAMES)), dtype=np.float32)
     for name, value in reference.items():
         features[:, FEATURE_NAMES.index(name)] = rng.normal(value.mean, value.sd, size=2)
-    exported = run_onnx(
-        network_file(folder, Step.CLASSIFIER), {"images": images, "features": features}
+    exported = OnnxNetwork(network_file(folder, Step.CLASSIFIER))(
+        {"images": images, "features": features}
     )
     answer = classifier.predict(images, features)
     trained = {

@@ -22,8 +22,8 @@ ALLOWED = {
 }
 """Room -> rooms whose modules it may import."""
 
-HOUSE = {"images", "progress"}
-"""Modules of the components package itself, open to every component.py."""
+HOUSE = {"hardware", "images", "progress"}
+"""Modules of the components package itself, open to every room."""
 
 ONLY_IN = {
     "kfp": {"pipelines", "component.py", "images.py"},

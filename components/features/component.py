@@ -4,10 +4,10 @@ from typing import List  # noqa: UP035  (KFP reads this annotation)
 
 from kfp.dsl import Dataset, Input, Model, Output
 
-from components.images import component
+from components.images import gpu_component
 
 
-@component
+@gpu_component
 def extract_features_op(
     settings: str,
     code_version: str,

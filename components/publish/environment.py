@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
+from components.hardware import processor_name
 from components.publish.artifacts import RunInfo
 
 GIT_COMMIT = "GLIOFLOW_COMMIT"
@@ -69,20 +70,13 @@ def hardware() -> dict[str, str]:
 
     gpu = "nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": str(os.cpu_count() or 0),
         "memory_gib": f"{psutil.virtual_memory().total / 2**30:.0f}",
         "gpu": (_run(*gpu) if shutil.which("nvidia-smi") else "") or "none",
         "system": platform.platform(),
         "python": platform.python_version(),
     }
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _run(*command: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ import torch
 from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
+from components.hardware import processor_name
 from components.segment.augment import augment, draw
 from components.segment.data import (
     Member,
@@ -147,12 +147,7 @@ def hardware_name(device: torch.device) -> str:
     """What the measurement ran on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = [li for li in info.read_text().splitlines() if li.startswith("model name")]
-        model = lines[0].partition(":")[2].strip() if lines else model
-    return f"{model}, {torch.get_num_threads()} threads"
+    return f"{processor_name()}, {torch.get_num_threads()} threads"
 
 
 def bench_segmenter(

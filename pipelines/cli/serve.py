@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from components.cohort.errors import BadInput
 from pipelines.cli.terminal import Json, console, print_json
@@ -104,10 +105,29 @@ def predict(
 
 def bench(
     run: RunOption = Path("runs/demo"),
+    requests: Annotated[int, typer.Option(min=2, help="Answers timed in each row.")] = 12,
     as_json: Json = False,
 ) -> None:
-    """Measure the ensemble on this machine, against its parts run in-process."""
-    from serving.bench import bench_ensemble, render_rows
+    """Measure the release of a run on this machine: in process, and through a Triton server."""
+    from components.cohort.manifest import read_manifest
+    from components.preprocess.prepare import prepare_patient
+    from serving.bench import bench_ensemble
+    from serving.request import request_tensors
+    from serving.verify import verify_release
 
-    rows = bench_ensemble(_repository(run, None, ""))
-    print_json(rows) if as_json else console.print(render_rows(rows))
+    repository = _repository(run, None, "")
+    contents = verify_release(repository).contents
+    with console.status("preparing one patient, then asking"):
+        patient = read_manifest(Path(str(run)) / "validated" / "accepted.csv")[-1]
+        case = prepare_patient(patient, contents.plan, subset="bench", fold=None, cache=None)
+        rows = bench_ensemble(repository, request_tensors(case, contents), requests=requests)
+    print_json(rows) if as_json else console.print(_bench_table(rows))
+
+
+def _bench_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"One patient through the release; {rows[0]['hardware']}")
+    for name in ("what", "at once", "requests", "p50 ms", "p95 ms", "patients/min", "ratio"):
+        table.add_column(name, justify="left" if name == "what" else "right")
+    for row in rows:
+        table.add_row(*(str(value) for key, value in row.items() if key != "hardware"))
+    return table

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fabricated_run import fabricate
-from shop import Shop
 
 from components.publish.publish import publish_run
 from components.publish.settings import PublishSettings
+from tests.publish.fabricated_run import fabricate
+from tests.publish.shop import Shop
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fabricated_run import fabricate
-from publish_once import artifacts_of
-from shop import Shop
 
 from components.cohort.errors import BadInput
 from components.cohort.files import read_json
@@ -26,6 +23,9 @@ from components.publish.registry import resolve
 from components.publish.resume import pending_runs, publish_or_keep, resume
 from components.publish.settings import PublishSettings
 from components.publish.store import StoreUnreachable, connect
+from tests.publish.fabricated_run import fabricate
+from tests.publish.publish_once import artifacts_of
+from tests.publish.shop import Shop
 
 SCRIPT = Path(__file__).with_name("publish_once.py")
 ROOT = Path(__file__).resolve().parents[2]

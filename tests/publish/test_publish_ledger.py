@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from fabricated_run import fabricate
 
 from components.cohort.errors import BadInput
 from components.publish.ledger import GENESIS, Entry, append, read_ledger, verified
@@ -13,6 +12,7 @@ from components.publish.promote import champions
 from components.publish.publish import publish_run
 from components.publish.settings import PublishSettings
 from components.publish.store import connect
+from tests.publish.fabricated_run import fabricate
 
 
 def _files(count: int = 4) -> dict[str, str]:

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from fabricated_run import fabricate, seal
-from shop import Shop
 
 from components.cohort.errors import BadInput
 from components.cohort.files import sha256_tree
@@ -22,6 +20,8 @@ from components.publish.publish import publish_run
 from components.publish.registry import fetch_repository, resolve
 from components.publish.settings import PublishSettings
 from components.publish.store import connect
+from tests.publish.fabricated_run import fabricate, seal
+from tests.publish.shop import Shop
 
 RELEASE = RegisteredModel.RELEASE.value
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricated_run import fabricate, seal
 
 from components.cohort.errors import BadInput
 from components.publish.artifacts import RunArtifacts
 from components.publish.publish import check
 from components.publish.screen import safe_join
 from components.publish.settings import PublishSettings
+from tests.publish.fabricated_run import fabricate, seal
 
 SETTINGS = PublishSettings(max_file_mb=1.0)
 

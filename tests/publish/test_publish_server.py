@@ -9,9 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fabricated_run import fabricate
-from servers import free_port, mlflow_on_postgres_and_s3, postgres_binaries
-from test_publish_faults import start, visible_is_whole
 
 from components.cohort.files import sha256_tree
 from components.publish.audit import audit
@@ -23,6 +20,9 @@ from components.publish.publish import publish_run
 from components.publish.registry import fetch_repository
 from components.publish.settings import PublishSettings
 from components.publish.store import LEASE_PREFIX, connect, exclusive
+from tests.publish.fabricated_run import fabricate
+from tests.publish.servers import free_port, mlflow_on_postgres_and_s3, postgres_binaries
+from tests.publish.test_publish_faults import start, visible_is_whole
 
 pytestmark = [
     pytest.mark.slow,
@@ -168,7 +168,7 @@ def test_an_outage_in_the_middle_is_survived(tmp_path: Path) -> None:
     thread = threading.Thread(target=late)
     thread.start()
     try:
-        from publish_once import artifacts_of
+        from tests.publish.publish_once import artifacts_of
 
         assert publish_run(artifacts_of(tmp_path / "run"), waiting).promotion == "champion"
     finally:

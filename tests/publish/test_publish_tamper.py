@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shop import Shop
 
 from components.publish.audit import audit
+from tests.publish.shop import Shop
 
 Tamper = Callable[[Shop], None]
 REFERENCE = "glioma-idh/2"

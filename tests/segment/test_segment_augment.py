@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from factories import make_prepared_case
 
 from components.cohort.vocabulary import Sequence
 from components.segment.augment import ChannelDraw, Draw, augment, draw, rotation
 from components.segment.data import channels, masks
 from components.segment.settings import AugmentationSettings
+from tests.factories import make_prepared_case
 
 INPUTS = (Sequence.T1C, Sequence.FLAIR)
 STILL = Draw(np.eye(3), np.zeros(3), 0, (ChannelDraw(), ChannelDraw()), 0)

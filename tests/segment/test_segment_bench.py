@@ -1,11 +1,11 @@
 """The bench measures what it says."""
 
 import pytest
-from factories import make_prepared_set
 
 from components.segment.bench import bench_segmenter, equal_dynunet
 from components.segment.network import UNet, parameter_count
 from components.segment.settings import NetworkSettings, SegmentSettings
+from tests.factories import make_prepared_set
 
 
 def test_the_bench_compares_equal_networks_and_names_the_hardware(tmp_path) -> None:

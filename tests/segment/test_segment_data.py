@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from factories import make_prepared_case, make_prepared_set, write_prepared_set
 
 from components.cohort.errors import BadInput
 from components.cohort.vocabulary import Sequence
@@ -20,6 +19,7 @@ from components.segment.data import (
     sample_stream,
 )
 from components.segment.settings import NetworkSettings, SegmentSettings
+from tests.factories import make_prepared_case, make_prepared_set, write_prepared_set
 
 SMALL = SegmentSettings(network=NetworkSettings(width=4, levels=3))
 

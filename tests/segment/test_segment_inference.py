@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from factories import box_grid, make_prepared_case, make_prepared_set, write_prepared_set
 
 from components.cohort.errors import BadInput
 from components.cohort.files import read_json
@@ -24,6 +23,7 @@ from components.segment.infer import (
 from components.segment.metrics import Summary, dice, hd95
 from components.segment.settings import NetworkSettings, SegmentSettings
 from components.segment.train import train_segmenter
+from tests.factories import box_grid, make_prepared_case, make_prepared_set, write_prepared_set
 
 TINY = SegmentSettings(
     network=NetworkSettings(width=4, levels=3, fold_z=2, flat_levels=1, dropout=0.0),

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from factories import make_prepared_case, make_prepared_set
 from safetensors import safe_open
 
 from components.cohort.errors import BadInput
@@ -23,6 +22,7 @@ from components.segment.infer import Segmenter
 from components.segment.loop import LAST, learning_rate
 from components.segment.settings import NetworkSettings, Precision, SegmentSettings
 from components.segment.train import CHECKPOINTS, train_segmenter
+from tests.factories import make_prepared_case, make_prepared_set
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from factories import make_prepared_case, write_prepared_set
-
 from components.classify.settings import ClassifySettings, ForestSettings, StageSettings
 from components.classify.settings import NetworkSettings as ResNetSettings
 from components.classify.train import train_classifiers
@@ -20,6 +18,7 @@ from components.segment.settings import NetworkSettings, SegmentSettings
 from components.segment.train import train_segmenter
 from serving.repository import Release, export_release
 from serving.settings import ServingSettings
+from tests.factories import make_prepared_case, write_prepared_set
 
 PREPROCESS = PreprocessSettings(grid=24, working_mm=4.0)
 """Grid and working grid of the synthetic cases."""
