@@ -127,7 +127,9 @@ class GliomaModel(PythonModel):
             "warnings": "; ".join((*case.warnings, *step.warnings)),
         }
         if step.status is Status.OK:
-            answer.update(self._answer(step.images, step.features[None]))
+            found = self._answer(step.images, step.features[None])
+            status = self._classifier.status(found["uncertainty"], found["ood"])
+            answer.update(found, status=status.value)
         return answer
 
     def _feature_step(self, case: Any) -> Any:
