@@ -35,8 +35,12 @@ VERSION = "1"
 """Version folder of every model: a release is immutable, a new one is another repository."""
 
 PLAN_FILE = "plan.json"
-TOLERANCE = 1e-4
-"""Largest difference in any probability between an exported network and the trained one."""
+TOLERANCE = {Step.SEGMENTER: 5e-3, Step.CLASSIFIER: 1e-4}
+"""Largest difference in any probability between an exported network and the trained one.
+
+Of the segmenter it is that of the worst voxel on white noise, where single-precision convolutions
+of ONNX Runtime and oneDNN were seen 1.4e-3 apart; on prepared patients it was 1e-4 to 4e-4.
+"""
 
 PARITY_SEED = 20210
 MODELS = Path(__file__).parent / "models"
@@ -205,7 +209,7 @@ def _segmenter_parity(folder: Path, segmenter: Segmenter) -> float:
     inputs: dict[str, np.ndarray] = {"volumes": volumes, "brain": brain.astype(np.uint8)}
     exported = OnnxNetwork(network_file(folder, Step.SEGMENTER))(inputs)
     trained = {"probability": segmenter.probability(volumes, brain)}
-    return _difference("segmenter", exported, trained)
+    return _difference(Step.SEGMENTER, exported, trained)
 
 
 def _classifier_parity(folder: Path, classifier: Classifier) -> float:
@@ -225,15 +229,15 @@ def _classifier_parity(folder: Path, classifier: Classifier) -> float:
         "slice_probability": answer.slice_probability,
         "uncertainty": answer.uncertainty,
     }
-    return _difference("classifier", exported, trained)
+    return _difference(Step.CLASSIFIER, exported, trained)
 
 
 def _difference(
-    name: str, exported: dict[str, np.ndarray], trained: dict[str, np.ndarray]
+    step: Step, exported: dict[str, np.ndarray], trained: dict[str, np.ndarray]
 ) -> float:
     worst = max(float(np.abs(exported[key] - value).max()) for key, value in trained.items())
-    if not worst <= TOLERANCE:
-        raise RuntimeError(f"the exported {name} is {worst:.2g} away from the trained one")
+    if not worst <= TOLERANCE[step]:
+        raise RuntimeError(f"the exported {step.value} is {worst:.2g} away from the trained one")
     return worst
 
 
