@@ -21,6 +21,9 @@ from pipelines.version import code_digest, code_info
 if TYPE_CHECKING:
     import kfp
 
+CRON_FIELDS = 6
+"""Seconds first, as KFP reads cron expressions."""
+
 _HEALTH = "/apis/v2beta1/healthz"
 
 
@@ -85,6 +88,16 @@ def submit(
             run_name=f"glioflow-{profile.name}",
         )
     return {"run_id": started.run_id}
+
+
+def check_cron(cron: str) -> None:
+    """Raises BadInput for an expression KFP would take and never fire."""
+    if len(cron.split()) != CRON_FIELDS:
+        raise BadInput(
+            f"--cron '{cron}'",
+            "not six fields",
+            "seconds come first: '0 0 2 * * 1' is Monday, 2:00",
+        )
 
 
 def schedule(

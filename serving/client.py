@@ -26,6 +26,9 @@ T = TypeVar("T")
 DEADLINE_S = 300.0
 """Longest wait for one patient, all retries together."""
 
+CONNECT_S = 5.0
+"""Longest wait for a server that was never seen: it is more likely absent than busy."""
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 CANARY_DEADLINE_S = 60.0
 
@@ -118,7 +121,8 @@ class Client:
             config = self._patiently(
                 lambda left: self._raw.get_model_config(
                     ENSEMBLE, headers=self.access.headers, client_timeout=left
-                )
+                ),
+                CONNECT_S,
             )
             self._contents = contents_of(config.config.parameters, self.address)
         return self._contents
@@ -153,11 +157,12 @@ class Client:
             client_timeout=left,
         )
 
-    def _patiently(self, call: Callable[[float], T]) -> T:
+    def _patiently(self, call: Callable[[float], T], patience_s: float | None = None) -> T:
         """Call with the time left, again with growing pauses while the server is unavailable."""
         from tritonclient.utils import InferenceServerException
 
-        deadline = time.monotonic() + self.deadline_s
+        wait = self.deadline_s if patience_s is None else min(patience_s, self.deadline_s)
+        deadline = time.monotonic() + wait
         pause = FIRST_PAUSE_S
         while True:
             left = deadline - time.monotonic()

@@ -28,9 +28,8 @@ from components.publish.lineage import children
 from components.publish.names import Alias, RegisteredModel
 from components.publish.projection import found_aliases, pruned
 from components.publish.registry import download_model, resolve
-from components.publish.settings import PublishSettings
 from components.publish.steps import PARENT, STEPS, flat_numbers
-from components.publish.store import Store, connect
+from components.publish.store import Store, connect_to
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -108,7 +107,7 @@ def audit(reference: str, tracking_uri: str, *, repository: Path | None = None) 
     Raises:
         BadInput: the reference names no published model.
     """
-    store = connect(PublishSettings(tracking_uri=tracking_uri))
+    store = connect_to(tracking_uri)
     ledger = read_ledger(store)
     whole = "ledger: every entry follows the one before"
     count = f"{len(ledger.entries)} entries"

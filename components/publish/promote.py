@@ -11,8 +11,7 @@ from components.publish.ledger import Aliases, Entry, Ledger, append, read_ledge
 from components.publish.names import Alias, RegisteredModel
 from components.publish.projection import apply_aliases, settle
 from components.publish.registry import resolve
-from components.publish.settings import PublishSettings
-from components.publish.store import Store, connect, exclusive
+from components.publish.store import Store, connect_to, exclusive
 
 
 def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
@@ -24,7 +23,7 @@ def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
     Raises:
         BadInput: there is no earlier champion.
     """
-    store = connect(PublishSettings(tracking_uri=tracking_uri))
+    store = connect_to(tracking_uri)
     with exclusive(store):
         ledger = settle(store, read_ledger(store))
         history = champions(ledger)
@@ -55,7 +54,7 @@ def promote(reference: str, tracking_uri: str, approve: str) -> str:
     name, _, reason = approve.partition(":")
     if not (name.strip() and reason.strip()):
         raise BadInput("--approve", f"'{approve}' names no person and reason", "'name: reason'")
-    store = connect(PublishSettings(tracking_uri=tracking_uri))
+    store = connect_to(tracking_uri)
     with exclusive(store):
         ledger = settle(store, read_ledger(store))
         version = resolve(store, reference)

@@ -17,9 +17,8 @@ from components.publish.artifacts import RunArtifacts
 from components.publish.evidence import read_rows
 from components.publish.lineage import link_or_copy
 from components.publish.names import Alias, RegisteredModel
-from components.publish.settings import PublishSettings
 from components.publish.steps import find_plan
-from components.publish.store import Store, connect
+from components.publish.store import Store, connect_to
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -171,7 +170,7 @@ def fetch_repository(reference: str, tracking_uri: str, out: Path | None = None)
     """
     from components.publish.screen import screen_release
 
-    store = connect(PublishSettings(tracking_uri=tracking_uri))
+    store = connect_to(tracking_uri)
     version = resolve(store, reference)
     cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "glioflow")
     target = out or cache / "releases" / version.tags[names.RELEASE]

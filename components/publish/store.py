@@ -64,8 +64,22 @@ def normalised_uri(uri: str) -> str:
     return f"{_SQLITE}{Path(uri).resolve() / 'mlflow.db'}"
 
 
+def connect_to(tracking_uri: str) -> Store:
+    """Open a store to read it: a SQLite file that is not there is refused, not made.
+
+    Raises:
+        StoreUnreachable, BadInput: see `connect`.
+    """
+    uri = normalised_uri(tracking_uri)
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+        raise BadInput(
+            tracking_uri, "no MLflow store is there", "give --tracking-uri of a published run"
+        )
+    return connect(PublishSettings(tracking_uri=tracking_uri))
+
+
 def connect(settings: PublishSettings) -> Store:
-    """Open the store of `settings`, trying `attempts` times.
+    """Open the store of `settings`, or make it, trying `attempts` times.
 
     A cold SQLite file is initialised by one process while the others wait: MLflow's migrations
     crash when two processes start them at once.

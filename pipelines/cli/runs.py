@@ -131,6 +131,7 @@ def schedule(
     from pipelines import cluster
     from pipelines.profile import load_profile
 
+    cluster.check_cron(cron)
     client = cluster.connect(host)
     done = cluster.schedule(
         client, load_profile(profile), _named(cohort or []), tracking_uri, experiment, cron
