@@ -57,6 +57,7 @@ def make_cohorts(settings: PhantomSettings, out: Path, progress: Progress | None
             workers=settings.workers,
             progress=report,
             split=cohort.name == DEVELOPMENT,
+            mutant_share=cohort.mutant_share,
         )
         manifests[cohort.name] = manifest.relative_to(out).as_posix()
         done += cohort.patients
@@ -74,13 +75,14 @@ def make_cohort(
     workers: int = 1,
     progress: Progress | None = None,
     split: bool = False,
+    mutant_share: float | None = None,
 ) -> Path:
     """Make one cohort below `out` and return its manifest.csv.
 
     A folder a patient: t1c, t2, flair, tumor_mask and brain_mask (both on the T1C's grid), and
     truth.json with the draw and the motions. Same seed, same bytes, whatever the workers.
     """
-    draws = draw_cohort(site, patients, seed)
+    draws = draw_cohort(site, patients, seed, mutant_share)
     splits = split_development(draws, settings.splits, seed) if split else {}
     arguments = [(draw, settings.resolution_mm, out / draw.patient_id) for draw in draws]
     for count, name in enumerate(_each(arguments, workers), start=1):

@@ -111,13 +111,16 @@ class Draw:
     scans: Mapping[Sequence, Scan]
 
 
-def draw_cohort(site: Site, patients: int, seed: int) -> list[Draw]:
-    """Draw a cohort; IDH prevalence is the site's, exactly rounded, in an order of its own.
+def draw_cohort(
+    site: Site, patients: int, seed: int, mutant_share: float | None = None
+) -> list[Draw]:
+    """Draw a cohort; IDH prevalence, the site's or as given, is exactly rounded.
 
     Each patient has a seed made of (seed, site, index), so that one patient's draw does not depend
     on how many others there are.
     """
-    mutants = min(max(round(site.mutant_share * patients), 1), max(patients - 1, 1))
+    share = site.mutant_share if mutant_share is None else mutant_share
+    mutants = min(max(round(share * patients), 1), max(patients - 1, 1))
     labels = [Idh.MUTANT] * mutants + [Idh.WILDTYPE] * (patients - mutants)
     order = np.random.default_rng(_seed(seed, site.name, -1)).permutation(patients)
     return [

@@ -8,11 +8,19 @@ from components.cohort.settings import Settings
 
 
 class PhantomCohort(Settings):
-    """One cohort to make: its name in the study, the site it imitates, how many patients."""
+    """One cohort to make.
+
+    Attributes:
+        name: in the study.
+        site: the site it imitates.
+        patients: how many.
+        mutant_share: prevalence of IDH mutation; None takes the site's.
+    """
 
     name: str
     site: str
     patients: int = Field(ge=1)
+    mutant_share: float | None = Field(default=None, ge=0.0, le=1.0)
 
 
 class PhantomSettings(Settings):
