@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from components.cohort.errors import BadInput
+from components.cohort.errors import BadInput, ExitCode
 from pipelines.cli.terminal import Json, console, print_json
 
 ServerOption = Annotated[str, typer.Option("--server", help="Triton's gRPC address, HOST:PORT.")]
@@ -19,12 +19,15 @@ RunOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    for command in (serve, predict, bench):
+    for command in (serve, ready, predict, bench):
         app.command()(command)
 
 
 def serve(
     run: RunOption = None,
+    repository: Annotated[
+        Path | None, typer.Option(help="Exported release: a folder with release.json.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Registry alias or version: champion, candidate, 3.")
     ] = None,
@@ -40,9 +43,8 @@ def serve(
     """Start a Triton server with the ensemble and wait until it is stopped."""
     from serving.server import LocalServer
 
-    repository = _repository(run, model, tracking_uri)
     with LocalServer(
-        repository,
+        _repository(run, repository, model, tracking_uri),
         host=host,
         grpc_port=grpc_port,
         http_port=http_port,
@@ -60,19 +62,31 @@ def serve(
         server.wait()
 
 
-def _repository(run: Path | None, model: str | None, tracking_uri: str) -> Path:
-    if (run is None) == (model is None):
+def _repository(
+    run: Path | None, repository: Path | None, model: str | None, tracking_uri: str
+) -> Path:
+    if sum(choice is not None for choice in (run, repository, model)) != 1:
         raise BadInput(
-            "serve", "give exactly one of --run and --model", "for a demo: --run runs/demo"
+            "serve", "give exactly one of --run, --repository and --model", "try --run runs/demo"
         )
-    if run is not None:
-        repository = run / "repository"
-        if not (repository / "release.json").is_file():
-            raise BadInput(run, "holds no exported release", "run `glioflow run --out` there first")
-        return repository
-    from components.publish.registry import fetch_repository
+    if model is not None:
+        from components.publish.registry import fetch_repository
 
-    return fetch_repository(str(model), tracking_uri)
+        return fetch_repository(model, tracking_uri)
+    folder = repository or Path(str(run)) / "repository"
+    if not (folder / "release.json").is_file():
+        raise BadInput(folder, "holds no exported release", "run `glioflow run --out` there first")
+    return folder
+
+
+def ready(server: ServerOption = "localhost:8001") -> int:
+    """Exit 0 when the ensemble answers a whole request, 1 when it does not."""
+    from serving.client import Client
+
+    with Client(server) as client:
+        reason = client.canary()
+    console.print(f"{server}: {'the ensemble answers' if reason is None else reason}")
+    return ExitCode.DONE if reason is None else ExitCode.OUR_FAULT
 
 
 def predict(
@@ -115,7 +129,7 @@ def bench(
     from serving.request import request_tensors
     from serving.verify import verify_release
 
-    repository = _repository(run, None, "")
+    repository = _repository(run, None, None, "")
     contents = verify_release(repository).contents
     with console.status("preparing one patient, then asking"):
         patient = read_manifest(Path(str(run)) / "validated" / "accepted.csv")[-1]
