@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BACKGROUND, INK, QUIET = "#101418", "#f2f4f5", "#9aa5ad"
 OUTLINE, MUTANT, WILDTYPE = "#ffb000", "#4fc3f7", "#f78fb3"
-WIDTH_IN, ROW_IN, DPI = 14.0, 2.35, 110
+WIDTH_IN, ROW_IN, DPI = 15.0, 2.3, 110
 TITLES = {Sequence.T1C: "T1C", Sequence.T2: "T2", Sequence.FLAIR: "FLAIR"}
 SHOWN_FEATURES = 8
 SDS_SHOWN = 3.5
@@ -47,7 +47,7 @@ def draw_prediction(
     FigureCanvasAgg(figure)
     ratios = [0.8, height - 1.7, 0.9]
     top, middle, bottom = _parts(figure.subfigures(3, 1, height_ratios=ratios, hspace=0.0))
-    images, numbers = _parts(middle.subfigures(1, 2, width_ratios=[2.55, 1.0], wspace=0.0))
+    images, numbers = _parts(middle.subfigures(1, 2, width_ratios=[2.0, 1.0], wspace=0.0))
     for part in (top, middle, bottom, images, numbers):
         part.set_facecolor(BACKGROUND)
     _headline(top, content)
@@ -94,7 +94,8 @@ def _slices(part: SubFigure, answer: Answer, case: PreparedCase) -> None:
         volume = case.volume(sequence)
         for column, z in enumerate(places):
             axis = axes[row, column]
-            _image(axis, volume[z, rows, columns], mask[z, rows, columns], aspect)
+            shown = np.where(case.brain, volume, np.nan)[z, rows, columns]
+            _image(axis, shown, mask[z, rows, columns], aspect)
             if row == 0:
                 axis.set_title(_slice_title(answer, column), color=QUIET, fontsize=10)
         axes[row, 0].set_ylabel(TITLES[sequence], color=INK, fontsize=12, weight="bold")
@@ -129,7 +130,7 @@ def _image(axis: Axes, values: np.ndarray, mask: np.ndarray, aspect: float) -> N
     axis.imshow(values, cmap="gray", vmin=-2.5, vmax=3.5, aspect=aspect, interpolation="bilinear")
     if mask.any():
         axis.contour(mask, levels=[0.5], colors=[OUTLINE], linewidths=1.4)
-    axis.set(xticks=[], yticks=[])
+    axis.set(xticks=[], yticks=[], facecolor="black")
     for spine in axis.spines.values():
         spine.set_visible(False)
 
@@ -140,8 +141,8 @@ def _numbers(part: SubFigure, answer: Answer, contents: Contents) -> None:
     scale, table = part.subplots(
         2,
         1,
-        gridspec_kw={"height_ratios": [0.55, 2.2], "left": 0.40, "right": 0.96, "hspace": 0.75,
-                     "top": 0.90, "bottom": 0.11},
+        gridspec_kw={"height_ratios": [0.4, 2.2], "left": 0.47, "right": 0.94, "hspace": 0.5,
+                     "top": 0.90, "bottom": 0.08},
     )  # fmt: skip
     _scale(scale, answer)
     _features(table, answer.features, contents.features)
@@ -156,7 +157,10 @@ def _scale(axis: Axes, answer: Answer) -> None:
     axis.plot(answer.slice_probabilities, [0.0] * 5, "o", color=QUIET, ms=6, alpha=0.8)
     axis.plot([answer.probability], [0.0], "D", color=INK, ms=11)
     axis.set(xlim=(0, 1), ylim=(-1, 1), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
-    axis.set_title("wildtype  <  five slices and their mean  >  mutant", color=INK, fontsize=10)
+    axis.set_title("five slices, and their mean", color=INK, fontsize=10)
+    for place, word, ink in ((0.02, "wildtype", WILDTYPE), (0.98, "mutant", MUTANT)):
+        side = "left" if place < 0.5 else "right"
+        axis.text(place, 0.72, word, color=ink, fontsize=9, ha=side, va="center")
     _bare(axis)
 
 
@@ -171,7 +175,7 @@ def _features(axis: Axes, found: dict[str, float], reference: dict[str, FeatureR
     axis.plot(np.clip(distance, -SDS_SHOWN, SDS_SHOWN), range(len(names)), "D", color=OUTLINE, ms=7)
     axis.set(xlim=(-SDS_SHOWN - 0.3, SDS_SHOWN + 0.3), ylim=(-0.6, len(names) - 0.4))
     axis.set_yticks(range(len(names)), [f"{n}  {found[n]:.3g}" for n in names])
-    axis.set_title("features against the training patients (SD)", color=INK, fontsize=10)
+    axis.set_title("SDs from the training patients' mean", color=INK, fontsize=10)
     _bare(axis)
 
 
