@@ -30,6 +30,7 @@ def export_op(
     """
     from pathlib import Path
 
+    from components.cohort.files import write_json
     from components.preprocess.plan import make_plan
     from components.preprocess.settings import PreprocessSettings
     from components.progress import reporter
@@ -46,6 +47,8 @@ def export_op(
         profile=profile,
         settings=ServingSettings.model_validate_json(settings),
     )
+    # KFP reuses a step only when every artifact has a file.
+    write_json(Path(metrics.path), release.parity)
     for network, difference in release.parity.items():
         metrics.log_metric(f"parity_{network}", difference)
     repository.metadata["release"] = release.release

@@ -23,7 +23,7 @@ ALLOWED = {
 """Room -> rooms whose modules it may import."""
 
 TRAVELS = {"components/publish/model_code.py": ALLOWED["serving"]}
-"""Files that no room imports: they are copied into a model version and run wherever it is loaded."""
+"""Files that no room imports: each travels in a model version and runs wherever that is loaded."""
 
 HOUSE = {"hardware", "images", "progress"}
 """Modules of the components package itself, open to every room."""

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from serving.local import predict_in_process
-from serving.predict import predict_patient
 
 from components.cohort.manifest import Patient, read_manifest
 from components.publish.audit import audit
 from pipelines import local
 from pipelines.profile import load_profile
 from serving.client import Client
+from serving.local import predict_in_process
+from serving.predict import PatientFiles, predict_patient
 from serving.server import LocalServer
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -113,15 +113,15 @@ def test_the_auditor_finds_every_link_whole(summary: dict[str, Any], out: Path) 
 def test_triton_says_what_the_library_says(
     server: LocalServer, patient: Patient, out: Path, tmp_path: Path
 ) -> None:
-    asked = {
-        "t1c": Path(str(patient.t1c)),
-        "t2": Path(str(patient.t2)),
-        "flair": Path(str(patient.flair)),
-        "age": float(patient.age or 0),
-        "patient_id": patient.patient_id,
-    }
-    answer = predict_patient(**asked, server=server.grpc_address, out=tmp_path / "triton")
-    direct = predict_in_process(**asked, repository=out / "repository", out=tmp_path / "library")
+    files = PatientFiles(
+        t1c=Path(str(patient.t1c)),
+        t2=Path(str(patient.t2)),
+        flair=Path(str(patient.flair)),
+        age=float(patient.age or 0),
+        patient_id=patient.patient_id,
+    )
+    answer = predict_patient(files, server=server.grpc_address, out=tmp_path / "triton")
+    direct = predict_in_process(files, repository=out / "repository", out=tmp_path / "library")
     assert answer["status"] == direct["status"]
     if answer["probability_idh_mutant"] is not None:
         assert answer["probability_idh_mutant"] == pytest.approx(
@@ -141,7 +141,8 @@ def test_triton_says_what_the_library_says(
 
 
 def test_the_server_is_ready_when_the_ensemble_answers(server: LocalServer) -> None:
-    assert Client(server.grpc_address).ready()
+    with Client(server.grpc_address) as client:
+        assert client.canary() is None
 
 
 def test_no_secret_reaches_log_or_artifacts(summary: dict[str, Any], out: Path) -> None:
