@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -19,7 +20,7 @@ def read_image(path: Path | str) -> sitk.Image:
     """Read a 3-D image as float32 with its geometry; a trailing axis of length one is dropped.
 
     Raises:
-        BadInput: missing, not an image, not 3-D, too thin, or without any finite value.
+        BadInput: missing, no image, cut short, not 3-D, too thin, or with NaN or infinite voxels.
     """
     path = Path(path)
     if not path.exists():
@@ -31,25 +32,31 @@ def read_image(path: Path | str) -> sitk.Image:
         raise BadInput(
             path, f"not a readable image ({reason})", "export it again as NIfTI"
         ) from None
+    if path.name.endswith((".nii", ".nii.gz")):
+        _check_nifti(path)
     image = _as_3d(path, image)
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise BadInput(path, "a colour image", "give a single-channel MRI volume")
     if min(image.GetSize()) < MIN_SLICES:
         raise BadInput(path, f"size {image.GetSize()} is too thin", "give the whole volume")
     image = sitk.Cast(image, sitk.sitkFloat32)
-    if _has_bad_floats(path) or not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
+    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
         raise BadInput(path, "NaN or infinite voxels", "export the image again")
     return image
 
 
-def _has_bad_floats(path: Path) -> bool:
-    """Whether a NIfTI file holds NaN or infinite voxels: ITK's reader turns them into zeros."""
-    if not path.name.endswith((".nii", ".nii.gz")):
-        return False
-    stored = nibabel.nifti1.load(path)
-    if stored.get_data_dtype().kind != "f":
-        return False
-    return not np.isfinite(np.asanyarray(stored.dataobj)).all()
+def _check_nifti(path: Path) -> None:
+    """Refuse what ITK's NIfTI reader passes over: it fills a file cut short, and turns NaN into 0.
+
+    Raises:
+        BadInput: the file ends early, or holds NaN or infinite voxels.
+    """
+    try:
+        values = np.asanyarray(nibabel.nifti1.load(path).dataobj)
+    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError):
+        raise BadInput(path, "not a readable image (it ends early)", "copy it again") from None
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise BadInput(path, "NaN or infinite voxels", "export the image again")
 
 
 def _as_3d(path: Path, image: sitk.Image) -> sitk.Image:

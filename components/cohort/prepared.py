@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def read_case(path: Path | str) -> PreparedCase:
         volumes = np.load(path / "volumes.npy", mmap_mode="r", allow_pickle=False)
         with np.load(path / "masks.npz", allow_pickle=False) as archive:
             packed = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise BadInput(
             path, f"not a prepared case ({error})", "run the preprocessing again"
         ) from None

@@ -1,4 +1,4 @@
-"""Commands about data: phantoms, ingestion, validation, preprocessing, features of one mask."""
+"""Commands about data: phantoms, validation, preprocessing, features of one mask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ManifestArgument = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    for command in (phantom, ingest, adapt, validate, preprocess, features):
+    for command in (phantom, validate, preprocess, features):
         app.command()(command)
 
 
@@ -42,30 +42,6 @@ def phantom(
     console.print(f"wrote {manifest}")
 
 
-def ingest(
-    dicom_root: Annotated[Path, typer.Argument(help="A folder a patient, of DICOM series.")],
-    out: OutFolder,
-) -> None:
-    """Turn a hospital's DICOM export into NIfTI files and a manifest."""
-    from components.cohort.dicom import ingest as ingest_dicom
-
-    done = ingest_dicom(dicom_root, out)
-    console.print(f"wrote {done.manifest}; what was chosen and why: {done.chosen}")
-
-
-def adapt(
-    release: Annotated[str, typer.Argument(help="ucsf-pdgm, upenn-gbm, brats or egd.")],
-    root: Annotated[Path, typer.Argument(help="Folder of the release as it was downloaded.")],
-    table: Annotated[Path, typer.Option(help="The release's metadata table.")],
-    out: Annotated[Path, typer.Option("--out", help="Manifest to write.")] = Path("manifest.csv"),
-) -> None:
-    """Write a manifest for a public release."""
-    from components.cohort.adapters import adapt as adapt_release
-
-    adapt_release(release, root, table, out)
-    console.print(f"wrote {out}")
-
-
 def validate(
     manifest: ManifestArgument,
     out: OutFolder,
@@ -74,7 +50,6 @@ def validate(
 ) -> None:
     """Judge a cohort: accepted.csv, quarantine.csv, validation.json, validation.html."""
     from components.validate.validate import validate_manifest
-
     from pipelines.profile import load_profile
 
     settings = load_profile(profile).validation
@@ -96,10 +71,9 @@ def preprocess(
     workers: Annotated[int, typer.Option(min=1, help="Processes; one patient each.")] = 2,
 ) -> None:
     """Align, brain-extract, bias-correct, normalise and crop every patient of a manifest."""
+    from components.cohort.manifest import read_manifest
     from components.preprocess.plan import make_plan
     from components.preprocess.prepare import prepare_cohort
-
-    from components.cohort.manifest import read_manifest
     from pipelines.profile import load_profile
 
     patients = read_manifest(manifest)

@@ -139,11 +139,6 @@ BAD = {
         ["gone"],
     ),
     "rollback: no store": ("rollback --tracking-uri sqlite:///gone/mlflow.db", ["gone"]),
-    "ingest: gone": ("ingest gone --out out", ["gone"]),
-    "adapt: unknown release": (
-        "adapt ucsf . --table good.csv --out out",
-        ["ucsf", "ucsf-pdgm"],
-    ),
     "unknown command": ("trian", ["trian"]),
     "unknown option": ("run --profle demo", ["--profle"]),
     "missing option": ("run --profile demo", ["--out"]),
