@@ -24,6 +24,9 @@ PRIOR_LOGIT = -3.0
 HEADS = 3
 """Decoder levels with a segmentation head: the finest three."""
 
+UNSAFE_DEPTH = 2
+"""See Conv."""
+
 Triple = tuple[int, int, int]
 
 
@@ -48,9 +51,23 @@ class NormAct(nn.Module):
         return F.leaky_relu(x, SLOPE, inplace=True)
 
 
-def _conv(inputs: int, outputs: int, kernel: Triple, stride: Triple = (1, 1, 1)) -> nn.Conv3d:
+class Conv(nn.Conv3d):
+    """A convolution that leaves bfloat16 where oneDNN's backward pass reads memory it never wrote.
+
+    Seen with torch 2.13 on CPU for maps two slices deep, in the gradient of the weights: garbage up
+    to 1e35, from any width, and only there.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.device.type == "cpu" and x.shape[2] == UNSAFE_DEPTH:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
+
+
+def _conv(inputs: int, outputs: int, kernel: Triple, stride: Triple = (1, 1, 1)) -> Conv:
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-    return nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
+    return Conv(inputs, outputs, kernel, stride, padding, bias=False)
 
 
 class Context(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from components.segment.network import NormAct, UNet, fold, parameter_count, unfold
+from components.segment.network import NormAct, UNet, _conv, fold, parameter_count, unfold
 from components.segment.network_input import network_input
 from components.segment.settings import NetworkSettings, SegmentSettings
 
@@ -88,3 +88,22 @@ def test_network_input_clips_scales_and_blanks() -> None:
 def test_settings_that_cannot_train_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         SegmentSettings.model_validate(wrong)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_bfloat16_gradients_are_those_of_float32_at_every_depth(depth: int) -> None:
+    """Two slices deep, oneDNN's bfloat16 backward pass reads memory that nobody wrote."""
+    torch.manual_seed(0)
+    conv = _conv(32, 32, (3, 3, 3))
+    x = torch.randn(1, 32, depth, 8, 8).bfloat16().float()
+    conv(x).pow(2).sum().backward()
+    assert conv.weight.grad is not None
+    expected = conv.weight.grad.clone()
+    for _ in range(4):
+        del [torch.full((n,), 1e35) for n in (1_000, 100_000, 1_000_000)][:]
+        conv.weight.grad = None
+        with torch.autocast("cpu", torch.bfloat16):
+            y = conv(x.contiguous(memory_format=torch.channels_last_3d))
+        y.float().pow(2).sum().backward()
+        error = (conv.weight.grad - expected).abs().max() / expected.abs().max()
+        assert error < 0.05
