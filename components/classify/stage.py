@@ -159,9 +159,10 @@ class StageTraining:
 
     def _epoch(self) -> None:
         start, epoch = time.perf_counter(), self.journal.epoch
-        generator = torch.Generator().manual_seed(_seed_of(self.identity, epoch))
+        chance = int(_digest([self.name, self.seed, epoch])[:12], 16)
+        generator = torch.Generator().manual_seed(chance)
         # Dropout draws from the global generator.
-        torch.manual_seed(_seed_of(self.identity, epoch) + 1)
+        torch.manual_seed(chance + 1)
         order = torch.randperm(len(self.training) * SLICES, generator=generator)
         batches = list(order.split(self.settings.batch_size))
         if len(batches) > 1 and len(batches[-1]) < 2:
@@ -303,7 +304,3 @@ def _dials(settings: ClassifySettings) -> dict[str, Any]:
 
 def _digest(parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _seed_of(identity: str, epoch: int) -> int:
-    return int(_digest([identity, epoch])[:12], 16)

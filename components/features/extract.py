@@ -156,9 +156,16 @@ def _spec(plan: PreprocessingPlan, model: Segmenter, settings: FeatureSettings) 
     return StepSpec(model.threshold, model.min_ml, settings.channels, plan.clip, atlas)
 
 
+def _weights(segmenter: Path) -> dict[str, str]:
+    """sha256 of the files that decide its answers; curves and tables hold times as well."""
+    return {
+        name: digest for name, digest in sha256_tree(segmenter).items() if not name.endswith(".csv")
+    }
+
+
 def _key(segmenter: Path, settings: FeatureSettings, plan_digest: str) -> str:
     """What a sample depends on besides its case."""
-    parts = [sha256_tree(segmenter), settings.model_dump(mode="json"), plan_digest]
+    parts = [_weights(segmenter), settings.model_dump(mode="json"), plan_digest]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -258,7 +265,7 @@ def _describe(
         "threshold": job.spec.threshold,
         "min_ml": job.spec.min_ml,
         "atlas": {"source": atlas.source, "licence": atlas.licence, "sha256": atlas.sha256},
-        "segmenter": sha256_tree(segmenter),
+        "segmenter": _weights(segmenter),
         "segmenter_trained_on": job.segmenter.trained_on.value,
     }
 

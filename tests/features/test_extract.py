@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,9 +99,21 @@ def test_what_made_the_samples_is_written_down(samples: Path, segmenter: Path) -
     described = json.loads((samples / "samples.json").read_text())
     assert described["channels"] == ["t1c", "t2"]
     assert described["plan_digest"] == PLAN.digest()
-    assert described["segmenter"] == sha256_tree(segmenter)
+    assert described["segmenter"].items() <= sha256_tree(segmenter).items()
+    assert {"model.json", "member_0.safetensors"} <= set(described["segmenter"])
     assert described["segmenter_trained_on"] == "phantoms"
     assert not (samples / ".done").exists()
+
+
+def test_how_long_the_training_took_changes_nothing(
+    prepared: Path, segmenter: Path, samples: Path, tmp_path: Path
+) -> None:
+    """Learning curves hold seconds: were they part of the samples, no run would repeat another."""
+    again = tmp_path / "segmenter"
+    shutil.copytree(segmenter, again)
+    (again / "curves.csv").write_text("slower this time\n")
+    extract_samples([prepared], again, FeatureSettings(), tmp_path / "out")
+    assert sha256_tree(tmp_path / "out") == sha256_tree(samples)
 
 
 def test_manual_masks_and_a_substitute_channel(
