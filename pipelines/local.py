@@ -110,7 +110,9 @@ def run(
         }
         outputs = _execute(out, request, watch)
         for name, path in outputs.items():
-            _link(out / _link_name(name, path), Path(path))
+            _link(out / name, Path(path))
+        # KFP's own artifact has no suffix, and browsers show such a file as text.
+        _link(out / "report.html", Path(outputs["evaluation"]) / "report.html")
         summary = summarise(profile, {name: Path(path) for name, path in outputs.items()})
         write_json(out / "summary.json", summary)
     return summary
@@ -195,10 +197,6 @@ def _failure(log: Path) -> Exception:
         problem, _, remedy = rest.rpartition("; ")
         return BadInput(subject, problem, remedy)
     return StepFailed(f"a step failed; its traceback is in {log}")
-
-
-def _link_name(name: str, path: str) -> str:
-    return f"{name}.html" if name == "report" else name
 
 
 def _link(link: Path, target: Path) -> None:
