@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from components.cohort.errors import ExitCode
-from pipelines.cli.terminal import Json, console, print_json
+from pipelines.cli.terminal import Json, console, print_json, progress_bar
 
 TrackingOption = Annotated[str, typer.Option("--tracking-uri", help="MLflow tracking URI.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    for command in (audit, rollback):
+    for command in (audit, publish, promote, rollback):
         app.command()(command)
 
 
@@ -35,6 +36,35 @@ def audit(
             detail = "" if check.ok else f": expected {check.expected}, found {check.found}"
             console.print(f"{mark} {check.what}{detail}", highlight=False, soft_wrap=True)
     return ExitCode.DONE if report.ok else ExitCode.OUR_FAULT
+
+
+def publish(
+    resume: Annotated[
+        Path, typer.Option("--resume", help="Folder of a run that was kept while MLflow was away.")
+    ],
+    tracking_uri: Annotated[
+        str, typer.Option(help="Another store than the one the run was meant for.")
+    ] = "",
+) -> None:
+    """Send a run that could not be published, and judge it."""
+    from components.publish.resume import resume as send
+
+    with progress_bar("publish") as progress:
+        sent = send(resume, tracking_uri, progress=progress)
+    for published in sent:
+        console.print(f"{published.release} published as run {published.mlflow_run_id}")
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="MODEL/VERSION or MODEL@ALIAS.")],
+    approve: Annotated[str, typer.Option(help='Who lets it through, and why: "name: reason".')],
+    tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
+) -> None:
+    """Make a published release the champion on a person's word; never one trained on phantoms."""
+    from components.publish.promote import promote as make_champion
+
+    version = make_champion(model, tracking_uri, approve)
+    console.print(f"{model}: version {version} is champion")
 
 
 def rollback(

@@ -139,6 +139,11 @@ BAD = {
         ["gone"],
     ),
     "rollback: no store": ("rollback --tracking-uri sqlite:///gone/mlflow.db", ["gone"]),
+    "publish: nothing kept": ("publish --resume gone", ["gone"]),
+    "promote: no reason": (
+        "promote glioma-idh/1 --approve me --tracking-uri sqlite:///gone/mlflow.db",
+        ["--approve", "me"],
+    ),
     "unknown command": ("trian", ["trian"]),
     "unknown option": ("run --profle demo", ["--profle"]),
     "missing option": ("run --profile demo", ["--out"]),
