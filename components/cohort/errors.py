@@ -31,3 +31,10 @@ class BadInput(Exception):
     def __reduce__(self) -> tuple[type[BadInput], tuple[str, str, str]]:
         # Exceptions are rebuilt from .args when they cross a process pool; ours take three.
         return type(self), (self.subject, self.problem, self.remedy)
+
+
+class Outage(BadInput):
+    """What concerns no single patient: a server that is away, a full disk.
+
+    Nobody is quarantined for it; the run stops, and goes on from there when it is mended.
+    """

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic
+from components.cohort.remote import is_remote, local_copy
 
 MIN_SLICES = 3
 """Fewer slices along any axis than this is a localiser, not a volume."""
@@ -19,10 +20,22 @@ MIN_SLICES = 3
 def read_image(path: Path | str) -> sitk.Image:
     """Read a 3-D image as float32 with its geometry; a trailing axis of length one is dropped.
 
+    Args:
+        path: a NIfTI file or a folder with one DICOM series, on disk or as an s3:// address.
+
     Raises:
         BadInput: missing, no image, cut short, not 3-D, too thin, or with NaN or infinite voxels.
     """
-    path = Path(path)
+    if not is_remote(path):
+        return _read_local(Path(path))
+    copy = local_copy(path)
+    try:
+        return _read_local(copy)
+    except BadInput as error:
+        raise BadInput(path, error.problem, error.remedy) from None
+
+
+def _read_local(path: Path) -> sitk.Image:
     if not path.exists():
         raise BadInput(path, "no such image", "give a NIfTI file or a folder with one DICOM series")
     try:

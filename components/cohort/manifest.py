@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
+import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic
+from components.cohort.remote import is_remote, local_copy, parent_of
 from components.cohort.vocabulary import Idh, Origin, Sequence, Sex, Split
 
 REQUIRED_COLUMNS = ("patient_id", "site", "t1c", "flair", "age", "idh")
@@ -78,9 +80,13 @@ class Patient:
 
 @dataclass(frozen=True)
 class ManifestTable:
-    """A manifest as read: cells are still text, so that one bad row does not hide the others."""
+    """A manifest as read: cells are still text, so that one bad row does not hide the others.
+
+    `base` is what relative paths are relative to: a folder, or an s3:// address.
+    """
 
     path: Path
+    base: str
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
     sha256: str
@@ -92,7 +98,8 @@ def read_table(path: Path | str) -> ManifestTable:
     Raises:
         BadInput: no such file, not a CSV, no rows, or a required column missing or misspelt.
     """
-    path = Path(path)
+    base = parent_of(str(path)) if is_remote(path) else str(Path(path).parent)
+    path = local_copy(path)
     if not path.is_file():
         raise BadInput(path, "no such manifest", "give the path of a CSV file")
     content = path.read_bytes()
@@ -107,7 +114,7 @@ def read_table(path: Path | str) -> ManifestTable:
     _check_columns(path, columns)
     if not rows:
         raise BadInput(path, "the manifest has no rows", "add one row a patient")
-    return ManifestTable(path, columns, rows, hashlib.sha256(content).hexdigest())
+    return ManifestTable(path, base, columns, rows, hashlib.sha256(content).hexdigest())
 
 
 def _check_columns(path: Path, columns: tuple[str, ...]) -> None:
@@ -140,7 +147,7 @@ def parse_patient(table: ManifestTable, index: int) -> Patient:
     row = table.rows[index]
     where = f"{table.path.name}, row {index + 1}"
     cell = _Cells(where, row)
-    base = table.path.parent
+    base = table.base
     return Patient(
         patient_id=cell.identifier(),
         site=row.get("site", ""),
@@ -186,14 +193,18 @@ def _as_row(patient: Patient, base: Path) -> dict[str, object]:
     return {**row, **patient.extra}
 
 
-def _absolute(base: Path, cell: str | None) -> str | None:
+def _absolute(base: str, cell: str | None) -> str | None:
     if not cell:
         return None
-    return cell if cell.startswith("s3://") else str((base / cell).resolve())
+    if is_remote(cell):
+        return cell
+    if is_remote(base) and not cell.startswith("/"):
+        return f"{base}/{posixpath.normpath(cell)}"
+    return str((Path(base) / cell).resolve())
 
 
 def _relative(base: Path, cell: str) -> str:
-    if not cell or cell.startswith("s3://"):
+    if not cell or is_remote(cell):
         return cell
     path, base = Path(cell), base.resolve()
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else cell

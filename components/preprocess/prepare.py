@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from components.cohort.errors import BadInput
+from components.cohort.errors import BadInput, Outage
 from components.cohort.files import atomic, read_json, write_json
 from components.cohort.manifest import Patient, read_manifest
 from components.cohort.prepared import PreparedCase, read_case, write_case
@@ -139,6 +139,8 @@ def _one(patient: Patient, plan: PreprocessingPlan, out: Path) -> Failure | None
     """Prepare one patient into `out`; whatever goes wrong is this patient's alone."""
     try:
         _prepare(patient, plan, out)
+    except Outage:
+        raise
     except BadInput as error:
         return Failure(patient.patient_id, f"{error.subject}: {error.problem}", error.remedy)
     except Exception as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from components.cohort.errors import BadInput
+from components.cohort.errors import BadInput, Outage
 from components.cohort.images import read_image
 from components.cohort.manifest import Patient
 from components.cohort.vocabulary import Sequence
@@ -80,6 +80,8 @@ def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | No
         return None, ImageFacts(patient_id, role, "", error="not in the manifest")
     try:
         return read_image(path), ImageFacts(patient_id, role, path)
+    except Outage:
+        raise
     except BadInput as error:
         return None, ImageFacts(patient_id, role, path, error=error.problem)
 
