@@ -24,6 +24,9 @@ PRIOR_LOGIT = -3.0
 HEADS = 3
 """Decoder levels with a segmentation head: the finest three."""
 
+MIDDLE, SPREAD = 0.5, 5.0
+"""Where METHOD's normalisation puts the brain's mean, and what brings its range near to 1 SD."""
+
 UNSAFE_DEPTH = 2
 """See Conv."""
 
@@ -127,7 +130,7 @@ class UNet(nn.Module):
 
     def __init__(self, channels: int, settings: NetworkSettings) -> None:
         super().__init__()
-        self.fold_z = settings.fold_z
+        self.fold_z, self.centred = settings.fold_z, settings.centred
         levels = settings.levels
         widths = [min(settings.width * 2**i, settings.max_width) for i in range(levels)]
         flat = [level < settings.flat_levels for level in range(levels)]
@@ -167,6 +170,8 @@ class UNet(nn.Module):
             nn.init.constant_(head.bias, PRIOR_LOGIT if i == coarsest else 0.0)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        if self.centred:
+            x = torch.where(x > 0.0, (x - MIDDLE) * SPREAD, 0.0)
         x = fold(x, self.fold_z).contiguous(memory_format=torch.channels_last_3d)
         skips = []
         for context in self.contexts:

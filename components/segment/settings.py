@@ -38,6 +38,9 @@ class NetworkSettings(Settings):
         narrow_decoder: localisation convolutions give the level's width at once, without the 1^3
             that halves it; a quarter of the arithmetic less.
         dropout: probability of the channel dropout inside the residual blocks.
+        centred: the network first takes the brain's mean away from the brain, so that the
+            background (0) is as bright as mean brain (0.5 in METHOD's normalisation) and the first
+            layers need not learn to look past the brain's edge.
     """
 
     width: int = Field(default=21, ge=1)
@@ -47,6 +50,7 @@ class NetworkSettings(Settings):
     flat_levels: int = Field(default=0, ge=0, le=3)
     narrow_decoder: bool = False
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    centred: bool = False
 
     @property
     def divisors(self) -> tuple[int, int, int]:

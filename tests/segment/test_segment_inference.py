@@ -26,7 +26,7 @@ from components.segment.train import train_segmenter
 from tests.factories import box_grid, make_prepared_case, make_prepared_set, write_prepared_set
 
 TINY = SegmentSettings(
-    network=NetworkSettings(width=4, levels=3, fold_z=2, flat_levels=1, dropout=0.0),
+    network=NetworkSettings(width=4, levels=3, fold_z=2, flat_levels=1, dropout=0.0, centred=True),
     steps=60,
     evaluate_every=0,
     checkpoint_every=100,

@@ -107,3 +107,12 @@ def test_bfloat16_gradients_are_those_of_float32_at_every_depth(depth: int) -> N
         y.float().pow(2).sum().backward()
         error = (conv.weight.grad - expected).abs().max() / expected.abs().max()
         assert error < 0.05
+
+
+def test_a_centred_network_sees_background_as_mean_brain() -> None:
+    torch.manual_seed(0)
+    network = UNet(1, NetworkSettings(width=4, levels=3, dropout=0.0, centred=True)).eval()
+    brain = torch.full((1, 1, 16, 16, 16), 0.5)
+    nothing = torch.zeros(1, 1, 16, 16, 16)
+    assert torch.equal(network(brain), network(nothing))
+    assert not torch.equal(network(brain + 0.1), network(nothing))
