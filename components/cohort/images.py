@@ -39,7 +39,7 @@ def _read_local(path: Path) -> sitk.Image:
     if not path.exists():
         raise BadInput(path, "no such image", "give a NIfTI file or a folder with one DICOM series")
     try:
-        image = _read_dicom(path) if path.is_dir() else sitk.ReadImage(str(path))
+        image = _read_folder(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise BadInput(
@@ -56,6 +56,12 @@ def _read_local(path: Path) -> sitk.Image:
     if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
         raise BadInput(path, "NaN or infinite voxels", "export the image again")
     return image
+
+
+def _read_folder(path: Path) -> sitk.Image:
+    from components.cohort.dicom.convert import read_series
+
+    return read_series(path)
 
 
 def _check_nifti(path: Path) -> None:
@@ -81,19 +87,6 @@ def _as_3d(path: Path, image: sitk.Image) -> sitk.Image:
             path, f"a {image.GetDimension()}-D image of size {size}", "give one 3-D volume"
         )
     return image
-
-
-def _read_dicom(folder: Path) -> sitk.Image:
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if not series:
-        raise BadInput(folder, "a folder without a DICOM series", "give the folder of one series")
-    if len(series) > 1:
-        raise BadInput(
-            folder, f"a folder with {len(series)} DICOM series", "give the folder of one series"
-        )
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    return reader.Execute()
 
 
 def write_image(path: Path | str, image: sitk.Image) -> None:

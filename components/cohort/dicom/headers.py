@@ -1,0 +1,178 @@
+"""What is read of each DICOM file: enough to judge, group and order it, and nothing to keep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+log = logging.getLogger(__name__)
+
+_TAGS = (
+    "PatientID",
+    "PatientAge",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "SOPInstanceUID",
+    "Modality",
+    "ImageType",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "NumberOfFrames",
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
+    "ContrastBolusAgent",
+    "ScanningSequence",
+    "SequenceName",
+    "DiffusionBValue",
+)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One image of a series, as its header describes it; numbers are None where it is silent.
+
+    Attributes:
+        tr, te, ti: repetition, echo and inversion time in ms.
+        position: LPS mm of the first voxel's centre; orientation: row and column cosines.
+        spacing: mm between rows, between columns.
+        frames: more than 1 in an enhanced (multi-frame) object.
+        whole: False where the file is shorter than its pixels.
+    """
+
+    path: Path
+    patient: str
+    age: float | None
+    sex: str
+    study: str
+    date: str
+    series: str
+    number: int
+    uid: str
+    modality: str
+    image_type: tuple[str, ...]
+    description: str
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    size: tuple[int, int]
+    frames: int
+    whole: bool
+    tr: float | None
+    te: float | None
+    ti: float | None
+    agent: str
+    scanning: tuple[str, ...]
+    sequence_name: str
+    b_value: float | None
+
+
+def read_instances(files: Iterable[Path]) -> tuple[list[Instance], int]:
+    """Headers of all DICOM images among `files`, and how many files were none."""
+    found, others = [], 0
+    for path in files:
+        try:
+            with path.open("rb") as stream:
+                header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+                rest = path.stat().st_size - stream.tell()
+        except (InvalidDicomError, OSError, EOFError, ValueError) as error:
+            log.debug("%s: %s", path, error)
+            others += 1
+            continue
+        if header.get("Rows") and header.get("SeriesInstanceUID"):
+            found.append(_instance(path, header, rest))
+        else:
+            others += 1
+    return found, others
+
+
+def _instance(path: Path, header: pydicom.Dataset, rest: int) -> Instance:
+    """`rest`: bytes of the file from its pixels on."""
+    rows, columns = int(header.Rows), int(header.get("Columns") or 0)
+    frames = int(header.get("NumberOfFrames") or 1)
+    return Instance(
+        path=path,
+        patient=_text(header, "PatientID"),
+        age=_age(header),
+        sex=_text(header, "PatientSex").upper(),
+        study=_text(header, "StudyInstanceUID"),
+        date=_text(header, "StudyDate"),
+        series=_text(header, "SeriesInstanceUID"),
+        number=int(_number(header, "SeriesNumber") or 0),
+        uid=_text(header, "SOPInstanceUID"),
+        modality=_text(header, "Modality"),
+        image_type=tuple(_words(header, "ImageType")),
+        description=_text(header, "SeriesDescription"),
+        position=_numbers(header, "ImagePositionPatient", 3),
+        orientation=_numbers(header, "ImageOrientationPatient", 6),
+        spacing=_numbers(header, "PixelSpacing", 2),
+        size=(rows, columns),
+        frames=frames,
+        whole=_is_whole(header, rest, rows * columns * frames),
+        tr=_number(header, "RepetitionTime"),
+        te=_number(header, "EchoTime"),
+        ti=_number(header, "InversionTime"),
+        agent=_text(header, "ContrastBolusAgent"),
+        scanning=tuple(_words(header, "ScanningSequence")),
+        sequence_name=_text(header, "SequenceName"),
+        b_value=_number(header, "DiffusionBValue"),
+    )
+
+
+def _is_whole(header: pydicom.Dataset, rest: int, voxels: int) -> bool:
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax is None or syntax.is_compressed:
+        return True
+    return rest >= voxels * int(header.get("BitsAllocated") or 16) // 8
+
+
+def _text(header: pydicom.Dataset, name: str) -> str:
+    return str(header.get(name) or "").strip()
+
+
+def _words(header: pydicom.Dataset, name: str) -> list[str]:
+    value = header.get(name) or []
+    return [str(v).strip().upper() for v in ([value] if isinstance(value, str) else value)]
+
+
+def _number(header: pydicom.Dataset, name: str) -> float | None:
+    value: Any = header.get(name)
+    try:
+        return None if value in (None, "") else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _numbers(header: pydicom.Dataset, name: str, count: int) -> tuple[float, ...] | None:
+    try:
+        values = tuple(float(value) for value in header.get(name) or ())
+    except (TypeError, ValueError):
+        return None
+    return values if len(values) == count else None
+
+
+def _age(header: pydicom.Dataset) -> float | None:
+    """Years at the study: PatientAge in years, else from the dates; None where neither is there."""
+    given = _text(header, "PatientAge")
+    if given[:-1].isdigit() and given.endswith("Y"):
+        return float(given[:-1])
+    born, seen = _text(header, "PatientBirthDate"), _text(header, "StudyDate")
+    if len(born) == len(seen) == 8 and (born + seen).isdigit():
+        before_birthday = seen[4:] < born[4:]
+        return float(int(seen[:4]) - int(born[:4]) - before_birthday)
+    return None
