@@ -34,7 +34,7 @@ def compile_profile(profile: Profile, out: Path) -> None:
     if out.suffix not in (".yaml", ".yml"):
         raise BadInput(f"--out {out}", "not a YAML file name", "end it in .yaml")
     with atomic(out) as temporary:
-        compiler.Compiler().compile(build(profile), str(temporary))
+        compiler.Compiler().compile(build(profile, reread=True), str(temporary))
 
 
 def connect(host: str) -> kfp.Client:
@@ -62,7 +62,7 @@ def arguments(profile: Profile, cohorts: Mapping[str, str], tracking_uri: str) -
                 "give an s3:// address",
             )
     return {
-        "cohorts": check_cohorts(cohorts),
+        "cohorts": check_cohorts(cohorts, read=False),
         "code_version": code_digest(),
         "run_info": json.dumps({"code": code_info(), "profile": profile.name, "approve": None}),
         "tracking_uri": tracking_uri,

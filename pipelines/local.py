@@ -19,6 +19,7 @@ from typing import Any
 from components.cohort.errors import BadInput
 from components.cohort.files import read_json, write_json
 from components.cohort.manifest import read_table
+from components.cohort.remote import is_remote
 from components.progress import PROGRESS_FILE
 from pipelines.profile import Profile
 from pipelines.summary import summarise
@@ -50,8 +51,11 @@ class StepFailed(RuntimeError):
     """A step of ours failed; the message names the log that holds the traceback."""
 
 
-def check_cohorts(cohorts: Mapping[str, str]) -> str:
+def check_cohorts(cohorts: Mapping[str, str], *, read: bool = True) -> str:
     """The pipeline's `cohorts` parameter: JSON list of {name, manifest, sha256}.
+
+    Args:
+        read: read the manifests now; on a cluster only the pods may be allowed to.
 
     Raises:
         BadInput: an unusable or reserved name, no development cohort, or an unreadable manifest.
@@ -64,9 +68,8 @@ def check_cohorts(cohorts: Mapping[str, str]) -> str:
                 f"'{name}' cannot name a cohort",
                 f"use lower-case letters, digits, '-' and '_', not {', '.join(RESERVED_NAMES)}",
             )
-        remote = manifest.startswith("s3://")
-        digest = "" if remote else read_table(manifest).sha256
-        path = manifest if remote else str(Path(manifest).resolve())
+        digest = read_table(manifest).sha256 if read else ""
+        path = manifest if is_remote(manifest) else str(Path(manifest).resolve())
         entries.append({"name": name, "manifest": path, "sha256": digest})
     if entries and DEVELOPMENT not in cohorts:
         raise BadInput(

@@ -38,8 +38,12 @@ class Outputs(NamedTuple):
     published: Dataset
 
 
-def build(profile: Profile) -> Callable[..., Any]:
-    """The pipeline of one profile: a KFP graph, its parameters defaulting to the settings."""
+def build(profile: Profile, *, reread: bool = False) -> Callable[..., Any]:
+    """The pipeline of one profile: a KFP graph, its parameters defaulting to the settings.
+
+    Args:
+        reread: never reuse the first step, whose manifests may have changed where they lie.
+    """
     cluster = profile.cluster
     shards = [{"shard": f"{index}/{cluster.shards}"} for index in range(cluster.shards)]
 
@@ -119,6 +123,8 @@ def build(profile: Profile) -> Callable[..., Any]:
         )
         # What is published depends on the registry's state, which no cache key holds.
         published.set_caching_options(False)
+        if reread:
+            made.set_caching_options(False)
         for step, task in {
             "cohort": made,
             "validate": validated,

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MODEL_TITLES = {
-    Model.HYBRID: "hybrid (image + shape + loci + age)",
-    Model.RESNET: "ResNet (image)",
-    Model.RADIOMICS: "random forest (shape + loci + age)",
-    Model.AGE: "logistic regression (age)",
+    Model.HYBRID: "hybrid",
+    Model.RESNET: "ResNet",
+    Model.RADIOMICS: "radiomics",
+    Model.AGE: "age",
 }
+MODEL_MEANINGS = (
+    "hybrid: images, shape, loci and age; ResNet: images; radiomics: random forest on shape, "
+    "loci and age; age: logistic regression. 95 % confidence intervals in parentheses."
+)
 
 
 def summarise(profile: Profile, outputs: dict[str, Path]) -> dict[str, Any]:
@@ -37,25 +41,32 @@ def summarise(profile: Profile, outputs: dict[str, Path]) -> dict[str, Any]:
 
 def table(summary: dict[str, Any]) -> Table:
     """The run's results as one table: a row a model and test set."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     title = f"{summary['release']}, trained on {summary['trained_on']}"
     result = Table(
-        title=title, title_justify="left", caption="95 % confidence intervals in brackets"
+        title=title,
+        title_justify="left",
+        caption=MODEL_MEANINGS,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+        collapse_padding=True,
     )
-    for heading in ("test set", "Dice", "model"):
-        result.add_column(heading)
+    for heading in ("set", "Dice", "model"):
+        result.add_column(heading, no_wrap=True)
     for heading in ("accuracy", "AUROC", "AUPRC"):
-        result.add_column(heading, justify="right")
+        result.add_column(heading, justify="right", no_wrap=True)
     for name, block in summary["sets"].items():
-        first = True
+        leads = iter([(name, _dice(block["dice"])), (f"n = {block['patients']}", "")])
         for model, model_title in MODEL_TITLES.items():
             if model.value not in block:
                 continue
             scores = block[model.value]
             result.add_row(
-                f"{name} (n = {block['patients']})" if first else "",
-                _dice(block["dice"]) if first else "",
+                *next(leads, ("", "")),
                 model_title,
                 _percent(scores["accuracy"]),
                 _interval(scores["auroc"]),
@@ -63,14 +74,13 @@ def table(summary: dict[str, Any]) -> Table:
                 style="bold" if model is Model.HYBRID else None,
                 end_section=model is list(MODEL_TITLES)[-1],
             )
-            first = False
     return result
 
 
 def _dice(dice: dict[str, float | None] | None) -> str:
     if not dice or dice["mean"] is None:
         return "-"
-    spread = "" if dice["sd"] is None else f" ± {dice['sd']:.2f}"
+    spread = "" if dice["sd"] is None else f" ±{dice['sd']:.2f}"
     return f"{dice['mean']:.2f}{spread}"
 
 
@@ -83,4 +93,4 @@ def _interval(area: dict[str, float | None] | None) -> str:
         return "-"
     if area["low"] is None or area["high"] is None:
         return f"{area['value']:.2f}"
-    return f"{area['value']:.2f} [{area['low']:.2f}, {area['high']:.2f}]"
+    return f"{area['value']:.2f} ({area['low']:.2f}-{area['high']:.2f})"
