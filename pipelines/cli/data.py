@@ -1,4 +1,4 @@
-"""Commands about data: phantoms, validation, preprocessing, features of one mask."""
+"""Commands about data: phantoms, ingestion, validation, preprocessing, features of one mask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ManifestArgument = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    for command in (phantom, validate, preprocess, features):
+    for command in (phantom, ingest, adapt, validate, preprocess, features):
         app.command()(command)
 
 
@@ -40,6 +40,45 @@ def phantom(
             site_named(site), patients, seed, out, settings, workers=workers, progress=progress
         )
     console.print(f"wrote {manifest}")
+
+
+def ingest(
+    dicom_root: Annotated[Path, typer.Argument(help="Folder of a DICOM export.")],
+    out: OutFolder,
+    site: Annotated[str, typer.Option(help="The manifest's site column.")] = "hospital",
+    keep_ids: Annotated[
+        bool, typer.Option("--keep-ids", help="PatientID is a pseudonym already: keep it.")
+    ] = False,
+) -> None:
+    """Turn a DICOM export into NIfTI files without a patient's identity, and a manifest."""
+    from components.cohort.dicom.ingest import ingest as ingest_export
+
+    with progress_bar("ingest") as progress:
+        done = ingest_export(dicom_root, out, site=site, keep_ids=keep_ids, progress=progress)
+    console.print(
+        f"{done.patients} patients, {done.complete} with all sequences: {done.manifest}; "
+        f"what was chosen and why: {done.chosen}"
+    )
+    if done.identities:
+        console.print(f"who is who, for your eyes alone: {done.identities}")
+
+
+def adapt(
+    release: Annotated[str, typer.Argument(help="ucsf-pdgm, upenn-gbm, tcga or egd.")],
+    images: Annotated[Path, typer.Argument(help="Folder of the release as it was downloaded.")],
+    table: Annotated[list[Path], typer.Option(help="Its metadata table; may be given again.")],
+    out: Annotated[Path, typer.Option("--out", help="Manifest to write.")] = Path("manifest.csv"),
+) -> None:
+    """Write the manifest of a public release: UCSF-PDGM, UPENN-GBM, BraTS-TCGA, Erasmus (EGD)."""
+    from components.cohort.releases.adapt import adapt as adapt_release
+
+    done = adapt_release(release, images, table, out)
+    console.print(
+        f"{done.patients} patients ({done.mutant} mutant, {done.wildtype} wildtype), "
+        f"{done.with_images} with all sequences: {out}"
+    )
+    if done.left_out:
+        console.print(f"{done.left_out_rows} examinations left out, and why: {done.left_out}")
 
 
 def validate(

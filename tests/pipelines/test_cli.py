@@ -144,6 +144,12 @@ BAD = {
         "promote glioma-idh/1 --approve me --tracking-uri sqlite:///gone/mlflow.db",
         ["--approve", "me"],
     ),
+    "ingest: gone": ("ingest gone --out out", ["gone"]),
+    "adapt: unknown release": (
+        "adapt ucsf . --table good.csv --out out",
+        ["ucsf", "ucsf-pdgm"],
+    ),
+    "validate: no such bucket": ("validate s3:// --out out", ["s3://BUCKET/KEY"]),
     "unknown command": ("trian", ["trian"]),
     "unknown option": ("run --profle demo", ["--profle"]),
     "missing option": ("run --profile demo", ["--out"]),

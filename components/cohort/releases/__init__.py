@@ -1,0 +1,1 @@
+"""Public releases of glioma MRI: their tables and folders as a manifest."""
