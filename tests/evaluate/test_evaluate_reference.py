@@ -160,6 +160,20 @@ def test_auroc_does_not_see_the_scale_and_turns_with_the_sign(
     assert delong(idh, p).value == pytest.approx(metrics.auroc(idh, p))
 
 
+@settings(max_examples=40, deadline=None)
+@given(answers, st.randoms(use_true_random=False))
+def test_the_order_of_patients_changes_nothing(
+    drawn: tuple[list[int], list[float]], random: Any
+) -> None:
+    idh, p = (np.array(values) for values in drawn)
+    order = list(range(len(idh)))
+    random.shuffle(order)
+    assert metrics.auprc(idh[order], p[order]) == pytest.approx(metrics.auprc(idh, p))
+    one, two = delong(idh, p), delong(idh[order], p[order])
+    assert (one.value, one.standard_error) == pytest.approx((two.value, two.standard_error))
+    assert metrics.brier(idh[order], p[order]) == pytest.approx(metrics.brier(idh, p))
+
+
 def test_equal_models_do_not_differ_and_are_not_inferior() -> None:
     idh = np.array([0, 1] * 40)
     p = np.random.default_rng(0).random(80)
