@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,6 +13,7 @@ from components.cohort.files import sha256_file, sha256_tree
 from components.cohort.grid import Grid
 from components.cohort.images import read_image
 from components.cohort.manifest import Patient
+from components.cohort.remote import local_copy
 from components.cohort.vocabulary import Sequence
 
 BRAIN_MASK = "brain_mask"
@@ -100,7 +100,7 @@ def input_digests(patient: Patient, sequences: Iterable[Sequence]) -> dict[str, 
     for name, path in paths.items():
         if not path:
             continue
-        place = Path(path)
+        place = local_copy(path)
         if not place.exists():
             raise BadInput(place, "no such image", f"correct the {name} of {patient.patient_id}")
         found[name] = (
