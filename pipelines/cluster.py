@@ -34,7 +34,7 @@ def compile_profile(profile: Profile, out: Path) -> None:
     if out.suffix not in (".yaml", ".yml"):
         raise BadInput(f"--out {out}", "not a YAML file name", "end it in .yaml")
     with atomic(out) as temporary:
-        compiler.Compiler().compile(build(profile, reread=True), str(temporary))
+        compiler.Compiler().compile(build(profile, on_cluster=True), str(temporary))
 
 
 def connect(host: str) -> kfp.Client:

@@ -18,10 +18,13 @@ from components.preprocess.component import preprocess_op
 from components.publish.component import publish_op
 from components.segment.component import train_segmenter_op
 from components.validate.component import validate_op
-from pipelines.profile import Cluster, Profile
+from pipelines.profile import SECRET_KEYS, Cluster, Profile
 from serving.component import export_op
 
 NAME = "glioflow"
+TRAINING = ("segment", "classify")
+CHECKPOINTS = "/checkpoints"
+SHARED_MEMORY = "/dev/shm"  # noqa: S108  (a mount point of the pod, not a temporary file)
 
 
 class Outputs(NamedTuple):
@@ -38,11 +41,12 @@ class Outputs(NamedTuple):
     published: Dataset
 
 
-def build(profile: Profile, *, reread: bool = False) -> Callable[..., Any]:
+def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
     """The pipeline of one profile: a KFP graph, its parameters defaulting to the settings.
 
     Args:
-        reread: never reuse the first step, whose manifests may have changed where they lie.
+        on_cluster: give the steps the cluster's secret and volumes, and never reuse the first
+            step, whose manifests may have changed where they lie.
     """
     cluster = profile.cluster
     shards = [{"shard": f"{index}/{cluster.shards}"} for index in range(cluster.shards)]
@@ -123,8 +127,6 @@ def build(profile: Profile, *, reread: bool = False) -> Callable[..., Any]:
         )
         # What is published depends on the registry's state, which no cache key holds.
         published.set_caching_options(False)
-        if reread:
-            made.set_caching_options(False)
         for step, task in {
             "cohort": made,
             "validate": validated,
@@ -137,6 +139,10 @@ def build(profile: Profile, *, reread: bool = False) -> Callable[..., Any]:
             "publish": published,
         }.items():
             _place(task, step, cluster)
+            if on_cluster:
+                _attach(task, step, cluster)
+        if on_cluster:
+            made.set_caching_options(False)
         return Outputs(
             validated=validated.outputs["validated"],
             segmenter=segmenter.outputs["segmenter"],
@@ -167,4 +173,18 @@ def _place(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
     if cluster.gpu_taint:
         kubernetes.add_toleration(
             task, key=cluster.gpu_taint, operator="Exists", effect="NoSchedule"
+        )
+
+
+def _attach(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
+    """Give a task what only a cluster has: secrets, the checkpoint volume, shared memory."""
+    if cluster.secret:
+        keys = {key: key for key in SECRET_KEYS}
+        kubernetes.use_secret_as_env(task, cluster.secret, keys, optional=True)
+    if cluster.checkpoints and step in TRAINING:
+        kubernetes.mount_pvc(task, pvc_name=cluster.checkpoints, mount_path=CHECKPOINTS)
+        task.set_env_variable("GLIOFLOW_CHECKPOINTS", CHECKPOINTS)
+    if cluster.of(step).gpus:
+        kubernetes.empty_dir_mount(
+            task, "shm", SHARED_MEMORY, medium="Memory", size_limit=cluster.shared_memory
         )

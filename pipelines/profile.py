@@ -22,6 +22,17 @@ from serving.settings import ServingSettings
 FOLDER = Path(__file__).parent / "profiles"
 
 
+SECRET_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+)
+"""Keys of a cluster's secret; each is optional."""
+
+
 class Resources(Settings):
     """What one step asks of a cluster node, in Kubernetes quantities; ignored on one machine."""
 
@@ -39,6 +50,11 @@ class Cluster(Settings):
         gpu_resource: name of the GPU resource of the node pool.
         gpu_node_label: label (key, value) that GPU nodes carry.
         gpu_taint: taint key that GPU nodes carry.
+        secret: Kubernetes secret whose keys SECRET_KEYS become the steps' environment (object
+            store, MLflow); None where the pods need none.
+        checkpoints: persistent volume claim on which training keeps its checkpoints, so that a pod
+            that is moved goes on where it was.
+        shared_memory: size of /dev/shm of steps with a GPU, for the loader's processes.
         steps: resources by step name; `default` for those not named.
     """
 
@@ -46,6 +62,9 @@ class Cluster(Settings):
     gpu_resource: str = "nvidia.com/gpu"
     gpu_node_label: tuple[str, str] | None = None
     gpu_taint: str | None = "nvidia.com/gpu"
+    secret: str | None = None
+    checkpoints: str | None = None
+    shared_memory: str = "8Gi"
     steps: dict[str, Resources] = Field(default_factory=dict)
 
     def of(self, step: str) -> Resources:

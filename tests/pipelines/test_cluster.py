@@ -81,8 +81,38 @@ def test_only_paper_training_asks_for_a_gpu(compiled: Any) -> None:
         assert with_gpu == set()
         return
     assert with_gpu == {"train-segmenter-op", "extract-features-op", "train-classifiers-op"}
-    tolerations = platform[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert {key.removeprefix("exec-") for key in tolerations} == with_gpu
+    placed = _placed(platform)
+    assert {key for key, config in placed.items() if config.get("tolerations")} == with_gpu
+    assert {key for key, config in placed.items() if config.get("nodeSelector")} == with_gpu
+    shared = {key for key, config in placed.items() if config.get("emptyDirMounts")}
+    assert shared == with_gpu
+
+
+def _placed(platform: Any) -> dict[str, Any]:
+    """Step -> what kfp-kubernetes adds to its pod."""
+    executors = platform[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {key.removeprefix("exec-"): config for key, config in executors.items()}
+
+
+def test_secrets_come_from_kubernetes_and_checkpoints_outlive_the_pod(compiled: Any) -> None:
+    name, pipeline, platform = compiled
+    if name != "paper":
+        assert not platform
+        return
+    placed = _placed(platform)
+    assert len(placed) == len(STEPS)
+    for config in placed.values():
+        (secret,) = config["secretAsEnv"]
+        assert secret["secretName"] == "glioflow-object-store"
+        assert secret["optional"] is True
+    kept = {key for key, config in placed.items() if config.get("pvcMount")}
+    assert kept == {"train-segmenter-op", "train-classifiers-op"}
+    for key in kept:
+        (mount,) = placed[key]["pvcMount"]
+        assert mount["mountPath"] == "/checkpoints"
+        container = pipeline["deploymentSpec"]["executors"][f"exec-{key}"]["container"]
+        assert {"name": "GLIOFLOW_CHECKPOINTS", "value": "/checkpoints"} in container["env"]
+    assert "AWS_SECRET_ACCESS_KEY=" not in str(pipeline)
 
 
 def test_publishing_is_never_cached_and_the_rest_is(compiled: Any) -> None:
