@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.errors import BadInput, Outage
 from components.cohort.images import read_image
 from components.cohort.manifest import Patient
+from components.cohort.remote import local_copy
 from components.cohort.vocabulary import Sequence
+from components.validate import geometry
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,14 @@ class ImageFacts:
         digest: sha256 of voxel values and geometry: equal for a copied image under another name.
         content: sha256 of the voxel values alone: equal for a copied channel.
         missing_slices: share of axial slices without any signal between the first and last with.
-        overlap: share of the T1C's field of view inside this image's.
+        overlap: share of the T1C's field of view inside this image's; of a mask, the share of
+            what is drawn that lies inside the T1C's.
         foreground: share of voxels above zero; volume_ml: their volume.
         levels: number of different values on a sample of slices: few in a mask.
+        tilt: degrees between the image's axes and the body's.
+        cut_head: share of an in-plane face that is head: above zero where the head goes on.
+        empty_corners: how far the corners differ in exact zeros: a turned image, resampled.
+        oriented: 0 where the header does not say which way the patient lies.
     """
 
     patient_id: str
@@ -51,6 +59,10 @@ class ImageFacts:
     foreground: float | None = None
     volume_ml: float | None = None
     levels: int | None = None
+    tilt: float | None = None
+    cut_head: float | None = None
+    empty_corners: float | None = None
+    oriented: int | None = None
 
 
 MASK = "tumor_mask"
@@ -91,54 +103,41 @@ def _measure(fact: ImageFacts, image: sitk.Image, reference: sitk.Image) -> Imag
     spacing = np.array(image.GetSpacing())
     extent = spacing * np.array(image.GetSize())
     content = hashlib.sha256(np.ascontiguousarray(array).tobytes())
-    geometry = np.round([*spacing, *image.GetOrigin(), *image.GetDirection()], 3)
+    placed = np.round([*spacing, *image.GetOrigin(), *image.GetDirection()], 3)
     positive = array > 0
-    axis = _slice_axis(image)
-    return ImageFacts(
-        **{**asdict(fact)}
-        | {
-            "digest": hashlib.sha256(content.digest() + geometry.tobytes()).hexdigest(),
-            "content": content.hexdigest(),
-            "slices": int(image.GetSize()[axis]),
-            "spacing_min": float(spacing.min()),
-            "spacing_max": float(spacing.max()),
-            "field_min": float(extent.min()),
-            "field_max": float(extent.max()),
-            "anisotropy": float(spacing.max() / spacing.min()),
-            "spread": float(array.std()),
-            "missing_slices": _missing_slices(array, axis),
-            "overlap": _overlap(image, reference),
-            "foreground": float(positive.mean()),
-            "volume_ml": float(positive.sum() * spacing.prod() / 1000.0),
-            "levels": len(np.unique(array[:: max(1, array.shape[0] // 16)])),
-        }
+    axis = geometry.slice_axis(image)
+    stack = geometry.slices_first(array, axis)
+    inside = geometry.drawn_inside if fact.role == MASK else geometry.overlap
+    return replace(
+        fact,
+        digest=hashlib.sha256(content.digest() + placed.tobytes()).hexdigest(),
+        content=content.hexdigest(),
+        slices=int(image.GetSize()[axis]),
+        spacing_min=float(spacing.min()),
+        spacing_max=float(spacing.max()),
+        field_min=float(extent.min()),
+        field_max=float(extent.max()),
+        anisotropy=float(spacing.max() / spacing.min()),
+        spread=float(array.std()),
+        missing_slices=geometry.missing_slices(stack),
+        overlap=inside(image, reference),
+        foreground=float(positive.mean()),
+        volume_ml=float(positive.sum() * spacing.prod() / 1000.0),
+        levels=len(np.unique(array[:: max(1, array.shape[0] // 16)])),
+        tilt=geometry.tilt(image),
+        cut_head=geometry.cut_head(stack),
+        empty_corners=geometry.empty_corners(stack),
+        oriented=_has_orientation(fact.path),
     )
 
 
-def _slice_axis(image: sitk.Image) -> int:
-    """Axis (0 x, 1 y, 2 z) along which slices were acquired: the coarsest, then the shortest."""
-    spacing, size = image.GetSpacing(), image.GetSize()
-    return max(range(3), key=lambda axis: (round(spacing[axis], 3), -size[axis]))
-
-
-def _missing_slices(array: np.ndarray, slice_axis: int) -> float:
-    """Share of slices along the acquisition axis (x, y, z index) that hold a single value."""
-    stack = np.moveaxis(array, 2 - slice_axis, 0).reshape(array.shape[2 - slice_axis], -1)
-    empty = np.ptp(stack, axis=1) == 0
-    return float(empty.mean())
-
-
-def _overlap(image: sitk.Image, reference: sitk.Image) -> float:
-    """Share of a raster of the reference's points that lie inside the image."""
-    size = np.array(reference.GetSize())
-    axes = [np.linspace(0, n - 1, 9) for n in size]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    direction = np.reshape(reference.GetDirection(), (3, 3))
-    position = (points * reference.GetSpacing()) @ direction.T + reference.GetOrigin()
-    inverse = np.linalg.inv(np.reshape(image.GetDirection(), (3, 3)))
-    index = ((position - np.array(image.GetOrigin())) @ inverse.T) / image.GetSpacing()
-    inside = ((index > -0.5) & (index < np.array(image.GetSize()) - 0.5)).all(axis=1)
-    return float(inside.mean())
+def _has_orientation(path: str) -> int:
+    """1 where the header says which way the patient lies; 0 in a NIfTI without qform and sform."""
+    local = local_copy(path)
+    if local.is_dir() or not local.name.endswith((".nii", ".nii.gz")):
+        return 1
+    header = nibabel.nifti1.load(local).header
+    return int(header["qform_code"] > 0 or header["sform_code"] > 0)
 
 
 def cohort_facts(

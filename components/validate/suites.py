@@ -68,6 +68,14 @@ def patient_checks(settings: ValidateSettings) -> list[Check]:
             "fill column idh with 1 or 0",
             fatal=False,
         ),
+        Check(
+            "ExpectColumnValuesToNotBeInSet",
+            "spacing_source",
+            {"value_set": ["estimated"]},
+            "voxel size estimated, not measured: volumes and shapes are uncertain",
+            "give images with the scanner's spacing",
+            fatal=False,
+        ),
     ]
     if settings.require_age:
         checks.append(
@@ -167,11 +175,27 @@ def image_checks(settings: ValidateSettings) -> list[Check]:
         ),
         Check(
             between,
+            "oriented",
+            {"min_value": 1},
+            "the header does not say which way the patient lies",
+            "convert it again from DICOM, or set the sform after checking left and right",
+            roles=everything,
+        ),
+        Check(
+            between,
             "overlap",
             {"min_value": settings.min_overlap},
             "covers only {value:.0%} of the T1C",
             "check that both images show the same head",
-            roles=everything,
+            roles=volumes,
+        ),
+        Check(
+            between,
+            "overlap",
+            {"min_value": settings.min_overlap},
+            "only {value:.0%} of what is drawn lies inside the T1C",
+            "check that the mask belongs to this patient",
+            roles=(MASK,),
         ),
         Check(
             between,
@@ -179,6 +203,33 @@ def image_checks(settings: ValidateSettings) -> list[Check]:
             {"min_value": 0.7},
             "covers only {value:.0%} of the T1C",
             "check the field of view",
+            fatal=False,
+            roles=volumes,
+        ),
+        Check(
+            between,
+            "cut_head",
+            {"max_value": 0.1},
+            "the head is cut by the field of view",
+            "a wider field of view would be better",
+            fatal=False,
+            roles=volumes,
+        ),
+        Check(
+            between,
+            "empty_corners",
+            {"max_value": 0.5},
+            "empty wedges in its corners: turned and resampled before",
+            "give the original images",
+            fatal=False,
+            roles=volumes,
+        ),
+        Check(
+            between,
+            "tilt",
+            {"max_value": 3.0},
+            "tilted by {value:.0f}° against the body's axes",
+            "nothing: alignment takes care of it",
             fatal=False,
             roles=volumes,
         ),
@@ -218,44 +269,51 @@ def image_checks(settings: ValidateSettings) -> list[Check]:
     ]
 
 
-def judge(table: pd.DataFrame, checks: list[Check]) -> list[Finding]:
-    """Run the checks on a table with a patient_id column; a finding per patient and failed check.
+def run_suite(table: pd.DataFrame, expectations: list[Any]) -> list[Any]:
+    """Validate one suite on a table; Great Expectations' results in the order of `expectations`.
 
-    Unread images have nulls, which no check but the one on `error` judges.
+    Raises:
+        RuntimeError: an expectation could not run at all, which a mere result would hide.
     """
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-    source = context.data_sources.add_pandas("patients")
-    batches: dict[tuple[str, ...] | None, tuple[pd.DataFrame, Any]] = {}
-    findings: list[Finding] = []
-    for check in checks:
-        if check.roles not in batches:
-            rows = table if check.roles is None else table[table["role"].isin(check.roles)]
-            rows = rows.reset_index(drop=True)
-            asset = source.add_dataframe_asset(f"rows-{len(batches)}")
-            definition = asset.add_batch_definition_whole_dataframe("all")
-            batches[check.roles] = (rows, definition.get_batch({"dataframe": rows}))
-        rows, batch = batches[check.roles]
-        if len(rows):
-            findings.extend(_failures(check, rows, batch))
-    return findings
+    asset = context.data_sources.add_pandas("patients").add_dataframe_asset("rows")
+    definition = asset.add_batch_definition_whole_dataframe("all")
+    batch = definition.get_batch({"dataframe": table})
+    for index, expectation in enumerate(expectations):
+        expectation.meta = {"index": index}
+    suite = gx.ExpectationSuite(name="suite", expectations=expectations)
+    results = batch.validate(suite, result_format="COMPLETE").results
+    for result in results:
+        if (result.exception_info or {}).get("raised_exception") or not result.result:
+            raise RuntimeError(f"{result.expectation_config}: {result.exception_info}")
+    return sorted(results, key=lambda result: result.expectation_config.meta["index"])
 
 
-def _failures(check: Check, rows: pd.DataFrame, batch: Any) -> list[Finding]:
+def judge(table: pd.DataFrame, checks: list[Check]) -> list[Finding]:
+    """Run the checks on a table with a patient_id column; a finding per patient and failed check.
+
+    Unread images have nulls, which no check but the one on `error` judges.
+    """
     import great_expectations.expectations as gxe
 
-    expectation = getattr(gxe, check.kind)(column=check.column, **check.arguments)
-    result = batch.validate(expectation, result_format="COMPLETE")
-    if result.success:
-        return []
-    problem = result.exception_info
-    if "unexpected_index_list" not in result.result:
-        raise RuntimeError(f"the check of column {check.column} could not run: {problem}")
-    return [
-        _finding(check, rows.loc[index]) for index in result.result["unexpected_index_list"] or []
-    ]
+    findings: dict[int, list[Finding]] = {}
+    for roles in dict.fromkeys(check.roles for check in checks):
+        rows = table if roles is None else table[table["role"].isin(roles)]
+        rows = rows.reset_index(drop=True)
+        chosen = [index for index, check in enumerate(checks) if check.roles == roles]
+        if rows.empty:
+            continue
+        expectations = [
+            getattr(gxe, checks[index].kind)(column=checks[index].column, **checks[index].arguments)
+            for index in chosen
+        ]
+        for index, result in zip(chosen, run_suite(rows, expectations), strict=True):
+            failed = [] if result.success else result.result["unexpected_index_list"]
+            findings[index] = [_finding(checks[index], rows.loc[row]) for row in failed]
+    return [finding for index in sorted(findings) for finding in findings[index]]
 
 
 def _finding(check: Check, row: pd.Series) -> Finding:

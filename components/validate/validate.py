@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,14 +15,15 @@ from components.cohort.manifest import (
     Patient,
     parse_patient,
     read_table,
-    write_manifest,
 )
 from components.cohort.vocabulary import Split
+from components.validate.cohort_suite import judge_cohort
 from components.validate.image_facts import ImageFacts, cohort_facts
 from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
+from components.validate.output import Candidate, content_digest, make_report, write_tables
 from components.validate.report import render_report
 from components.validate.settings import ValidateSettings
-from components.validate.splits import Assignment, assign_development, splits_digest
+from components.validate.splits import Assignment, assign_development
 from components.validate.suites import Finding, image_checks, judge, patient_checks
 
 DEVELOPMENT = "development"
@@ -32,17 +32,6 @@ Progress = Callable[[int, int, str], None]
 
 Home = tuple[str, Split | None]
 """Where a patient belongs: cohort, and the manifest's split."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One manifest row: its key in reports, and the patient where the row could be read."""
-
-    key: str
-    cohort: str
-    row: int
-    patient: Patient | None
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -91,10 +80,12 @@ def validate_cohorts(
     accepted = [c for c in candidates if not any(f.fatal for f in c.findings)]
     assignments = _assign(accepted, settings)
     refuse_leakage({name: subset for name, (subset, _) in assignments.items()}, facts)
-    report = _report(tables, candidates, assignments, settings)
+    checks = [check for name, table in tables.items() for check in judge_cohort(name, table)]
+    report = make_report(tables, candidates, assignments, settings, checks)
+    report["accepted_content_sha256"] = content_digest(candidates, assignments, facts)
     with atomic(out) as folder:
         folder.mkdir()
-        _write(folder, candidates, assignments)
+        write_tables(folder, candidates, assignments)
         report["accepted_sha256"] = sha256_file(folder / "accepted.csv")
         write_json(folder / "validation.json", report)
         page = render_report(report, [c.patient for c in accepted if c.patient], assignments)
@@ -158,6 +149,7 @@ def _find(
             "age": p.age,
             "idh": None if p.idh is None else int(p.idh),
             "tumor_mask": p.tumor_mask,
+            "spacing_source": p.extra.get("spacing_source", ""),
         }
         for p in patients
     ]
@@ -218,73 +210,3 @@ def _assign(accepted: list[Candidate], settings: ValidateSettings) -> dict[str, 
         if candidate.patient and candidate.cohort != DEVELOPMENT:
             assignments[candidate.key] = (candidate.cohort, None)
     return assignments
-
-
-def _report(
-    tables: Mapping[str, ManifestTable],
-    candidates: list[Candidate],
-    assignments: Mapping[str, Assignment],
-    settings: ValidateSettings,
-) -> dict[str, Any]:
-    refused = {c.key: c for c in candidates if any(f.fatal for f in c.findings)}
-    digests = {name: table.sha256 for name, table in tables.items()}
-    return {
-        "patients": len(candidates),
-        "accepted": len(candidates) - len(refused),
-        "quarantined": len(refused),
-        "reasons": {k: [f.reason for f in c.findings if f.fatal] for k, c in refused.items()},
-        "remedies": {k: [f.remedy for f in c.findings if f.fatal] for k, c in refused.items()},
-        "warnings": {
-            c.key: [f.reason for f in c.findings]
-            for c in candidates
-            if c.findings and c.key not in refused
-        },
-        "manifest_sha256": next(iter(digests.values())) if len(digests) == 1 else digests,
-        "cohorts": {
-            name: {
-                "patients": sum(c.cohort == name for c in candidates),
-                "quarantined": sum(c.cohort == name for c in refused.values()),
-            }
-            for name in tables
-        },
-        "splits_sha256": splits_digest(assignments),
-        "settings": settings.model_dump(mode="json"),
-        "leakage": "none",
-    }
-
-
-def _write(
-    folder: Path, candidates: list[Candidate], assignments: Mapping[str, Assignment]
-) -> None:
-    accepted = []
-    with (folder / "quarantine.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["patient_id", "cohort", "row", "column", "reason", "remedy"])
-        for candidate in candidates:
-            refusals = [f for f in candidate.findings if f.fatal]
-            for finding in refusals:
-                writer.writerow(
-                    [
-                        candidate.key,
-                        candidate.cohort,
-                        candidate.row,
-                        finding.column,
-                        finding.reason,
-                        finding.remedy,
-                    ]
-                )
-            if not refusals and candidate.patient is not None:
-                accepted.append(_accepted(candidate, assignments))
-    write_manifest(folder / "accepted.csv", accepted)
-
-
-def _accepted(candidate: Candidate, assignments: Mapping[str, Assignment]) -> Patient:
-    assert candidate.patient is not None
-    subset, fold = assignments[candidate.key]
-    extra = {
-        **candidate.patient.extra,
-        "cohort": candidate.cohort,
-        "subset": subset,
-        "fold": "" if fold is None else str(fold),
-    }
-    return replace(candidate.patient, extra=extra)

@@ -1,0 +1,144 @@
+"""Cohorts together: sets, splits, leakage, headers, and what is written of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from components.cohort.errors import BadInput
+from components.cohort.manifest import read_manifest
+from components.cohort.vocabulary import Sequence
+from components.validate.settings import ValidateSettings
+from components.validate.validate import validate_cohorts, validate_manifest
+from tests.validate.factories import SETTINGS, Cohort
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Cohort:
+    return Cohort(tmp_path / "cohort")
+
+
+def test_good_patients_are_all_accepted(cohort: Cohort, tmp_path: Path) -> None:
+    result = validate_manifest(cohort.write(), SETTINGS, tmp_path / "out").report
+    assert (result["patients"], result["accepted"], result["quarantined"]) == (8, 8, 0)
+    assert result["warnings"] == {}
+    page = (tmp_path / "out" / "validation.html").read_text()
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_unknown_idh_is_accepted_with_a_warning(cohort: Cohort, tmp_path: Path) -> None:
+    cohort.rows[3]["idh"] = ""
+    result = validate_manifest(cohort.write(), SETTINGS, tmp_path / "out").report
+    assert result["quarantined"] == 0
+    assert "unknown" in result["warnings"]["p3"][0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("flair", "flare", "rename column 'flare' to 'flair'"),
+        ("idh", "label", "column 'idh' is missing"),
+        ("tumor_mask", "tumour_mask", "rename it to 'tumor_mask'"),
+        ("site", "age", "stands twice"),
+    ],
+)
+def test_a_bad_header_stops_with_its_remedy(
+    cohort: Cohort, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path = cohort.write()
+    header, _, rest = path.read_text().partition("\n")
+    columns = [new if name == old else name for name in header.strip().split(",")]
+    if new == "age":
+        columns.append("site")
+    path.write_text(",".join(columns) + "\n" + rest)
+    with pytest.raises(BadInput, match=message):
+        validate_manifest(path, SETTINGS, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_patient_in_two_cohorts_stops_the_run(cohort: Cohort, tmp_path: Path) -> None:
+    other = Cohort(tmp_path / "other", first=7, patients=4)
+    with pytest.raises(BadInput, match="p7"):
+        validate_cohorts(
+            {"development": cohort.write(), "new": other.write()}, SETTINGS, tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_image_under_two_names_in_two_cohorts_stops(cohort: Cohort, tmp_path: Path) -> None:
+    other = Cohort(tmp_path / "other", first=20, patients=4)
+    shutil.copy(cohort.image("p1_t1c.nii.gz"), other.image("p21_t1c.nii.gz"))
+    with pytest.raises(BadInput, match=r"p1 .* p21 .*same image"):
+        validate_cohorts(
+            {"development": cohort.write(), "new": other.write()}, SETTINGS, tmp_path / "out"
+        )
+
+
+def test_one_image_in_two_splits_stops(cohort: Cohort, tmp_path: Path) -> None:
+    for index, row in enumerate(cohort.rows):
+        row["split"] = ("training", "tuning", "internal")[index % 3]
+    shutil.copy(cohort.image("p0_flair.nii.gz"), cohort.image("p1_flair.nii.gz"))
+    with pytest.raises(BadInput, match="same image under two names"):
+        validate_manifest(cohort.write(), SETTINGS, tmp_path / "out")
+
+
+def test_too_few_patients_stop(cohort: Cohort, tmp_path: Path) -> None:
+    few = SETTINGS.model_copy(update={"min_development": 9})
+    with pytest.raises(BadInput, match="8 usable patients"):
+        validate_cohorts({"development": cohort.write()}, few, tmp_path / "out")
+
+
+def test_a_half_filled_split_column_stops(cohort: Cohort, tmp_path: Path) -> None:
+    cohort.rows[0]["split"] = "training"
+    with pytest.raises(BadInput, match="column split"):
+        validate_manifest(cohort.write(), SETTINGS, tmp_path / "out")
+
+
+def test_sets_and_folds_are_written(cohort: Cohort, tmp_path: Path) -> None:
+    other = Cohort(tmp_path / "other", first=20, patients=4)
+    folds = SETTINGS.model_copy(update={"folds": 2})
+    validate_cohorts({"development": cohort.write(), "new": other.write()}, folds, tmp_path / "out")
+    patients = read_manifest(tmp_path / "out" / "accepted.csv")
+    development = [p for p in patients if p.extra["cohort"] == "development"]
+    assert sorted(p.extra["fold"] for p in development) == ["0"] * 4 + ["1"] * 4
+    assert {p.extra["subset"] for p in patients} == {"training", "new"}
+    for fold in "01":
+        labels = sorted(int(p.idh) for p in development if p.extra["fold"] == fold)  # type: ignore[arg-type]
+        assert labels == [0, 0, 1, 1]
+
+
+def test_same_seed_same_files(cohort: Cohort, tmp_path: Path) -> None:
+    path = cohort.write()
+    for name in ("a", "b"):
+        validate_manifest(path, SETTINGS, tmp_path / name)
+    assert (tmp_path / "a" / "accepted.csv").read_bytes() == (
+        tmp_path / "b" / "accepted.csv"
+    ).read_bytes()
+
+
+@pytest.mark.real_data
+def test_the_oddities_of_the_open_cohort_are_found(data_dir: Path, tmp_path: Path) -> None:
+    real = ValidateSettings(sequences=(Sequence.T1C, Sequence.FLAIR), folds=5)
+    report = validate_manifest(data_dir / "tcga-lgg" / "manifest.csv", real, tmp_path / "o").report
+    assert report["patients"] == 60
+    without_t1c = {"DU-6407", "DU-7013", "DU-7301", "DU-8165", "FG-7634", "FG-A60K"}
+    assert set(report["reasons"]) == {f"TCGA-{name}" for name in without_t1c}
+    assert all(r == ["t1c: not in the manifest"] for r in report["reasons"].values())
+
+    def warned(of: str) -> set[str]:
+        warnings = report["warnings"].items()
+        return {name.removeprefix("TCGA-") for name, all_ in warnings if of in " ".join(all_)}
+
+    assert warned("slices are empty") == {"DU-A5TW"}
+    assert warned("IDH status unknown") == {"DU-7014"}
+    cut = {"FG-7634", "FG-A4MU", "FG-A4MT", "FG-5964", "FG-6692", "FG-8189"}
+    assert warned("cut by the field of view") == cut
+    assert warned("tilted by 6°") == {"FG-6692"}
+    assert len(warned("empty wedges")) == 12
+    assert len(warned("voxel size estimated")) == 58
+    checks = {check["what"]: check for check in report["cohort_checks"]}
+    assert checks["both IDH classes are there"]["found"] == "46 mutant, 13 wildtype"
+    assert not checks["t2 is known for 80% or more"]["ok"]
