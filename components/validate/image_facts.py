@@ -27,7 +27,7 @@ class ImageFacts:
 
     Attributes:
         role: "t1c", "t2", "flair" or "tumor_mask".
-        error: why it could not be read ("" where it could).
+        error: why it could not be read ("" where it could); remedy: how to mend that.
         digest: sha256 of voxel values and geometry: equal for a copied image under another name.
         content: sha256 of the voxel values alone: equal for a copied channel.
         missing_slices: share of axial slices without any signal between the first and last with.
@@ -45,6 +45,7 @@ class ImageFacts:
     role: str
     path: str
     error: str = ""
+    remedy: str = ""
     digest: str = ""
     content: str = ""
     slices: int | None = None
@@ -89,13 +90,14 @@ def patient_facts(patient: Patient, required: tuple[Sequence, ...]) -> list[Imag
 
 def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | None, ImageFacts]:
     if not path:
-        return None, ImageFacts(patient_id, role, "", error="not in the manifest")
+        remedy = f"fill column {role}, or use a profile that does without"
+        return None, ImageFacts(patient_id, role, "", "not in the manifest", remedy)
     try:
         return read_image(path), ImageFacts(patient_id, role, path)
     except Outage:
         raise
     except BadInput as error:
-        return None, ImageFacts(patient_id, role, path, error=error.problem)
+        return None, ImageFacts(patient_id, role, path, error.problem, error.remedy)
 
 
 def _measure(fact: ImageFacts, image: sitk.Image, reference: sitk.Image) -> ImageFacts:

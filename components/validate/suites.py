@@ -24,7 +24,7 @@ class Check:
         kind: Great Expectations' class name.
         arguments: its arguments.
         reason: what is wrong; {value} is the cell.
-        remedy: how to mend it.
+        remedy: how to mend it; {remedy} is what was said where the image could not be read.
         fatal: quarantine the patient; otherwise a warning that is carried along.
         roles: image roles it concerns; None for rows of patients.
     """
@@ -105,7 +105,7 @@ def image_checks(settings: ValidateSettings) -> list[Check]:
             "error",
             {"value_set": [""]},
             "{value}",
-            "give a readable NIfTI file or DICOM series",
+            "{remedy}",
             roles=everything,
         ),
         Check(
@@ -323,6 +323,6 @@ def _finding(check: Check, row: pd.Series) -> Finding:
         patient_id=str(row["patient_id"]),
         column=column,
         reason=f"{column}: {reason}" if check.roles else reason,
-        remedy=check.remedy,
+        remedy=check.remedy.format(remedy=row.get("remedy", "")),
         fatal=check.fatal,
     )
