@@ -31,7 +31,7 @@ DEVELOPMENT = "development"
 COHORT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 RESERVED_NAMES = ("training", "tuning", "internal")
 
-_BAD_INPUT = re.compile(r"components\.cohort\.errors\.BadInput: (.*)")
+_BAD_INPUT = re.compile(r"components\.cohort\.errors\.(?:BadInput|Outage): (.*)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _POLL_S = 0.25
 
