@@ -227,8 +227,8 @@ def image_checks(settings: ValidateSettings) -> list[Check]:
         Check(
             between,
             "tilt",
-            {"max_value": 3.0},
-            "tilted by {value:.0f}° against the body's axes",
+            {"max_value": 5.0},
+            "tilted by more than 5° against the body's axes",
             "nothing: alignment takes care of it",
             fatal=False,
             roles=volumes,

@@ -136,7 +136,7 @@ def test_the_oddities_of_the_open_cohort_are_found(data_dir: Path, tmp_path: Pat
     assert warned("IDH status unknown") == {"DU-7014"}
     cut = {"FG-7634", "FG-A4MU", "FG-A4MT", "FG-5964", "FG-6692", "FG-8189"}
     assert warned("cut by the field of view") == cut
-    assert warned("tilted by 6°") == {"FG-6692"}
+    assert warned("tilted by more than 5°") == {"FG-6692"}
     assert len(warned("empty wedges")) == 12
     assert len(warned("voxel size estimated")) == 58
     checks = {check["what"]: check for check in report["cohort_checks"]}
