@@ -28,7 +28,7 @@ test: setup lint types  ## lint, types and the fast tests
 	@$(BIN)/python -m pytest
 
 test-slow: setup  ## the tests that take minutes
-	@$(BIN)/python -m pytest -m slow
+	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m slow
 
 lint: setup  ## ruff: style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

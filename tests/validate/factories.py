@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -203,7 +204,9 @@ def spoil_patient(cohort: Cohort, case: str, row: int) -> str:
     name = f"p{row}"
     if case in CELLS:
         column, value, reason = CELLS[case]
-        cohort.rows[row][column] = value.replace("p3", name).replace("p2", f"p{row - 1}")
+        # In one pass: row 2's own name is row 3's neighbour's.
+        renamed = {"p3": name, "p2": f"p{row - 1}"}
+        cohort.rows[row][column] = re.sub("p[23]", lambda found: renamed[found.group()], value)
         return reason.replace("p2", f"p{row - 1}")
     if case in IMAGES:
         role, change, reason = IMAGES[case]
