@@ -148,6 +148,8 @@ class ClassifySettings(Settings):
             under `abstain`.
         ood_limit: from this many times the held-out 95th percentile of the distance to the
             training patients on, a patient counts as unlike them, and falls under `abstain`.
+        explain: wrong calls of each kind and test set whose saliency maps are kept, for the
+            report's failure gallery; 0 explains no patient.
         checkpoint_every: epochs between checkpoints.
         threads: CPU threads; 0 leaves torch's choice. Part of what makes a run repeatable.
     """
@@ -168,6 +170,7 @@ class ClassifySettings(Settings):
     calibration: Calibration = Calibration.PLATT
     coverage: float = Field(default=0.9, gt=0.0, le=1.0)
     ood_limit: float = Field(default=2.0, gt=0.0)
+    explain: int = Field(default=5, ge=0)
     device: Device = Device.AUTO
     threads: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=5, ge=1)

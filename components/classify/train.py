@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from components.classify.age import AgeModel, train_age
 from components.classify.answers import Judged, Outputs, judge, may_ask
+from components.classify.explanations import write_explanations
 from components.classify.forest import Forest, permutation_importance, train_forest
 from components.classify.infer import AGE_FILE, FOREST_FILE, MODEL_FILE
 from components.classify.network import Hybrid, ResNet
@@ -53,6 +54,7 @@ class _Run:
     resnet: Outputs
     hybrid: Outputs
     described: list[dict[str, Any]] = field(default_factory=list)
+    hybrids: list[list[nn.Module]] = field(default_factory=list)
     points: list[CurvePoint] = field(default_factory=list)
     done: int = 0
 
@@ -89,7 +91,8 @@ def train_classifiers(
     when called again with the same arguments.
 
     Writes model.json, hybrid_<k>.safetensors, resnet_<k>.safetensors, forest.json, age.json,
-    curves.csv (learning curves) and predictions.csv.
+    curves.csv (learning curves), predictions.csv, and where the hybrid looks (see
+    `write_explanations`).
 
     Args:
         samples: folder as `extract_samples` writes it.
@@ -165,6 +168,7 @@ def _train_networks(run: _Run, member: Member) -> Selection:
     run.resnet.ask(member, table, warm, None)
     run.hybrid.ask(member, table, fine, references)
     run.described.append(_keep_member(run, member, selection, warm, fine, references))
+    run.hybrids.append(fine)
     return selection
 
 
@@ -282,6 +286,9 @@ def _write(run: _Run, forests: list[Forest], ages: list[AgeModel]) -> None:
     write_json(run.out / AGE_FILE, {"members": [age.to_json() for age in ages]})
     cross_fitted = len(run.members) > 1
     write_predictions(run.out / PREDICTIONS_FILE, run.samples, answers, cross_fitted=cross_fitted)
+    if run.settings.explain:
+        probability, kept = hybrid.answers.probability, run.settings.explain
+        write_explanations(run.out, run.samples, run.members, run.hybrids, probability, kept)
     _write_curves(run.out / CURVES_FILE, run.points)
     write_json(run.out / MODEL_FILE, _describe(run, hybrid, resnet, answers))
 
