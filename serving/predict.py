@@ -15,7 +15,7 @@ from components.cohort.files import write_json
 from components.cohort.images import write_image
 from components.cohort.manifest import AGE_YEARS, PATIENT_ID, Patient
 from components.cohort.prepared import PreparedCase
-from components.cohort.vocabulary import Origin
+from components.cohort.vocabulary import Origin, Status
 from serving.client import Access, Client
 from serving.contents import Contents
 from serving.request import Answer, request_tensors
@@ -23,6 +23,7 @@ from serving.request import Answer, request_tensors
 PREDICTION_FILE = "prediction.json"
 MASK_FILE = "tumor_mask.nii.gz"
 PICTURE_FILE = "prediction.png"
+EXPLANATION_FILE = "explanation.png"
 
 ON_PHANTOMS = "trained on phantoms: the probability says nothing about a patient"
 RESEARCH_USE = "research use only; not a medical device"
@@ -81,13 +82,20 @@ class Answering(Protocol):
 
 
 def predict_patient(
-    patient: PatientFiles, *, server: str, out: Path, access: Access | None = None
+    patient: PatientFiles,
+    *,
+    server: str,
+    out: Path,
+    access: Access | None = None,
+    explain: Path | None = None,
 ) -> dict[str, Any]:
     """Prepare a patient by the served release's plan, ask the server, write the answer.
 
     Args:
         server: HOST:PORT of Triton's gRPC interface.
         out: folder; gets prediction.json, tumor_mask.nii.gz on the T1C's own grid, prediction.png.
+        explain: folder of the classifier that the release was exported from, or of its run; adds
+            explanation.png, and to the answer where the saliency lies.
 
     Returns:
         The content of prediction.json.
@@ -97,14 +105,16 @@ def predict_patient(
         ServerTrouble: the server is at fault.
     """
     with Client(server, access=access) as client:
-        return predict_with(client, patient, out)
+        return predict_with(client, patient, out, explain=explain)
 
 
-def predict_with(release: Answering, patient: PatientFiles, out: Path) -> dict[str, Any]:
+def predict_with(
+    release: Answering, patient: PatientFiles, out: Path, *, explain: Path | None = None
+) -> dict[str, Any]:
     """Prepare, ask and write; nothing is written before the answer is whole.
 
     Raises:
-        BadInput: an image, the age or `out` cannot be used.
+        BadInput: an image, the age, `out` or `explain` cannot be used.
     """
     from components.preprocess.prepare import prepare_patient
 
@@ -116,7 +126,7 @@ def predict_with(release: Answering, patient: PatientFiles, out: Path) -> dict[s
     )
     answer = release.ask(request_tensors(case, contents))
     content = describe(answer, case, contents)
-    _write(out, content, answer, case, contents)
+    _write(out, content, answer, case, contents, explain)
     return content
 
 
@@ -151,10 +161,16 @@ def _list(values: tuple[Any, ...] | None) -> list[Any] | None:
 
 
 def _write(
-    out: Path, content: dict[str, Any], answer: Answer, case: PreparedCase, contents: Contents
+    out: Path,
+    content: dict[str, Any],
+    answer: Answer,
+    case: PreparedCase,
+    contents: Contents,
+    explain: Path | None,
 ) -> None:
-    """Make all three files aside, then move them in; prediction.json comes last."""
+    """Make all files aside, then move them in; prediction.json comes last."""
     from components.preprocess.prepare import mask_to_native
+    from serving.explanation import draw_answer_explanation
     from serving.figure import draw_prediction
 
     out.mkdir(parents=True, exist_ok=True)
@@ -162,6 +178,12 @@ def _write(
         folder = Path(aside)
         write_image(folder / MASK_FILE, mask_to_native(answer.mask, case))
         draw_prediction(folder / PICTURE_FILE, content, answer, case, contents)
+        names = [MASK_FILE, PICTURE_FILE]
+        if explain is not None and answer.status is not Status.NO_TUMOR:
+            content["saliency"] = draw_answer_explanation(
+                folder / EXPLANATION_FILE, answer, case, contents, explain
+            )
+            names.append(EXPLANATION_FILE)
         write_json(folder / PREDICTION_FILE, content)
-        for name in (MASK_FILE, PICTURE_FILE, PREDICTION_FILE):
+        for name in (*names, PREDICTION_FILE):
             (folder / name).replace(out / name)

@@ -53,12 +53,13 @@ def draw_explanation(
         len(rows), len(images), squeeze=False, gridspec_kw={**layout, "hspace": 0.03}
     )
     figure.text(0.012, 1.0 - 0.3 / figure.get_figheight(), heading, color=INK, fontsize=13)
-    for line, (name, shown, heat) in enumerate(rows):
+    for line, (name, shown, warmth) in enumerate(rows):
         for column, axis in enumerate(axes[line]):
             mask = images[column, 2][box]
             _panel(axis, shown[column][box], mask, aspect)
-            if heat is not None:
-                _overlay(axis, heat[column][box], float(np.percentile(heat, STRONGEST)), aspect)
+            if warmth is not None:
+                strongest = float(np.percentile(warmth, STRONGEST))
+                _overlay(axis, warmth[column][box], strongest, aspect)
             if line == 0:
                 axis.set_title(_slice_title(column), color=QUIET, fontsize=10)
         axes[line, 0].set_ylabel(name, color=INK, fontsize=11, weight="bold")

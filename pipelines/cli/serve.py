@@ -97,6 +97,12 @@ def predict(
     t2: Annotated[Path | None, typer.Option(help="NIfTI file or DICOM series folder.")] = None,
     patient_id: Annotated[str, typer.Option(help="Written into the prediction.")] = "patient",
     server: ServerOption = "localhost:8001",
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run (or classifier folder) that the release came from: draw where it looked."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Send one patient to the server; write mask, prediction.json and a picture."""
@@ -104,7 +110,7 @@ def predict(
 
     files = PatientFiles(t1c=t1c, t2=t2, flair=flair, age=age, patient_id=patient_id)
     with console.status("preparing and asking the server"):
-        answer = predict_patient(files, server=server, out=out)
+        answer = predict_patient(files, server=server, out=out, explain=explain)
     if as_json:
         print_json(answer)
         return
@@ -115,6 +121,8 @@ def predict(
     for warning in answer["warnings"]:
         console.print(f"  warning: {warning}", style="yellow")
     console.print(f"  {out}/prediction.png  {out}/tumor_mask.nii.gz  {out}/prediction.json")
+    if "saliency" in answer:
+        console.print(f"  {out}/explanation.png: where in the images the hybrid looked")
 
 
 def bench(
