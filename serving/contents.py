@@ -60,7 +60,7 @@ class Contents(Settings):
     @property
     def interface(self) -> Interface:
         """The tensors of this release."""
-        return Interface(self.grid, self.segmenter, self.channels)
+        return Interface(self.grid, self.segmenter, self.channels, self.plan.strip)
 
     @property
     def plan_digest(self) -> str:

@@ -58,7 +58,7 @@ def check_request(tensors: Tensors, interface: Interface, plan_digest: str) -> N
     _check_to_mni(tensors["to_mni"], grid)
     brain = _check_brain(tensors["brain"], grid)
     for sequence in interface.sequences:
-        _check_volume(sequence.value, tensors[sequence.value], brain)
+        _check_volume(sequence.value, tensors[sequence.value], brain, interface.stripped)
 
 
 def _check_form(tensors: Tensors, wanted: Tensor) -> None:
@@ -127,8 +127,8 @@ def _check_brain(found: np.ndarray, grid: Grid) -> np.ndarray:
     return found.astype(bool)
 
 
-def _check_volume(name: str, volume: np.ndarray, brain: np.ndarray) -> None:
-    if volume[~brain].any():
+def _check_volume(name: str, volume: np.ndarray, brain: np.ndarray, stripped: bool) -> None:
+    if stripped and volume[~brain].any():
         raise BadInput(name, "not 0 outside the brain", _AGAIN)
     inside = volume[brain]
     mean, spread = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))

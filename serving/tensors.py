@@ -89,11 +89,13 @@ class Interface:
         grid: voxels a side of the cubic network grid.
         segmenter: sequences that Model 1 reads, in channel order.
         channels: sequences of Model 2's image, in channel order.
+        stripped: whether volumes are 0 outside the brain.
     """
 
     grid: int
     segmenter: tuple[Sequence, ...]
     channels: tuple[Sequence, Sequence]
+    stripped: bool = True
 
     @property
     def sequences(self) -> tuple[Sequence, ...]:
@@ -107,7 +109,8 @@ class Interface:
 
     def volume(self, sequence: Sequence) -> Tensor:
         """The volume of one sequence in a request."""
-        meaning = "z-scores over the brain on the network grid (z, y, x), 0 outside the brain"
+        meaning = "z-scores over the brain on the network grid (z, y, x)"
+        meaning += ", 0 outside the brain" if self.stripped else ""
         return Tensor(sequence.value, DType.FLOAT32, self.cube, meaning)
 
     @property

@@ -30,7 +30,8 @@ class PreparedCase:
         fold: cross-validation fold of a development patient (0-based), None elsewhere.
         sequences: channel order of `volumes`.
         volumes: float16 (channel, z, y, x) on `grid`; z-scores over the whole brain, not clipped
-            beyond float16's range, exactly 0 outside the brain.
+            beyond float16's range, exactly 0 outside the brain (outside the field of view, where
+            the plan does not strip).
         brain: bool (z, y, x) on `grid`.
         tumor: bool (z, y, x) on `grid`, the manual whole-tumour mask; None where there is none.
         tumor_working: bool (z, y, x) on `working`, the same mask; None where there is none.

@@ -24,7 +24,8 @@ def normalise(
         clip: SDs at which intensities are cut; [-clip, clip] becomes [0, 1].
 
     Returns:
-        float32 (z, y, x), exactly 0 outside the brain.
+        float32 (z, y, x), exactly 0 outside the brain. Tumour that the brain mask missed is kept
+        where its intensities are (`preprocess.strip` off).
 
     Raises:
         BadInput: too little brain outside the tumour, or it is of one grey value.
@@ -38,4 +39,4 @@ def normalise(
     if not np.isfinite(spread) or spread < 1e-6:
         raise BadInput("volume", "one grey value in the whole brain", "check the image")
     scaled = np.clip((volume - inside.mean()) / spread, -clip, clip) / (2.0 * clip) + 0.5
-    return np.where(brain, scaled, 0.0).astype(np.float32)
+    return np.where(brain | (tumor & (volume != 0.0)), scaled, 0.0).astype(np.float32)

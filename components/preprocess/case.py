@@ -207,7 +207,8 @@ def _case(
         with clock.stage("bias"):
             values = _corrected(image, grid, space, name, plan)
         with clock.stage("normalise"):
-            volumes.append(np.where(seen[name], z_scores(values, brain, common, name.value), 0))
+            scores = z_scores(values, brain, common, name.value, strip=plan.strip)
+            volumes.append(np.where(seen[name], scores, 0))
     with clock.stage("tumor"):
         tumor, tumor_working = _tumor(images, space, grid, working)
     quality = _quality(images, space, brain, grid, covered)

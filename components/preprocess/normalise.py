@@ -12,7 +12,9 @@ _LARGEST = 1000.0
 _FEWEST = 100
 
 
-def z_scores(values: np.ndarray, brain: np.ndarray, seen: np.ndarray, name: str) -> np.ndarray:
+def z_scores(
+    values: np.ndarray, brain: np.ndarray, seen: np.ndarray, name: str, *, strip: bool = True
+) -> np.ndarray:
     """Standardise an image over its brain (METHOD: z-score; the clip comes at the networks' input).
 
     Args:
@@ -21,9 +23,10 @@ def z_scores(values: np.ndarray, brain: np.ndarray, seen: np.ndarray, name: str)
         seen: bool (z, y, x), inside the field of view of every sequence; mean and SD are taken
             over brain and seen.
         name: the sequence, for the message.
+        strip: whether what is no brain becomes 0.
 
     Returns:
-        float32 (z, y, x); exactly 0 outside brain and seen.
+        float32 (z, y, x); exactly 0 outside seen and, when stripped, outside the brain.
 
     Raises:
         BadInput: fewer than 100 brain voxels are seen, or the brain is of one brightness.
@@ -36,4 +39,4 @@ def z_scores(values: np.ndarray, brain: np.ndarray, seen: np.ndarray, name: str)
     if deviation <= 1e-6 * max(abs(mean), 1e-6):
         raise BadInput(name, "is of one brightness throughout the brain", "export it again")
     scores = np.clip((values - mean) / deviation, -_LARGEST, _LARGEST)
-    return np.where(inside, scores, 0.0).astype(np.float32)
+    return np.where(inside if strip else seen, scores, 0.0).astype(np.float32)

@@ -51,6 +51,7 @@ class PreprocessingPlan(Settings):
     grid: int
     clip: float
     margin_mm: tuple[float, float, float]
+    strip: bool
     aligned: Aligned
     align: AlignSettings
     mni: AlignSettings
@@ -85,6 +86,7 @@ _SHARED = (
     "grid",
     "clip",
     "margin_mm",
+    "strip",
     "aligned",
     "align",
     "mni",

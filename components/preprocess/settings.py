@@ -153,6 +153,9 @@ class PreprocessSettings(Settings):
         grid: voxels a side of the cubic network grid (paper: 128).
         clip: z-scores are clipped to +-clip at the networks' input (authors: 5).
         margin_mm: rim around the brain's box along x, y, z (authors: 6, 6, 2).
+        strip: set everything outside the brain to 0, as the authors do. False keeps all of the box
+            for Model 1, which then finds tumours that an imperfect brain mask would have cut off;
+            Model 2 sees brain and tumour alone either way.
         aligned: what to make of sequences on one grid.
         workers: processes; 0 takes one a core. Not part of the plan.
     """
@@ -162,6 +165,7 @@ class PreprocessSettings(Settings):
     grid: int = Field(default=128, ge=16, le=256)
     clip: Positive = 5.0
     margin_mm: tuple[float, float, float] = (6.0, 6.0, 2.0)
+    strip: bool = True
     aligned: Aligned = Aligned.DETECT
     align: AlignSettings = AlignSettings()
     mni: AlignSettings = AlignSettings(degrees_of_freedom=12, levels_mm=(8.0, 4.0))

@@ -141,8 +141,8 @@ def augment(
     """One training sample: a patch around `centre`, transformed, as network input and target.
 
     Args:
-        volumes: z-scores [channel, z, y, x], any float type, 0 outside the brain.
-        masks: [2, z, y, x] uint8 from 0 to 255: brain, share of tumour.
+        volumes: z-scores [channel, z, y, x], any float type, 0 outside the field of view.
+        masks: [2, z, y, x] uint8 from 0 to 255: field of view, share of tumour.
         centre: patch centre in voxel indices (z, y, x), 0-based, fractions allowed.
         size: patch size in voxels (z, y, x).
         drawn: the random numbers; None takes the patch as it is.
@@ -156,11 +156,11 @@ def augment(
     matrix = IDENTITY if drawn is None else drawn.matrix
     shift = np.zeros(3) if drawn is None else drawn.shift
     stack = _sample(stack, np.asarray(centre, dtype=float), size, matrix, shift)
-    images, brain, target = stack[:-2], stack[-2:-1] > 0.5, stack[-1:]
+    images, field, target = stack[:-2], stack[-2:-1] > 0.5, stack[-1:]
     if drawn is not None:
-        brain = _erode(brain, drawn.erode)
+        field = _erode(field, drawn.erode)
         images = _change_intensities(images, drawn, clip)
-    return network_input(images, brain, clip), target
+    return network_input(images, field, clip), target
 
 
 def _sample(
@@ -179,10 +179,10 @@ def _sample(
     return F.grid_sample(stack[None], grid, mode="bilinear", align_corners=False)[0]
 
 
-def _erode(brain: Tensor, voxels: int) -> Tensor:
+def _erode(field: Tensor, voxels: int) -> Tensor:
     if voxels == 0:
-        return brain
-    outside = F.max_pool3d((~brain).float(), 2 * voxels + 1, stride=1, padding=voxels)
+        return field
+    outside = F.max_pool3d((~field).float(), 2 * voxels + 1, stride=1, padding=voxels)
     return outside < 0.5
 
 

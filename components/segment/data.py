@@ -157,7 +157,7 @@ class Sample:
 
     Attributes:
         volumes: float16 [channel, z, y, x].
-        masks: uint8 [2, z, y, x]: brain and share of tumour, 255 for all of the voxel.
+        masks: uint8 [2, z, y, x]: field of view and share of tumour, 255 for all of the voxel.
         centre: patch centre in voxels (z, y, x).
         key, patient_id: where it comes from.
     """
@@ -207,7 +207,7 @@ def channels(case: PreparedCase, inputs: tuple[Sequence, ...]) -> Tensor:
 
 
 def masks(case: PreparedCase) -> Tensor:
-    """uint8 [2, z, y, x]: the brain and the share of tumour in each voxel, both from 0 to 255.
+    """uint8 [2, z, y, x]: the field of view and the share of tumour in each voxel, from 0 to 255.
 
     The share comes from the finer working grid: at 2 mm it carries the mask's surface to the
     network, which the bool mask on the network grid would lose.
@@ -217,7 +217,8 @@ def masks(case: PreparedCase) -> Tensor:
         share = case.tumor.astype(np.float32)
     else:
         share = resample(case.tumor_working.astype(np.float32), case.working, case.grid)
-    pair = np.stack([case.brain.astype(np.float32), share])
+    field = case.brain | (case.volumes != 0).any(axis=0)
+    pair = np.stack([field.astype(np.float32), share])
     return torch.from_numpy(np.rint(255.0 * pair).astype(np.uint8))
 
 

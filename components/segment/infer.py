@@ -20,7 +20,7 @@ from components.cohort.vocabulary import Origin, Sequence
 from components.segment.checkpoint import load_tensors, require_same
 from components.segment.data import DEVELOPMENT
 from components.segment.network import UNet
-from components.segment.network_input import network_input
+from components.segment.network_input import field_of_view, network_input
 from components.segment.settings import NetworkSettings
 
 MODEL_FILE = "model.json"
@@ -40,7 +40,7 @@ def probability_map(
         clip: see `network_input`.
         flips: average with the prediction on the left-right mirror image.
     """
-    x = network_input(volumes, brain[None], clip)[None]
+    x = network_input(volumes, field_of_view(volumes, brain[None]), clip)[None]
     probability = torch.sigmoid(network(x).float())
     if flips:
         mirrored = torch.sigmoid(network(x.flip(-1)).float()).flip(-1)

@@ -1,4 +1,4 @@
-"""Model 1's view of a prepared case: z-scores over the brain, clipped, scaled to [0, 1]."""
+"""Model 1's view of a prepared case: z-scores, clipped, scaled to [0, 1]."""
 
 from __future__ import annotations
 
@@ -6,15 +6,28 @@ import torch
 from torch import Tensor
 
 
-def network_input(volumes: Tensor, brain: Tensor, clip: float) -> Tensor:
-    """Scale z-scores so that [-clip, clip] becomes [0, 1]; exactly 0 outside the brain.
+def field_of_view(volumes: Tensor, brain: Tensor) -> Tensor:
+    """What the network may see: the brain, and all that preprocessing kept around it.
+
+    Args:
+        volumes: [..., channel, z, y, x], 0 where preprocessing kept nothing.
+        brain: bool or 0/1 [..., 1, z, y, x].
+
+    Returns:
+        bool, of the brain's shape.
+    """
+    return brain.bool() | (volumes != 0.0).any(dim=-4, keepdim=True)
+
+
+def network_input(volumes: Tensor, field: Tensor, clip: float) -> Tensor:
+    """Scale z-scores so that [-clip, clip] becomes [0, 1]; exactly 0 outside the field of view.
 
     With clip = 5 this is METHOD's "clip to ±5, then /10 + 0.5; background exactly 0".
 
     Args:
         volumes: z-scores over the whole brain, [..., channel, z, y, x].
-        brain: bool or 0/1, broadcastable to `volumes` (usually [..., 1, z, y, x]).
+        field: `field_of_view`, broadcastable to `volumes` (usually [..., 1, z, y, x]).
         clip: SDs at which intensities are cut.
     """
     scaled = volumes.clamp(-clip, clip) / (2.0 * clip) + 0.5
-    return scaled * brain.to(torch.float32)
+    return scaled * field.to(torch.float32)

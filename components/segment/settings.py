@@ -81,7 +81,7 @@ class AugmentationSettings(Settings):
         thick_slices, thickness: probability and largest factor of simulated thick axial slices.
         drop: probability that a sequence other than FLAIR carries no information.
         invert: probability that a sequence other than FLAIR has its contrast inverted.
-        erode: probability that up to two voxels of the brain's rim are missing.
+        erode: probability that up to two voxels of the rim of what is seen are missing.
     """
 
     rotate_degrees: float = Field(default=15.0, ge=0.0, le=180.0)
