@@ -7,14 +7,14 @@ import difflib
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from components.cohort.errors import BadInput
-from components.cohort.files import atomic
-from components.cohort.remote import is_remote, local_copy, parent_of
+from components.cohort.files import atomic, read_json
+from components.cohort.remote import SCHEME, is_remote, local_copy, parent_of
 from components.cohort.vocabulary import Idh, Origin, Sequence, Sex, Split
 
 REQUIRED_COLUMNS = ("patient_id", "site", "t1c", "flair", "age", "idh")
@@ -40,6 +40,15 @@ COLUMNS = (
 """All known columns, in the order they are written. Others are carried along after them."""
 
 T = TypeVar("T")
+
+IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
+"""Columns that hold paths."""
+
+COHORT = "cohort"
+"""Column that says, in a manifest of several cohorts, which one a row came from."""
+
+BASES_SUFFIX = ".bases.json"
+"""NAME.csv with NAME.bases.json beside it: its relative paths start where that file says."""
 
 PATIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 AGE_YEARS = (18.0, 110.0)
@@ -82,7 +91,8 @@ class Patient:
 class ManifestTable:
     """A manifest as read: cells are still text, so that one bad row does not hide the others.
 
-    `base` is what relative paths are relative to: a folder, or an s3:// address.
+    `base` is what relative paths are relative to: a folder, or an s3:// address. `bases` has one a
+    cohort where the rows of several were brought together.
     """
 
     path: Path
@@ -90,6 +100,12 @@ class ManifestTable:
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
     sha256: str
+    bases: Mapping[str, str] = field(default_factory=dict)
+
+    def location(self, index: int, column: str) -> str | None:
+        """Absolute path or s3:// address in one of IMAGE_COLUMNS of row `index`; None if empty."""
+        row = self.rows[index]
+        return _absolute(self.bases.get(row.get(COHORT, ""), self.base), row.get(column))
 
 
 def read_table(path: Path | str) -> ManifestTable:
@@ -114,7 +130,21 @@ def read_table(path: Path | str) -> ManifestTable:
     _check_columns(path, columns)
     if not rows:
         raise BadInput(path, "the manifest has no rows", "add one row a patient")
-    return ManifestTable(path, base, columns, rows, hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    return ManifestTable(path, base, columns, rows, digest, _read_bases(path, base))
+
+
+def bases_file(manifest: Path) -> Path:
+    """Where the bases of a manifest of several cohorts stand: cohort -> folder or s3:// address."""
+    return manifest.with_suffix(BASES_SUFFIX)
+
+
+def _read_bases(manifest: Path, base: str) -> dict[str, str]:
+    """Bases beside a manifest on disk; relative ones start at its own folder."""
+    file = bases_file(manifest)
+    if is_remote(base) or not file.is_file():
+        return {}
+    return {cohort: _absolute(base, place) or base for cohort, place in read_json(file).items()}
 
 
 def _check_columns(path: Path, columns: tuple[str, ...]) -> None:
@@ -147,14 +177,13 @@ def parse_patient(table: ManifestTable, index: int) -> Patient:
     row = table.rows[index]
     where = f"{table.path.name}, row {index + 1}"
     cell = _Cells(where, row)
-    base = table.base
     return Patient(
         patient_id=cell.identifier(),
         site=row.get("site", ""),
-        t1c=_absolute(base, row.get("t1c")),
-        t2=_absolute(base, row.get("t2")),
-        flair=_absolute(base, row.get("flair")),
-        tumor_mask=_absolute(base, row.get("tumor_mask")),
+        t1c=table.location(index, "t1c"),
+        t2=table.location(index, "t2"),
+        flair=table.location(index, "flair"),
+        tumor_mask=table.location(index, "tumor_mask"),
         age=cell.number("age", AGE_YEARS, "give the age in years, 18 to 110"),
         sex=cell.choice("sex", {s.value: s for s in Sex}),
         idh=cell.choice("idh", {"1": Idh.MUTANT, "0": Idh.WILDTYPE}),
@@ -174,22 +203,29 @@ def read_manifest(path: Path | str) -> list[Patient]:
 
 def write_manifest(path: Path | str, patients: Iterable[Patient]) -> None:
     """Write a manifest atomically; image paths below its folder become relative to it."""
-    path = Path(path)
-    patients = list(patients)
-    extra = list(dict.fromkeys(name for p in patients for name in p.extra))
+    below = f"{Path(path).parent.resolve()}/"
+    rows = [as_row(patient) for patient in patients]
+    for row in rows:
+        row.update({name: row[name].removeprefix(below) for name in IMAGE_COLUMNS})
+    write_rows(path, rows)
+
+
+def write_rows(path: Path | str, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write rows of text as a manifest, atomically: the known columns, then all others."""
+    rows = list(rows)
+    extra = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
     with atomic(path) as temporary, temporary.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [*COLUMNS, *extra], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_as_row(patient, path.parent) for patient in patients)
+        writer.writerows(rows)
 
 
-def _as_row(patient: Patient, base: Path) -> dict[str, object]:
-    row: dict[str, object] = {}
+def as_row(patient: Patient) -> dict[str, str]:
+    """A patient's cells as text, paths as they are."""
+    row = {}
     for name in COLUMNS:
         value = getattr(patient, name)
-        row[name] = "" if value is None else getattr(value, "value", value)
-    for name in (*(s.value for s in Sequence), "tumor_mask"):
-        row[name] = _relative(base, str(row[name]))
+        row[name] = "" if value is None else str(getattr(value, "value", value))
     return {**row, **patient.extra}
 
 
@@ -199,15 +235,9 @@ def _absolute(base: str, cell: str | None) -> str | None:
     if is_remote(cell):
         return cell
     if is_remote(base) and not cell.startswith("/"):
-        return f"{base}/{posixpath.normpath(cell)}"
+        bucket, _, prefix = base.removeprefix(SCHEME).partition("/")
+        return f"{SCHEME}{bucket}{posixpath.normpath(f'/{prefix}/{cell}')}"
     return str((Path(base) / cell).resolve())
-
-
-def _relative(base: Path, cell: str) -> str:
-    if not cell or is_remote(cell):
-        return cell
-    path, base = Path(cell), base.resolve()
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else cell
 
 
 @dataclass(frozen=True)

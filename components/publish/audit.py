@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.cohort.errors import BadInput
+from components.cohort.errors import BadInput, Outage
 from components.cohort.files import read_json, sha256_file, sha256_tree
+from components.cohort.manifest import IMAGE_COLUMNS, ManifestTable, read_table
 from components.publish import names
 from components.publish.evidence import (
-    IMAGE_COLUMNS,
     headline,
     image_digest,
+    image_on_disk,
     read_predictions,
     read_rows,
 )
@@ -324,19 +325,30 @@ def _local_files(chain: _Chain, repository: Path | None) -> Iterator[Check]:
 
 
 def _images(accepted: Path, manifest: Path) -> Check:
-    paths = {row["patient_id"]: row for row in read_rows(accepted)}
+    table = read_table(accepted)
+    rows = {row["patient_id"]: index for index, row in enumerate(table.rows)}
     changed, compared = [], 0
     for row in read_rows(manifest):
+        index = rows.get(row["patient_id"])
         for column in IMAGE_COLUMNS:
             cell = row.get(column, "")
-            path = accepted.parent / paths.get(row["patient_id"], {}).get(column, "")
-            if cell.startswith("sha256:") and path.exists():
+            if index is None or not cell.startswith("sha256:"):
+                continue
+            path = _reachable(table, index, column)
+            if path is not None:
                 compared += 1
                 if cell != f"sha256:{image_digest(path)}":
                     changed.append(f"{row['patient_id']} {column}")
     return Check(
         f"data: {compared} images present", not changed, "as trained on", changed or "same"
     )
+
+
+def _reachable(table: ManifestTable, index: int, column: str) -> Path | None:
+    try:
+        return image_on_disk(table, index, column)
+    except Outage:
+        return None
 
 
 def _run_folder(chain: _Chain) -> str:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.cohort.errors import BadInput
+from components.cohort.errors import BadInput, Outage
 from components.cohort.files import sha256_file, sha256_tree
-from components.cohort.manifest import COLUMNS
-from components.cohort.vocabulary import FEATURE_NAMES, Idh, Model, Sequence, Split
+from components.cohort.manifest import COLUMNS, IMAGE_COLUMNS, ManifestTable, read_table
+from components.cohort.remote import is_remote, local_copy
+from components.cohort.vocabulary import FEATURE_NAMES, Idh, Model, Split
 from components.evaluate.metrics import auprc, auroc
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEARNT = (Split.TRAINING.value, Split.TUNING.value)
-IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
 MANIFEST_COLUMNS = (*COLUMNS, "cohort", "subset", "fold")
 """Columns that leave the site; a user's extra columns may name the patient and stay behind."""
 
@@ -118,16 +118,20 @@ def public_manifest(accepted: Path, *, hash_images: bool) -> list[dict[str, str]
     """Rows of accepted.csv that may leave the site: known columns, images as their sha256.
 
     An image cell becomes "sha256:<hex>" (of a folder: of its files' digests), "absent" when the
-    image is not on this machine, "unread" when `hash_images` is off or it lies on S3.
+    image is not there any more, "unread" when `hash_images` is off. What lies in S3 is read from
+    the verified copy that validation made, or brought again.
+
+    Raises:
+        Outage: S3 does not answer.
     """
-    base = accepted.parent
+    table = read_table(accepted)
     return [
         {
-            name: _image(row[name], base, hash_images) if name in IMAGE_COLUMNS else row[name]
+            name: _image(table, index, name, hash_images) if name in IMAGE_COLUMNS else row[name]
             for name in MANIFEST_COLUMNS
             if name in row
         }
-        for row in read_rows(accepted)
+        for index, row in enumerate(table.rows)
     ]
 
 
@@ -141,13 +145,32 @@ def image_digest(path: Path) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def _image(cell: str, base: Path, hash_images: bool) -> str:
-    if not cell:
+def image_on_disk(table: ManifestTable, index: int, column: str) -> Path | None:
+    """Local path of an image of row `index`; None where the cell is empty or nothing is there.
+
+    Raises:
+        Outage: S3 does not answer.
+    """
+    place = table.location(index, column)
+    if place is None:
+        return None
+    if not is_remote(place):
+        return Path(place) if Path(place).exists() else None
+    try:
+        return local_copy(place)
+    except Outage:
+        raise
+    except BadInput:
+        return None
+
+
+def _image(table: ManifestTable, index: int, column: str, hash_images: bool) -> str:
+    if not table.rows[index][column]:
         return ""
-    if not hash_images or cell.startswith("s3://"):
+    if not hash_images:
         return "unread"
-    path = base / cell
-    return f"sha256:{image_digest(path)}" if path.exists() else "absent"
+    path = image_on_disk(table, index, column)
+    return f"sha256:{image_digest(path)}" if path else "absent"
 
 
 def leaks(

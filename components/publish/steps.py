@@ -113,7 +113,7 @@ def _validate(folder: Path) -> StepRecord:
         params=flat_text({"manifest_sha256": content.get("manifest_sha256")}),
         metrics=flat_numbers({k: v for k, v in content.items() if k != "reasons"}),
         # accepted.csv may carry a user's own columns; the parent run has its public form.
-        files={name: file for name, file in _files(folder).items() if name != "accepted.csv"},
+        files={n: file for n, file in _files(folder).items() if not n.startswith("accepted.")},
     )
 
 

@@ -7,14 +7,23 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.cohort.manifest import ManifestTable, Patient, write_manifest
-from components.cohort.vocabulary import Sequence
+from components.cohort.files import write_json
+from components.cohort.manifest import (
+    COHORT,
+    IMAGE_COLUMNS,
+    ManifestTable,
+    Patient,
+    as_row,
+    bases_file,
+    write_rows,
+)
+from components.cohort.remote import is_remote
 from components.validate.cohort_suite import CohortCheck
-from components.validate.image_facts import MASK, ImageFacts
+from components.validate.image_facts import ImageFacts
 from components.validate.settings import ValidateSettings
 from components.validate.splits import Assignment, splits_digest
 from components.validate.suites import Finding
@@ -68,9 +77,16 @@ def make_report(
 
 
 def write_tables(
-    folder: Path, candidates: list[Candidate], assignments: Mapping[str, Assignment]
+    folder: Path,
+    tables: Mapping[str, ManifestTable],
+    candidates: list[Candidate],
+    assignments: Mapping[str, Assignment],
 ) -> None:
-    """Write quarantine.csv and accepted.csv below `folder`."""
+    """Write quarantine.csv, accepted.csv and accepted.bases.json below `folder`.
+
+    Paths in accepted.csv are as their manifest has them; where those manifests lie stands in
+    accepted.bases.json alone. The same cohort in another place gives the same accepted.csv.
+    """
     accepted = []
     with (folder / "quarantine.csv").open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -89,20 +105,26 @@ def write_tables(
                     ]
                 )
             if not refusals and candidate.patient is not None:
-                accepted.append(_accepted(candidate, assignments))
-    write_manifest(folder / "accepted.csv", accepted)
+                written = tables[candidate.cohort].rows[candidate.row - 1]
+                paths = {name: written.get(name, "") for name in IMAGE_COLUMNS}
+                accepted.append({**_accepted_row(candidate, assignments), **paths})
+    write_rows(folder / "accepted.csv", accepted)
+    bases = {
+        name: table.base if is_remote(table.base) else str(Path(table.base).resolve())
+        for name, table in tables.items()
+    }
+    write_json(bases_file(folder / "accepted.csv"), bases)
 
 
-def _accepted(candidate: Candidate, assignments: Mapping[str, Assignment]) -> Patient:
+def _accepted_row(candidate: Candidate, assignments: Mapping[str, Assignment]) -> dict[str, str]:
     assert candidate.patient is not None
     subset, fold = assignments[candidate.key]
-    extra = {
-        **candidate.patient.extra,
-        "cohort": candidate.cohort,
+    return {
+        **as_row(candidate.patient),
+        COHORT: candidate.cohort,
         "subset": subset,
         "fold": "" if fold is None else str(fold),
     }
-    return replace(candidate.patient, extra=extra)
 
 
 def content_digest(
@@ -122,8 +144,7 @@ def content_digest(
     for candidate in candidates:
         if candidate.patient is None or any(f.fatal for f in candidate.findings):
             continue
-        row = asdict(_accepted(candidate, assignments))
-        for role in (*(s.value for s in Sequence), MASK):
-            row[role] = images[candidate.key].get(role, "")
-        rows.append(row)
-    return hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode()).hexdigest()
+        found = images[candidate.key]
+        content = {name: found.get(name, "") for name in IMAGE_COLUMNS}
+        rows.append({**_accepted_row(candidate, assignments), **content})
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

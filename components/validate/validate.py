@@ -85,7 +85,7 @@ def validate_cohorts(
     report["accepted_content_sha256"] = content_digest(candidates, assignments, facts)
     with atomic(out) as folder:
         folder.mkdir()
-        write_tables(folder, candidates, assignments)
+        write_tables(folder, tables, candidates, assignments)
         report["accepted_sha256"] = sha256_file(folder / "accepted.csv")
         write_json(folder / "validation.json", report)
         page = render_report(report, [c.patient for c in accepted if c.patient], assignments)

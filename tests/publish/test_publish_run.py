@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from components.cohort.errors import BadInput
 from components.cohort.files import sha256_tree
 from components.publish import names
 from components.publish.audit import audit
+from components.publish.evidence import public_manifest
 from components.publish.ledger import read_ledger
 from components.publish.lineage import children
 from components.publish.names import Alias, RegisteredModel
@@ -68,6 +71,23 @@ def test_no_column_of_the_user_leaves_the_site(shop: Shop) -> None:
     ]
     assert not leaked
     assert b"Doe" not in (shop.root / "mlflow" / "mlflow.db").read_bytes()
+
+
+def test_images_in_s3_are_hashed_like_those_on_disk(s3: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "validated"
+    folder.mkdir()
+    cells = "patient_id,site,t1c,flair,age,idh\n"
+    (folder / "accepted.csv").write_text(f"{cells}p0,x,a/t1c.nii.gz,a/gone.nii.gz,50,1\n")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "t1c.nii.gz").write_bytes(b"an image")
+    s3.put_object(Bucket="bucket", Key="cohort/a/t1c.nii.gz", Body=b"an image")
+    found = []
+    for base in (tmp_path, "s3://bucket/cohort"):
+        (folder / "accepted.bases.json").write_text(json.dumps({"": str(base)}))
+        found.append(public_manifest(folder / "accepted.csv", hash_images=True))
+    assert found[0] == found[1]
+    assert found[1][0]["t1c"] == f"sha256:{hashlib.sha256(b'an image').hexdigest()}"
+    assert found[1][0]["flair"] == "absent"
 
 
 def test_nothing_pickled_is_stored(shop: Shop) -> None:

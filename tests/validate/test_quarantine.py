@@ -101,4 +101,6 @@ def test_nobody_is_ever_lost(
     assert report["accepted"] + report["quarantined"] == report["patients"] == 8
     assert len(accepted) == report["accepted"]
     assert len(report["reasons"]) == report["quarantined"]
-    assert report["quarantined"] >= len(spoils)
+    # An image of a neighbour whose own row was refused unread is no second one.
+    alone = [r for r, case in spoils.items() if case == "t1c-of-another" and r - 1 in spoils]
+    assert report["quarantined"] >= len(spoils) - len(alone)
