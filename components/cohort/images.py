@@ -21,7 +21,8 @@ def read_image(path: Path | str) -> sitk.Image:
     """Read a 3-D image as float32 with its geometry; a trailing axis of length one is dropped.
 
     Args:
-        path: a NIfTI file or a folder with one DICOM series, on disk or as an s3:// address.
+        path: a NIfTI file, a folder with one DICOM series, or an enhanced (multi-frame) DICOM file;
+            on disk or as an s3:// address.
 
     Raises:
         BadInput: missing, no image, cut short, not 3-D, too thin, or with NaN or infinite voxels.
@@ -39,7 +40,7 @@ def _read_local(path: Path) -> sitk.Image:
     if not path.exists():
         raise BadInput(path, "no such image", "give a NIfTI file or a folder with one DICOM series")
     try:
-        image = _read_folder(path) if path.is_dir() else sitk.ReadImage(str(path))
+        image = _read_dicom(path) if _is_dicom(path) else sitk.ReadImage(str(path))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise BadInput(
@@ -58,7 +59,15 @@ def _read_local(path: Path) -> sitk.Image:
     return image
 
 
-def _read_folder(path: Path) -> sitk.Image:
+def _is_dicom(path: Path) -> bool:
+    """Whether a path is a folder, or a file that says it is DICOM: an enhanced object."""
+    if path.is_dir():
+        return True
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _read_dicom(path: Path) -> sitk.Image:
     from components.cohort.dicom.convert import read_series
 
     return read_series(path)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from components.cohort.grid import Grid
 
@@ -114,3 +114,65 @@ def write_series(
 ) -> Path:
     """Write `image` as a series, after `change` has broken it."""
     return save(folder, change(datasets(image, tags, **more)))
+
+
+def enhanced(image: sitk.Image, tags: dict[str, Any], *, order: list[int] | None = None) -> Dataset:
+    """The same series as one enhanced MR object, its frames in any `order`."""
+    slices = datasets(image, tags)
+    whole = slices[0]
+    item = Dataset()
+    for name in (*SECRETS, "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality",
+                 "Manufacturer", "PatientSex", "ImageType", "SeriesNumber", "SeriesDescription",
+                 "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
+                 "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):  # fmt: skip
+        if name in whole:
+            setattr(item, name, getattr(whole, name))
+    item.SOPClassUID = EnhancedMRImageStorage
+    words = np.atleast_1d(tags.get("ScanningSequence") or "")
+    item.EchoPulseSequence = "GRADIENT" if "GR" in words else "SPIN"
+    item.EchoPlanarPulseSequence = "YES" if "EP" in words else "NO"
+    if tags.get("ContrastBolusAgent"):
+        item.ContrastBolusAgentSequence = [_group(CodeMeaning=tags["ContrastBolusAgent"])]
+    times = {"InversionTimes": [tags["TI"]]} if "TI" in tags else {}
+    inverted = "YES" if "IR" in words else "NO"
+    item.SharedFunctionalGroupsSequence = [
+        _group(
+            MRTimingAndRelatedParametersSequence=[_group(RepetitionTime=tags["TR"])],
+            MREchoSequence=[_group(EffectiveEchoTime=tags["TE"])],
+            MRModifierSequence=[_group(InversionRecovery=inverted, **times)],
+            PlaneOrientationSequence=[
+                _group(ImageOrientationPatient=whole.ImageOrientationPatient)
+            ],
+            PixelMeasuresSequence=[
+                _group(PixelSpacing=whole.PixelSpacing, SliceThickness=whole.SliceThickness)
+            ],
+        )
+    ]
+    frames = [slices[index] for index in order or range(len(slices))]
+    item.PerFrameFunctionalGroupsSequence = [
+        _group(
+            PlanePositionSequence=[_group(ImagePositionPatient=frame.ImagePositionPatient)],
+            FrameContentSequence=[
+                _group(
+                    StackID="1",
+                    InStackPositionNumber=frame.InstanceNumber,
+                    DimensionIndexValues=[1, frame.InstanceNumber],
+                )
+            ],
+        )
+        for frame in frames
+    ]
+    item.DimensionIndexSequence = [
+        _group(DimensionIndexPointer=tag, FunctionalGroupPointer=0x00209111)
+        for tag in (0x00209056, 0x00209057)
+    ]
+    item.NumberOfFrames = len(frames)
+    item.PixelData = b"".join(frame.PixelData for frame in frames)
+    return item
+
+
+def _group(**values: Any) -> Dataset:
+    item = Dataset()
+    for name, value in values.items():
+        setattr(item, name, value)
+    return item

@@ -17,7 +17,17 @@ from components.cohort.errors import BadInput
 from components.cohort.images import read_image
 from components.cohort.manifest import read_manifest
 from components.cohort.vocabulary import Sex
-from tests.cohort.dicom_writer import FLAIR, SECRETS, T1, T1C, T2, phantom, write_series
+from tests.cohort.dicom_writer import (
+    FLAIR,
+    SECRETS,
+    T1,
+    T1C,
+    T2,
+    enhanced,
+    phantom,
+    save,
+    write_series,
+)
 from tests.cohort.test_dicom_series import same_image
 
 
@@ -179,6 +189,21 @@ def test_a_broken_series_gives_way_to_a_whole_one(tmp_path: Path) -> None:
     done = ingest(root, tmp_path / "out")
     assert [(r["series"], r["chosen"]) for r in rows(done)] == [("4", ""), ("8", "yes")]
     assert "refused" in rows(done)[0]["reason"]
+
+
+def test_enhanced_objects_are_taken_in(tmp_path: Path) -> None:
+    root = tmp_path / "dicom"
+    for index, tags in enumerate((T1C, T2, FLAIR)):
+        save(root / str(index), [enhanced(phantom(index), tags)])
+    done = ingest(root, tmp_path / "out")
+    (patient,) = read_manifest(done.manifest)
+    assert same_image(read_image(str(patient.t1c)), phantom(0))
+    assert same_image(read_image(str(patient.flair)), phantom(2))
+    assert [row["images"] for row in rows(done)] == ["12", "12", "12"]
+    told = (done.manifest.read_text() + done.chosen.read_text()).lower()
+    written = b"".join(gzip.decompress(f.read_bytes()) for f in done.manifest.parent.rglob("*.gz"))
+    assert not any(word.lower() in told for word in ("Doe", "MRN-4711", "Nowhere"))
+    assert b"Doe" not in written and b"2020" not in written
 
 
 @pytest.mark.parametrize("case", ["gone", "empty"])

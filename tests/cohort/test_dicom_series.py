@@ -18,7 +18,17 @@ from components.cohort.dicom.judge import clean_description, judge
 from components.cohort.errors import BadInput
 from components.cohort.images import read_image
 from components.cohort.vocabulary import Sequence
-from tests.cohort.dicom_writer import FLAIR, T1, T1C, T2, datasets, phantom, save, write_series
+from tests.cohort.dicom_writer import (
+    FLAIR,
+    T1,
+    T1C,
+    T2,
+    datasets,
+    enhanced,
+    phantom,
+    save,
+    write_series,
+)
 
 Change = Callable[[list[Dataset]], list[Dataset]]
 
@@ -60,6 +70,77 @@ def test_an_image_stored_twice_does_no_harm(tmp_path: Path) -> None:
     image = phantom()
     folder = write_series(tmp_path / "s", image, T2, lambda items: [*items, deepcopy(items[3])])
     assert same_image(read_image(folder), image)
+
+
+@pytest.mark.parametrize("order", [list(range(12)), list(range(12))[::-1]])
+@pytest.mark.parametrize("orientation", ["LPS", "ASL"])
+def test_an_enhanced_object_is_read_as_the_image_it_came_from(
+    tmp_path: Path, order: list[int], orientation: str
+) -> None:
+    image = sitk.DICOMOrient(phantom(shape=(12, 12, 12)), orientation)
+    folder = save(tmp_path / "s", [enhanced(image, FLAIR, order=order)])
+    (file,) = folder.iterdir()
+    assert same_image(read_image(folder), image)
+    assert same_image(read_image(file), image)
+
+
+def test_frames_that_the_converter_misplaces_are_refused(tmp_path: Path) -> None:
+    shuffled = [3, 0, 7, 11, 1, 9, 5, 2, 10, 4, 8, 6]
+    folder = save(tmp_path / "s", [enhanced(phantom(), FLAIR, order=shuffled)])
+    with pytest.raises(BadInput, match="lies elsewhere than its slices"):
+        read_image(folder)
+
+
+@pytest.mark.parametrize(
+    ("tags", "sequence"),
+    [(T1C, Sequence.T1C), (T1, None), (T2, Sequence.T2), (FLAIR, Sequence.FLAIR)],
+)
+def test_an_enhanced_object_is_judged_by_its_functional_groups(
+    tmp_path: Path, tags: dict[str, Any], sequence: Sequence | None
+) -> None:
+    folder = save(tmp_path / "s", [enhanced(phantom(), tags)])
+    images, _ = read_instances(folder.iterdir())
+    assert len(images) == len({image.uid for image in images}) == 12
+    assert {judge(image).sequence for image in images} == {sequence}
+
+
+def _lose_frame(item: Dataset) -> None:
+    groups = item.PerFrameFunctionalGroupsSequence
+    item.PerFrameFunctionalGroupsSequence = groups[:5] + groups[6:]
+    size = item.Rows * item.Columns * 2
+    item.PixelData = item.PixelData[: 5 * size] + item.PixelData[6 * size :]
+    item.NumberOfFrames = 11
+
+
+def _two_at_each_place(item: Dataset) -> None:
+    item.PerFrameFunctionalGroupsSequence = (
+        deepcopy(list(item.PerFrameFunctionalGroupsSequence)) * 2
+    )
+    item.PixelData = item.PixelData * 2
+    item.NumberOfFrames = 24
+
+
+def _lose_places(item: Dataset) -> None:
+    for groups in item.PerFrameFunctionalGroupsSequence:
+        del groups.PlanePositionSequence
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_lose_frame, "1 slices are missing"),
+        (_two_at_each_place, "2 different images at each position"),
+        (_lose_places, "where its frames lie"),
+    ],
+)
+def test_a_broken_enhanced_object_is_refused(
+    tmp_path: Path, spoil: Callable[[Dataset], None], said: str
+) -> None:
+    item = enhanced(phantom(), T2)
+    spoil(item)
+    with pytest.raises(BadInput, match=said) as refused:
+        read_image(save(tmp_path / "s", [item]))
+    assert refused.value.remedy
 
 
 def _each(change: Callable[[int, Dataset], None]) -> Change:
@@ -113,7 +194,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "two slices": (lambda items: items[:2], "only 2 slices"),
     "no position": (_each(lambda n, i: i.__delattr__("ImagePositionPatient")), "without position"),
     "no spacing": (_each(lambda n, i: i.__delattr__("PixelSpacing")), "without pixel spacing"),
-    "multi-frame": (_each(lambda n, i: setattr(i, "NumberOfFrames", 2)), "cut short|multi-frame"),
+    "multi-frame": (
+        _each(lambda n, i: setattr(i, "NumberOfFrames", 2)),
+        "short|its frames lie",
+    ),
 }
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from components.cohort.dicom import enhanced
+
 log = logging.getLogger(__name__)
 
 _TAGS = (
@@ -40,6 +42,7 @@ _TAGS = (
     "ScanningSequence",
     "SequenceName",
     "DiffusionBValue",
+    *enhanced.TAGS,
 )
 
 
@@ -51,7 +54,8 @@ class Instance:
         tr, te, ti: repetition, echo and inversion time in ms.
         position: LPS mm of the first voxel's centre; orientation: row and column cosines.
         spacing: mm between rows, between columns.
-        frames: more than 1 in an enhanced (multi-frame) object.
+        uid: tells images apart, and the frames of one.
+        frames: how many the file has; each of an enhanced (multi-frame) object is an Instance.
         whole: False where the file is shorter than its pixels.
     """
 
@@ -83,8 +87,9 @@ class Instance:
 
 
 def read_instances(files: Iterable[Path]) -> tuple[list[Instance], int]:
-    """Headers of all DICOM images among `files`, and how many files were none."""
-    found, others = [], 0
+    """Headers of all DICOM images among `files`, a frame each, and how many files were none."""
+    found: list[Instance] = []
+    others = 0
     for path in files:
         try:
             with path.open("rb") as stream:
@@ -95,14 +100,15 @@ def read_instances(files: Iterable[Path]) -> tuple[list[Instance], int]:
             others += 1
             continue
         if header.get("Rows") and header.get("SeriesInstanceUID"):
-            found.append(_instance(path, header, rest))
+            frames = enumerate(enhanced.frames_of(header))
+            found.extend(_instance(path, frame, index, rest) for index, frame in frames)
         else:
             others += 1
     return found, others
 
 
-def _instance(path: Path, header: pydicom.Dataset, rest: int) -> Instance:
-    """`rest`: bytes of the file from its pixels on."""
+def _instance(path: Path, header: pydicom.Dataset, index: int, rest: int) -> Instance:
+    """`index`: 0-based frame in the file; `rest`: bytes of the file from its pixels on."""
     rows, columns = int(header.Rows), int(header.get("Columns") or 0)
     frames = int(header.get("NumberOfFrames") or 1)
     return Instance(
@@ -114,7 +120,7 @@ def _instance(path: Path, header: pydicom.Dataset, rest: int) -> Instance:
         date=_text(header, "StudyDate"),
         series=_text(header, "SeriesInstanceUID"),
         number=int(_number(header, "SeriesNumber") or 0),
-        uid=_text(header, "SOPInstanceUID"),
+        uid=f"{_text(header, 'SOPInstanceUID')} {index}",
         modality=_text(header, "Modality"),
         image_type=tuple(_words(header, "ImageType")),
         description=_text(header, "SeriesDescription"),

@@ -48,11 +48,11 @@ def _refuse_odd_images(name: object, images: Several[Instance]) -> None:
     short = sum(not image.whole for image in images)
     if short:
         raise BadInput(name, f"{short} of its files are cut short", "export the series again")
-    if any(image.frames > 1 for image in images):
+    if any(image.frames > 1 and image.position is None for image in images):
         raise BadInput(
             name,
-            "an enhanced (multi-frame) object",
-            "export it as classic single-frame DICOM, or convert it to NIfTI",
+            "a multi-frame object that does not say where its frames lie",
+            "export it as enhanced or as classic MR, or convert it to NIfTI",
         )
     if len(images) < MIN_SLICES:
         raise BadInput(name, f"only {len(images)} slices", "give the whole series")
