@@ -8,13 +8,17 @@ import tempfile
 import urllib.request
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic
+from components.outcome.tasks import Task, read_tasks, shown
+from pipelines.guarded import build_guarded
 from pipelines.local import check_cohorts
-from pipelines.pipeline import build
+from pipelines.pipeline import NAME
 from pipelines.profile import Profile
 from pipelines.version import code_digest, code_info
 
@@ -27,14 +31,21 @@ CRON_FIELDS = 6
 _HEALTH = "/apis/v2beta1/healthz"
 
 
-def compile_profile(profile: Profile, out: Path) -> None:
-    """Write the IR YAML of a profile's pipeline, atomically. Raises BadInput for a bad name."""
+def compile_profile(profile: Profile, out: Path, *, only_new: bool = False) -> None:
+    """Write the IR YAML of a profile's pipeline, atomically.
+
+    Args:
+        only_new: let the run end at once when its manifests were seen before; see `guarded`.
+
+    Raises:
+        BadInput: not the name of a YAML file.
+    """
     from kfp import compiler
 
     if out.suffix not in (".yaml", ".yml"):
         raise BadInput(f"--out {out}", "not a YAML file name", "end it in .yaml")
     with atomic(out) as temporary:
-        compiler.Compiler().compile(build(profile, on_cluster=True), str(temporary))
+        compiler.Compiler().compile(build_guarded(profile, only_new=only_new), str(temporary))
 
 
 def connect(host: str) -> kfp.Client:
@@ -107,11 +118,20 @@ def schedule(
     tracking_uri: str,
     experiment: str,
     cron: str,
+    only_new: str = "",
 ) -> dict[str, Any]:
-    """Make a recurring run, one at a time and never catching up; returns {"schedule_id"}."""
+    """Make a recurring run, one at a time and never catching up; returns {"schedule_id"}.
+
+    Args:
+        only_new: s3:// address of the record of manifests seen; a run whose manifests stand in it
+            ends after its first step. Empty: every run goes through.
+    """
+    parameters = arguments(profile, cohorts, tracking_uri)
+    if only_new:
+        parameters["seen"] = _record(only_new, cohorts)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         package = Path(folder) / "pipeline.yaml"
-        compile_profile(profile, package)
+        compile_profile(profile, package, only_new=bool(only_new))
         made = client.create_recurring_run(
             experiment_id=client.create_experiment(experiment).experiment_id,
             job_name=f"glioflow-{profile.name}",
@@ -119,6 +139,67 @@ def schedule(
             max_concurrency=1,
             no_catchup=True,
             pipeline_package_path=str(package),
-            params=arguments(profile, cohorts, tracking_uri),
+            params=parameters,
         )
     return {"schedule_id": made.recurring_run_id}
+
+
+def _record(address: str, cohorts: Mapping[str, str]) -> str:
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    if not (address.startswith("s3://") and bucket and key):
+        raise BadInput(f"--only-new {address}", "not an S3 address", "write s3://BUCKET/KEY.json")
+    if not cohorts:
+        raise BadInput("--only-new", "no cohort is given", "add --cohort development=s3://...")
+    return address
+
+
+@dataclass(frozen=True)
+class RunState:
+    """State of one run and of its tasks, in the order in which they were made."""
+
+    run_id: str
+    name: str
+    state: str
+    tasks: tuple[Task, ...]
+    message: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run ended without its result."""
+        return self.state in ("FAILED", "CANCELED")
+
+
+def status(client: kfp.Client, run_id: str = "") -> RunState:
+    """State of a run; of glioflow's newest one when no id is given.
+
+    Raises:
+        BadInput: no such run, or none yet.
+    """
+    from kfp_server_api import ApiException
+
+    try:
+        run = client.get_run(run_id or _newest(client))
+    except ApiException as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise BadInput(
+            f"run {run_id}", "no such run", "leave it out to see the newest one"
+        ) from None
+    details = run.run_details.to_dict() if run.run_details else {}
+    return RunState(
+        run_id=run.run_id,
+        name=run.display_name or "",
+        state=run.state or "PENDING",
+        tasks=shown(read_tasks(details.get("task_details") or ())),
+        message=(run.error and run.error.message) or "",
+    )
+
+
+def _newest(client: kfp.Client) -> str:
+    ours = {"operation": "IS_SUBSTRING", "key": "display_name", "stringValue": NAME}
+    found = client.list_runs(
+        page_size=1, sort_by="created_at desc", filter=json.dumps({"predicates": [ours]})
+    )
+    if not found.runs:
+        raise BadInput("status", "no run of glioflow yet", "start one with `glioflow submit`")
+    return found.runs[0].run_id

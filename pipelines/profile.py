@@ -29,6 +29,7 @@ SECRET_KEYS = (
     "AWS_DEFAULT_REGION",
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
+    "GLIOFLOW_WEBHOOK_URL",
 )
 """Keys of a cluster's secret; each is optional."""
 
@@ -55,6 +56,8 @@ class Cluster(Settings):
         checkpoints: persistent volume claim on which training keeps its checkpoints, so that a pod
             that is moved goes on where it was.
         shared_memory: size of /dev/shm of steps with a GPU, for the loader's processes.
+        api: the KFP API as pods reach it, which the exit handler asks for the failed steps; empty
+            where they may not.
         steps: resources by step name; `default` for those not named.
     """
 
@@ -65,6 +68,7 @@ class Cluster(Settings):
     secret: str | None = None
     checkpoints: str | None = None
     shared_memory: str = "8Gi"
+    api: str = "http://ml-pipeline.kubeflow:8888"
     steps: dict[str, Resources] = Field(default_factory=dict)
 
     def of(self, step: str) -> Resources:

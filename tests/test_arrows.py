@@ -18,6 +18,8 @@ ALLOWED = {
     "classify": {"cohort", "features"},
     "evaluate": {"cohort"},
     "publish": {"cohort", "evaluate"},
+    "outcome": {"cohort"},
+    "trigger": {"cohort"},
     "serving": {"cohort", "preprocess", "segment", "features", "classify"},
 }
 """Room -> rooms whose modules it may import."""

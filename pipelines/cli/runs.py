@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.cohort.errors import BadInput
+from components.cohort.errors import BadInput, ExitCode
 from pipelines.cli.terminal import Json, console, print_json, step_bars
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from components.outcome.tasks import Task
 
 ProfileOption = Annotated[
     str, typer.Option("--profile", help="demo, lgg, paper, or the path of a YAML file.")
@@ -27,7 +33,7 @@ HostOption = Annotated[str, typer.Option("--host", help="Address of the KFP API.
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    for command in (run, compile_pipeline, submit, schedule):
+    for command in (run, compile_pipeline, submit, schedule, status):
         app.command(command.__name__.partition("_")[0])(command)
 
 
@@ -125,15 +131,59 @@ def schedule(
     cohort: CohortOption = None,
     tracking_uri: Annotated[str, typer.Option(help="MLflow the cluster can reach.")] = "",
     experiment: Annotated[str, typer.Option(help="KFP experiment.")] = "glioflow",
+    only_new: Annotated[
+        str,
+        typer.Option(
+            help="s3:// address of a record of manifests; a run on none but those ends at once."
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Retrain on a schedule: a recurring run on Kubeflow."""
+    """Retrain on a schedule, or when a manifest has changed: a recurring run on Kubeflow."""
     from pipelines import cluster
     from pipelines.profile import load_profile
 
     cluster.check_cron(cron)
     client = cluster.connect(host)
     done = cluster.schedule(
-        client, load_profile(profile), _named(cohort or []), tracking_uri, experiment, cron
+        client,
+        load_profile(profile),
+        _named(cohort or []),
+        tracking_uri,
+        experiment,
+        cron,
+        only_new,
     )
     print_json(done) if as_json else console.print(f"schedule {done['schedule_id']} made on {host}")
+
+
+def status(
+    host: HostOption,
+    run_id: Annotated[str, typer.Argument(help="KFP run; default: the newest of glioflow.")] = "",
+    as_json: Json = False,
+) -> int:
+    """State of a run on Kubeflow and of its tasks; exit 1 when the run failed or was cancelled."""
+    from dataclasses import asdict
+
+    from pipelines import cluster
+
+    found = cluster.status(cluster.connect(host), run_id)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        console.print(f"{found.name} ({found.run_id}): [bold]{found.state}[/] {found.message}")
+        console.print(_task_table(found.tasks))
+    return ExitCode.OUR_FAULT if found.failed else ExitCode.DONE
+
+
+def _task_table(tasks: Sequence[Task]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    result = Table(box=SIMPLE_HEAD)
+    for heading in ("task", "state", "time", "message"):
+        result.add_column(heading, overflow="fold")
+    for task in tasks:
+        took = str(task.ended - task.started) if task.started and task.ended else ""
+        result.add_row(task.name, task.state, took, task.message[:300])
+    return result

@@ -15,6 +15,50 @@ ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/apis/v2beta1/experiments"): {"experiment_id": "exp-1", "display_name": "glioflow"},
     ("POST", "/apis/v2beta1/runs"): {"run_id": "run-1", "experiment_id": "exp-1"},
     ("POST", "/apis/v2beta1/recurringruns"): {"recurring_run_id": "rec-1"},
+    ("GET", "/apis/v2beta1/runs"): {"runs": [{"run_id": "run-1"}], "total_size": 1},
+    ("GET", "/apis/v2beta1/runs/run-1"): {
+        "run_id": "run-1",
+        "display_name": "glioflow-paper",
+        "state": "FAILED",
+        "error": {"code": 2, "message": "task segment failed"},
+        "run_details": {
+            "task_details": [
+                {
+                    "task_id": "t-0",
+                    "display_name": "root",
+                    "state": "FAILED",
+                    "child_tasks": [{"task_id": "t-1"}, {"task_id": "t-2"}],
+                },
+                {
+                    "task_id": "t-1",
+                    "display_name": "validate-op-driver",
+                    "state": "SUCCEEDED",
+                },
+                {
+                    "task_id": "t-2",
+                    "display_name": "train-segmenter-op",
+                    "state": "FAILED",
+                    "child_tasks": [{"pod_name": "pod-3"}],
+                },
+                {
+                    "task_id": "t-3",
+                    "pod_name": "pod-3",
+                    "display_name": "executor",
+                    "state": "FAILED",
+                    "start_time": "2026-01-05T10:00:00Z",
+                    "end_time": "2026-01-05T11:30:00Z",
+                    "error": {"code": 2, "message": "CUDA out of memory | see the log"},
+                },
+                {
+                    "task_id": "t-4",
+                    "display_name": "validate-op",
+                    "state": "SUCCEEDED",
+                    "start_time": "2026-01-05T09:59:00Z",
+                    "end_time": "2026-01-05T10:00:00Z",
+                },
+            ]
+        },
+    },
 }
 
 

@@ -39,8 +39,14 @@ STEPS = {
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     out = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     cluster.compile_profile(load_profile(request.param), out)
-    pipeline, *platform = yaml.safe_load_all(out.read_text())
-    return request.param, pipeline, platform
+    return request.param, *inside(*yaml.safe_load_all(out.read_text()))
+
+
+def inside(pipeline: Any, *platform: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The graph inside the exit handler as a pipeline of its own; see test_guarded for the rest."""
+    for document in (pipeline, *(p["platforms"]["kubernetes"] for p in platform)):
+        del document["deploymentSpec"]["executors"]["exec-report-outcome-op"]
+    return {**pipeline, "root": pipeline["components"]["comp-glioflow"]}, platform
 
 
 def _plain(name: str) -> str:
@@ -147,7 +153,7 @@ def test_submit_sends_the_pipeline_and_its_cohorts() -> None:
     assert [c["name"] for c in json.loads(sent["cohorts"])] == ["development", "new"]
     assert sent["tracking_uri"] == "http://mlflow"
     spec = body["pipeline_spec"]
-    assert set(spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"]) >= {"publish-op"}
+    assert set(spec.get("pipeline_spec", spec)["components"]) >= {"comp-publish-op"}
 
 
 def test_schedule_makes_one_recurring_run() -> None:
