@@ -12,7 +12,7 @@ from kfp.dsl import HTML, Dataset, Model
 
 from components.classify.component import train_classifiers_op
 from components.cohort.component import make_cohorts_op
-from components.evaluate.component import evaluate_op
+from components.evaluate.component import evaluate_op, evaluate_set_op
 from components.features.component import extract_features_op
 from components.preprocess.component import preprocess_op
 from components.publish.component import publish_op
@@ -98,12 +98,17 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
             code_version=code_version,
             samples=samples.outputs["samples"],
         )
-        evaluation = evaluate_op(
-            settings=evaluate_settings,
-            code_version=code_version,
-            predictions=classifier.outputs["predictions"],
-            samples=samples.outputs["samples"],
-        )
+        judging = {
+            "settings": evaluate_settings,
+            "code_version": code_version,
+            "predictions": classifier.outputs["predictions"],
+            "samples": samples.outputs["samples"],
+            "classifier": classifier.outputs["classifier"],
+            "validated": validated.outputs["validated"],
+        }
+        with dsl.ParallelFor(classifier.outputs["Output"], name="test-sets") as test_set:
+            judged = evaluate_set_op(test_set=test_set, **judging)
+        evaluation = evaluate_op(judged=dsl.Collected(judged.outputs["judged"]), **judging)
         repository = export_op(
             settings=serving_settings,
             profile=profile_name,
@@ -127,20 +132,22 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
         )
         # What is published depends on the registry's state, which no cache key holds.
         published.set_caching_options(False)
-        for step, task in {
-            "cohort": made,
-            "validate": validated,
-            "preprocess": prepared,
-            "segment": segmenter,
-            "features": samples,
-            "classify": classifier,
-            "evaluate": evaluation,
-            "export": repository,
-            "publish": published,
-        }.items():
+        for step, task in (
+            ("cohort", made),
+            ("validate", validated),
+            ("preprocess", prepared),
+            ("segment", segmenter),
+            ("features", samples),
+            ("classify", classifier),
+            ("evaluate", judged),
+            ("evaluate", evaluation),
+            ("export", repository),
+            ("publish", published),
+        ):
             _place(task, step, cluster)
             if on_cluster:
                 _attach(task, step, cluster)
+        judged.set_display_name("evaluate-set")
         if on_cluster:
             made.set_caching_options(False)
         return Outputs(

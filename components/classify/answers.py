@@ -12,7 +12,7 @@ from components.classify.calibration import Calibrator, fit
 from components.classify.predictions import Answers
 from components.classify.samples import Member, Samples
 from components.classify.settings import Calibration, ClassifySettings
-from components.classify.stage import SLICES, outputs
+from components.classify.stage import outputs
 from components.classify.uncertainty import Reference, abstention_threshold, rms_distance
 
 OOD_QUANTILE = 0.95
@@ -26,7 +26,7 @@ class Outputs:
     """What the networks of one kind say about each patient; NaN where a member must not be asked.
 
     Attributes:
-        margins: float64 [members, n, seeds, 5].
+        margins: float64 [members, n, seeds, slices].
         distances: float64 [members, n], mean over the seeds; NaN without references.
     """
 
@@ -34,10 +34,10 @@ class Outputs:
     distances: np.ndarray
 
     @classmethod
-    def empty(cls, members: int, patients: int, seeds: int) -> Outputs:
+    def empty(cls, members: int, patients: int, seeds: int, slices: int) -> Outputs:
         """Nobody asked yet."""
         return cls(
-            np.full((members, patients, seeds, SLICES), np.nan),
+            np.full((members, patients, seeds, slices), np.nan),
             np.full((members, patients), np.nan),
         )
 
@@ -101,7 +101,7 @@ def judge(
     held_out = {member.index: member.held_out for member in members}
     calibrator = _fit(outputs, samples, held_out, settings.calibration)
     probability = np.full(len(samples.patient_ids), np.nan)
-    slices = np.full((len(probability), SLICES), np.nan)
+    slices = np.full((len(probability), samples.slices), np.nan)
     uncertainty = probability.copy()
     everyone = np.flatnonzero(samples.usable)
     own = dict.fromkeys(everyone, calibrator)
@@ -112,7 +112,7 @@ def judge(
             own |= dict.fromkeys(member.held_out, crossed)
     for i in everyone:
         asked = outputs.margins[:, i]
-        single = own[i](asked[np.isfinite(asked[:, 0, 0])].reshape(-1, SLICES))
+        single = own[i](asked[np.isfinite(asked[:, 0, 0])].reshape(-1, samples.slices))
         slices[i] = single.mean(axis=0)
         probability[i] = slices[i].mean()
         uncertainty[i] = rms_distance(torch.from_numpy(single[:, None])).item()

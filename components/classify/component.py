@@ -14,7 +14,7 @@ def train_classifiers_op(
     predictions: Output[Dataset],
     metrics: Output[Metrics],
     checkpoints: str = "",
-) -> None:
+) -> list[str]:
     """Train the classifiers; see components.classify.train.train_classifiers.
 
     Args:
@@ -31,7 +31,7 @@ def train_classifiers_op(
     from pathlib import Path
 
     from components.classify.settings import ClassifySettings
-    from components.classify.train import train_classifiers, write_step_outputs
+    from components.classify.train import test_sets, train_classifiers, write_step_outputs
     from components.progress import reporter
 
     kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")
@@ -46,3 +46,4 @@ def train_classifiers_op(
     for name, value in numbers.items():
         metrics.log_metric(name, value)
     classifier.metadata["code_version"] = code_version
+    return test_sets(Path(predictions.path))

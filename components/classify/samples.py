@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from components.cohort.errors import BadInput
-from components.cohort.vocabulary import AGE, FEATURE_NAMES, Origin, Split, Status
+from components.cohort.vocabulary import AGE, FEATURE_NAMES, SLICE_OFFSETS, Origin, Split, Status
 from components.features.extract import DEVELOPMENT, FEATURES_FILE, SAMPLES_FILE
 
 log = logging.getLogger(__name__)
@@ -57,14 +57,19 @@ class Samples:
         return self.features[:, FEATURE_NAMES.index(AGE)]
 
     @property
+    def slices(self) -> int:
+        """Slices of a patient: 5, but for an ablation."""
+        return len(self.description.get("offsets", SLICE_OFFSETS))
+
+    @property
     def development(self) -> np.ndarray:
         """bool [n], patients of the development cohort."""
         return self.text["cohort"] == DEVELOPMENT
 
     def images(self, rows: Ordered[int] | np.ndarray) -> np.ndarray:
-        """float32 [len(rows), 5, 3, y, x]. Raises BadInput when one is missing or unlike."""
+        """float32 [len(rows), slices, 3, y, x]. Raises BadInput when one is missing or unlike."""
         side = self.description["grid"]
-        shape = (5, 3, side, side)
+        shape = (self.slices, 3, side, side)
         stack = np.empty((len(rows), *shape), dtype=np.float32)
         for place, row in enumerate(rows):
             path = self.folder / "images" / f"{self.patient_ids[row]}.npy"

@@ -25,7 +25,6 @@ from components.cohort.errors import BadInput
 
 log = logging.getLogger(__name__)
 
-SLICES = 5
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises to its full value."""
 
@@ -35,7 +34,7 @@ class Patients:
     """Patients on a device, row by row.
 
     Attributes:
-        images: float32 [n, 5, 3, y, x].
+        images: float32 [n, slices, 3, y, x].
         features: float32 [n, 24], raw.
         idh: int64 [n].
         grade, codeletion: float32 [n], NaN where unknown.
@@ -163,7 +162,8 @@ class StageTraining:
         generator = torch.Generator().manual_seed(chance)
         # Dropout draws from the global generator.
         torch.manual_seed(chance + 1)
-        order = torch.randperm(len(self.training) * SLICES, generator=generator)
+        slices = self.training.images.shape[1]
+        order = torch.randperm(len(self.training) * slices, generator=generator)
         batches = list(order.split(self.settings.batch_size))
         if len(batches) > 1 and len(batches[-1]) < 2:
             # Batch normalisation has no variance over one slice.
@@ -197,8 +197,9 @@ class StageTraining:
             group["lr"] = rate
         data, device = self.training, self.training.images.device
         drawn = draw(self.settings.augmentation, len(batch), generator)
-        patient = (batch // SLICES).to(device)
-        images = augment(data.images[patient, (batch % SLICES).to(device)], drawn)
+        slices = data.images.shape[1]
+        patient = (batch // slices).to(device)
+        images = augment(data.images[patient, (batch % slices).to(device)], drawn)
         features = jitter(data.features[patient], self.spread, drawn)
         logits, _, auxiliary = self.network(images, features)
         loss = F.cross_entropy(
@@ -272,28 +273,29 @@ class StageTraining:
 
 
 def margins(network: nn.Module, patients: Patients, batch: int = 16) -> Tensor:
-    """Logit of mutant minus logit of wildtype for each slice: float32 [n, 5]."""
+    """Logit of mutant minus logit of wildtype for each slice: float32 [n, slices]."""
     return outputs(network, patients.images, patients.features, batch)[0]
 
 
 def outputs(
     network: nn.Module, images: Tensor, features: Tensor, batch: int = 16
 ) -> tuple[Tensor, Tensor]:
-    """Margins [n, 5] and penultimate features, averaged over the slices, [n, d].
+    """Margins [n, slices] and penultimate features, averaged over the slices, [n, d].
 
     Args:
-        images: [n, 5, 3, y, x]; features: [n, 24].
+        images: [n, slices, 3, y, x]; features: [n, 24].
         batch: patients at a time.
     """
     network.eval()
+    slices = images.shape[1]
     found, inner = [], []
     with torch.inference_mode():
         for start in range(0, len(images), batch):
             part = images[start : start + batch]
-            rows = features[start : start + batch].repeat_interleave(SLICES, dim=0)
+            rows = features[start : start + batch].repeat_interleave(slices, dim=0)
             logits, penultimate, _ = network(part.flatten(0, 1), rows)
-            found.append((logits[:, 1] - logits[:, 0]).unflatten(0, (-1, SLICES)))
-            inner.append(penultimate.unflatten(0, (-1, SLICES)).mean(dim=1))
+            found.append((logits[:, 1] - logits[:, 0]).unflatten(0, (-1, slices)))
+            inner.append(penultimate.unflatten(0, (-1, slices)).mean(dim=1))
     return torch.cat(found), torch.cat(inner)
 
 

@@ -28,7 +28,7 @@ from components.classify.stage import CurvePoint, Patients, StageTraining, choos
 from components.classify.uncertainty import Reference, risk_coverage
 from components.classify.weights import prefixed, save_tensors
 from components.cohort.files import atomic, read_json, sha256_file, write_json
-from components.cohort.vocabulary import FEATURE_NAMES, Model
+from components.cohort.vocabulary import FEATURE_NAMES, Model, Split
 from components.features.extract import FEATURES_FILE, SAMPLES_FILE
 from components.progress import Progress
 
@@ -106,7 +106,7 @@ def train_classifiers(
         torch.set_num_threads(settings.threads)
     table = read_samples(samples)
     members = plan_members(table, settings.min_patients)
-    shape = (len(members), len(table.patient_ids), settings.seeds)
+    shape = (len(members), len(table.patient_ids), settings.seeds, table.slices)
     identity = _identity(samples)
     run = _Run(
         table, members, settings, out,
@@ -136,6 +136,13 @@ def write_step_outputs(model: Path, predictions: Path, metrics: Path) -> dict[st
         shutil.copyfile(model / PREDICTIONS_FILE, temporary)
     write_json(metrics, summary)
     return summary
+
+
+def test_sets(predictions: Path) -> list[str]:
+    """Sets in predictions.csv that nothing was learnt from, sorted."""
+    with predictions.open(newline="") as stream:
+        found = {row["subset"] for row in csv.DictReader(stream)}
+    return sorted(found - {Split.TRAINING.value, Split.TUNING.value})
 
 
 def _identity(samples: Path) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.cohort.errors import BadInput
 from components.cohort.files import sha256_file, write_json
 from components.cohort.vocabulary import Model, Origin, Status
 from components.evaluate import curves, metrics
 from components.evaluate.cohorts import Cohort, compare_cohorts
 from components.evaluate.comparisons import holm
+from components.evaluate.more import NOTHING_MORE, More
 from components.evaluate.performance import correct, patient_block, slice_block, without_nan
 from components.evaluate.segmentation import segmentation_block
 from components.evaluate.settings import EvaluateSettings
@@ -25,6 +27,7 @@ from components.evaluate.tables import (
     Answers,
     answers_of,
     check_labels,
+    read_carried,
     read_features,
     read_predictions,
 )
@@ -47,6 +50,9 @@ def evaluate_predictions(
     settings: EvaluateSettings,
     out: Path,
     *,
+    more: More = NOTHING_MORE,
+    only: str | None = None,
+    judged: Mapping[str, dict[str, Any]] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Judge every model on every test set and write the evaluation below `out`.
@@ -57,13 +63,18 @@ def evaluate_predictions(
         predictions: predictions.csv of the classifier, all models and sets.
         features: features.csv of the samples, with `images` beside it; None: no subgroups by size,
             no Dice, no cohort table, no failure gallery.
+        more: what other steps and commands found out, to be shown beside.
+        only: judge one set alone.
+        judged: set -> what an evaluation of the same files with `only` returned under "judged":
+            those sets are not computed again.
 
     Returns:
         "sets" {SET: {"patients", "dice", ..., MODEL: figures}}, "per_slice", "comparisons",
-        "segmentation", "subgroups", "cohorts", "curves", "trained_on", "settings", "inputs".
+        "segmentation", "subgroups", "cohorts", "curves", "trained_on", "settings", "inputs", what
+        `more` holds, and with `only` "judged".
 
     Raises:
-        BadInput: see `tables.read_predictions`, `read_features` and `check_labels`.
+        BadInput: see `tables.read_predictions`, `read_features` and `check_labels`; or no such set.
     """
     from components.evaluate.gallery import find_failures
     from components.evaluate.report import write_report
@@ -72,16 +83,26 @@ def evaluate_predictions(
     people = read_features(Path(features)) if features is not None else None
     if people is not None:
         check_labels(table, people, Path(predictions))
-    study = Study(table, people, settings)
-    result = study.result(progress or _silent)
+        if more.manifest is not None:
+            carried = read_carried(more.manifest)
+            people = people.join(carried.drop(columns=people.columns, errors="ignore"))
+    study = Study(table, people, settings, only)
+    known = dict(judged or {})
+    blocks = study.judge_all(known, progress or _silent)
+    result = study.join(blocks)
+    if only is not None:
+        result["judged"] = blocks[only]
     result["inputs"] = {
         "predictions_sha256": sha256_file(predictions),
         "features_sha256": sha256_file(features) if features is not None else None,
     }
+    result |= more.read(people, study.names)
     write_json(out / "evaluation.json", result)
-    images = Path(features).parent if features is not None else None
+    samples = Path(features).parent if features is not None else None
     failures = {
-        name: find_failures(study.answers[name][Model.HYBRID], study.people(name), images, settings)
+        name: find_failures(
+            study.answers[name][Model.HYBRID], study.people(name), samples, settings, more.saliency
+        )
         for name in study.names
         if Model.HYBRID in study.answers[name]
     }
@@ -103,24 +124,39 @@ class Study:
     """
 
     def __init__(
-        self, table: pd.DataFrame, people: pd.DataFrame | None, settings: EvaluateSettings
+        self,
+        table: pd.DataFrame,
+        people: pd.DataFrame | None,
+        settings: EvaluateSettings,
+        only: str | None = None,
     ) -> None:
         self._settings = settings
         self._features = people
         self._table = table
+        self._every = self._split(table)
+        self.names = list(self._every)
+        if only is not None:
+            if only not in self._every:
+                known = ", ".join(self._every)
+                raise BadInput(f"set '{only}'", "no prediction is of it", f"use one of {known}")
+            self.names = [only]
+        self.answers = {name: self._every[name] for name in self.names}
+
+    def _split(self, table: pd.DataFrame) -> dict[str, dict[str, Answers]]:
+        """Every set -> model -> answers, whichever sets are judged."""
         tested = table[~table["subset"].isin(LEARNT)]
-        self.names = sorted(set(tested["subset"]), key=lambda name: (name != INTERNAL, name))
+        names = sorted(set(tested["subset"]), key=lambda name: (name != INTERNAL, name))
         order = [model.value for model in Model]
         found = set(table["model"])
         self.models = [name for name in order if name in found] + sorted(found - set(order))
         groups = dict(tuple(tested.groupby(["subset", "model"], sort=True)))
-        self.answers: dict[str, dict[str, Answers]] = {
+        return {
             name: {
                 model: answers_of(groups[name, model])
                 for model in self.models
                 if (name, model) in groups
             }
-            for name in self.names
+            for name in names
         }
 
     def people(self, name: str) -> pd.DataFrame:
@@ -133,48 +169,84 @@ class Study:
         extra = [column for column in own.columns if column not in known.columns]
         return known.join(own[extra])
 
-    def result(self, progress: Progress) -> dict[str, Any]:
-        """The content of evaluation.json, but for the digests of the inputs."""
-        total = sum(len(models) for models in self.answers.values())
-        sets: dict[str, Any] = {}
-        per_slice: dict[str, Any] = {}
-        done = 0
-        for name, models in self.answers.items():
-            sets[name], per_slice[name] = self._describe(name), {}
-            for model, answers in models.items():
-                progress(done, total, f"{name}, {model}")
-                done += 1
-                threshold = self._tuned_threshold(name, model)
-                sets[name][model] = patient_block(answers, self._settings, threshold)
-                block = slice_block(answers, self._settings)
-                if block is not None:
-                    per_slice[name][model] = block
+    def judge_all(
+        self, known: Mapping[str, dict[str, Any]], progress: Progress
+    ) -> dict[str, dict[str, Any]]:
+        """What `judge` says of every set, but for those already known."""
+        total = sum(len(models) for name, models in self.answers.items() if name not in known)
+        done, found = 0, {}
+        for name in self.names:
+            if name in known:
+                found[name] = known[name]
+                continue
+
+            def report(count: int, model: str, name: str = name, before: int = done) -> None:
+                progress(before + count, total, f"{name}, {model}")
+
+            found[name] = self.judge(name, report)
+            done += len(self.answers[name])
         progress(total, total, "report")
+        return found
+
+    def judge(self, name: str, report: Callable[[int, str], None]) -> dict[str, Any]:
+        """Everything that one set says by itself, JSON-ready."""
+        models, people = self.answers[name], self.people(name)
+        figures, per_slice = self._describe(name), {}
+        for index, (model, answers) in enumerate(models.items()):
+            report(index, model)
+            threshold = self._tuned_threshold(name, model)
+            figures[model] = patient_block(answers, self._settings, threshold)
+            block = slice_block(answers, self._settings)
+            if block is not None:
+                per_slice[model] = block
+        subgroups = None
+        if Model.HYBRID in models:
+            subgroups = subgroup_block(models[Model.HYBRID], people, self._settings)
+        return without_nan(
+            {
+                "figures": figures,
+                "per_slice": per_slice,
+                "tests": self._tests(name),
+                "origin": _origin(people),
+                "segmentation": segmentation_block(people, self._settings.worst_masks),
+                "subgroups": subgroups,
+                "curves": {model: self._curves(answers) for model, answers in models.items()},
+            }
+        )
+
+    def join(self, judged: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """The content of evaluation.json, but for the digests of the inputs.
+
+        Args:
+            judged: what `judge` said of every set of `names`, as it was or read back from JSON.
+        """
+        blocks = {name: judged[name] for name in self.names}
         every = {name: self.people(name) for name in self.names}
-        hybrid = {n: m[Model.HYBRID] for n, m in self.answers.items() if Model.HYBRID in m}
+
+        def gathered(key: str) -> dict[str, Any]:
+            return {name: block[key] for name, block in blocks.items()}
+
+        def by_model(key: str) -> dict[str, Any]:
+            # JSON sorts keys: tables and colours follow the models' own order.
+            return {
+                name: {model: block[key][model] for model in self.models if model in block[key]}
+                for name, block in blocks.items()
+            }
+
         return without_nan(
             {
                 "trained_on": self.trained_on(),
-                "tested_on": {name: _origin(people) for name, people in every.items()},
+                "tested_on": gathered("origin"),
                 "settings": self._settings.model_dump(mode="json"),
                 "settings_sha256": self._settings.digest(),
                 "models": self.models,
-                "sets": sets,
-                "per_slice": per_slice,
-                "comparisons": self._comparisons(),
-                "segmentation": {
-                    name: segmentation_block(people, self._settings.worst_masks)
-                    for name, people in every.items()
-                },
-                "subgroups": {
-                    name: subgroup_block(answers, every[name], self._settings)
-                    for name, answers in hybrid.items()
-                },
+                "sets": gathered("figures"),
+                "per_slice": by_model("per_slice"),
+                "comparisons": self._adjusted({name: b["tests"] for name, b in blocks.items()}),
+                "segmentation": gathered("segmentation"),
+                "subgroups": {n: b["subgroups"] for n, b in blocks.items() if b["subgroups"]},
                 "cohorts": self._cohorts(every),
-                "curves": {
-                    name: {model: self._curves(answers) for model, answers in models.items()}
-                    for name, models in self.answers.items()
-                },
+                "curves": by_model("curves"),
             }
         )
 
@@ -206,26 +278,40 @@ class Study:
         rows = self._table[(self._table["model"] == model) & (self._table["subset"] == "tuning")]
         if len(rows):
             answers, where = answers_of(rows), "tuning"
-        elif name != INTERNAL and model in self.answers.get(INTERNAL, {}):
-            answers, where = self.answers[INTERNAL][model], INTERNAL
+        elif name != INTERNAL and model in self._every.get(INTERNAL, {}):
+            answers, where = self._every[INTERNAL][model], INTERNAL
         else:
             return None
         seen = answers.answered
         return metrics.youden_threshold(answers.idh[seen], answers.probability[seen]), where
 
-    def _comparisons(self) -> dict[str, Any]:
-        """Set -> "hybrid_vs_MODEL" -> tests, each P adjusted by Holm over the sets."""
-        found: dict[str, dict[str, Any]] = {name: {} for name in self.names}
+    @property
+    def _pairs(self) -> dict[str, str]:
+        """ "hybrid_vs_MODEL" -> MODEL."""
         others = [model for model in self.models if model != Model.HYBRID]
-        for other in others:
-            pair = f"{Model.HYBRID.value}_vs_{other}"
-            for name, models in self.answers.items():
-                if Model.HYBRID in models and other in models:
-                    both = _same_patients(models[Model.HYBRID], models[other])
-                    found[name][pair] = compare_answers(*both, self._settings)
-            tested = [name for name in self.names if pair in found[name]]
+        return {f"{Model.HYBRID.value}_vs_{other}": other for other in others}
+
+    def _tests(self, name: str) -> dict[str, Any]:
+        """The hybrid against every other model on one set: pair -> tests."""
+        models = self.answers[name]
+        if Model.HYBRID not in models:
+            return {}
+        return {
+            pair: compare_answers(*_same_patients(models[Model.HYBRID], models[other]),
+                                  self._settings)
+            for pair, other in self._pairs.items()
+            if other in models
+        }  # fmt: skip
+
+    def _adjusted(self, tests: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Set -> pair -> tests, each P also adjusted by Holm over the sets."""
+        found: dict[str, dict[str, Any]] = {name: {} for name in self.names}
+        for pair in self._pairs:
+            tested = [name for name in self.names if pair in tests[name]]
+            for name in tested:
+                found[name][pair] = dict(tests[name][pair])
             for test in TESTS:
-                raw = [_number(found[name][pair][test]) for name in tested]
+                raw = [_number(tests[name][pair][test]) for name in tested]
                 for name, p in zip(tested, holm(raw), strict=True):
                     found[name][pair][test.replace("_p", "_holm_p")] = p
         return found

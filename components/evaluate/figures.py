@@ -141,23 +141,31 @@ def forest_figure(name: str, block: dict[str, Any], overall: dict[str, Any]) -> 
 
 
 def failure_png(failure: Failure) -> str | None:
-    """PNG (base64) of the slice a wrong call was made on, the mask outlined; None without image."""
+    """PNG (base64) of the slice a wrong call was made on, the mask outlined; None without image.
+
+    Left to right: each sequence and, where there is one, over its copy the saliency.
+    """
     if failure.image is None:
         return None
     *sequences, mask = failure.image
-    panels = [(image, "gray") for image in sequences]
-    if failure.saliency is not None:
-        panels.append((failure.saliency, "magma"))
+    panels: list[tuple[np.ndarray, np.ndarray | None]] = []
+    strongest = 0.0 if failure.saliency is None else float(np.percentile(failure.saliency, 99.5))
+    for channel, image in enumerate(sequences):
+        panels.append((image, None))
+        if failure.saliency is not None and strongest > 0:
+            panels.append((image, np.clip(failure.saliency[channel] / strongest, 0, 1)))
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 * len(panels), 1.5), dpi=110, facecolor="black")
     FigureCanvasAgg(figure)
-    for index, (image, colours) in enumerate(panels):
+    for index, (image, heat) in enumerate(panels):
         axes = figure.add_axes((index / len(panels), 0, 1 / len(panels), 1))
         inside = image[image != 0]
         low, high = np.percentile(inside, [1, 99]) if inside.size else (0.0, 1.0)
-        axes.imshow(image, cmap=colours, vmin=low, vmax=max(high, low + 1e-6))
+        axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+        if heat is not None:
+            axes.imshow(heat, cmap="inferno", alpha=0.85 * np.sqrt(heat), vmin=0, vmax=1)
         if mask.max() > 0.5 > mask.min():
             axes.contour(mask, levels=[0.5], colors="#E69F00", linewidths=1.0)
         axes.set_axis_off()

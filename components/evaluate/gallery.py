@@ -35,7 +35,8 @@ class Failure:
         unusual: the three features furthest from the set's mean, in SDs.
         image: float32 (channel, y, x) of the slice of largest tumour area: two sequences, then the
             mask; None where there is none.
-        saliency: float32 (y, x) of that slice, None where there is none.
+        saliency: float32 (channel, y, x) of that slice, a map for each sequence; None where there
+            is none.
     """
 
     patient_id: str
@@ -48,14 +49,18 @@ class Failure:
 
 
 def find_failures(
-    answers: Answers, people: pd.DataFrame, samples: Path | None, settings: EvaluateSettings
+    answers: Answers,
+    people: pd.DataFrame,
+    samples: Path | None,
+    settings: EvaluateSettings,
+    saliency: Path | None = None,
 ) -> list[Failure]:
     """The worst false positives, then the worst false negatives, `settings.gallery` of each.
 
     Args:
         people: one row a patient, indexed by patient_id.
-        samples: folder with images/<patient_id>.npy float32 (5, 3, y, x) and, optionally,
-            saliency/<patient_id>.npy float32 (5, y, x) or (5, channel, y, x), by slice.
+        samples: folder with images/<patient_id>.npy float32 (5, 3, y, x).
+        saliency: folder with <patient_id>.npy float32 (5, channel, y, x), where a patient has it.
     """
     called = np.nan_to_num(answers.probability, nan=-1.0) >= settings.threshold
     order = np.lexsort((answers.patient_id, answers.probability))
@@ -63,7 +68,7 @@ def find_failures(
     negatives = [i for i in order if answers.answered[i] and not called[i] and answers.idh[i] == 1]
     spread = _spread(people).T
     return [
-        _failure(answers, int(index), kind, people, spread, samples)
+        _failure(answers, int(index), kind, people, spread, samples, saliency)
         for kind, found in (("false positive", positives), ("false negative", negatives))
         for index in found[: settings.gallery]
     ]
@@ -76,6 +81,7 @@ def _failure(
     people: pd.DataFrame,
     spread: pd.DataFrame,
     samples: Path | None,
+    saliency: Path | None,
 ) -> Failure:
     name = str(answers.patient_id[index])
     row = people.T[name]
@@ -88,8 +94,8 @@ def _failure(
         float(answers.probability[index]),
         {column: float(row[column]) for column in known},
         {str(column): float(distance[column]) for column in furthest},
-        _image(samples, name),
-        _saliency(samples, name),
+        _middle(None if samples is None else samples / "images", name, channels=3),
+        _middle(saliency, name, channels=2),
     )
 
 
@@ -101,27 +107,16 @@ def _spread(people: pd.DataFrame) -> pd.DataFrame:
     return (values - values.mean()) / deviation.where(deviation > 0)
 
 
-def _image(samples: Path | None, patient: str) -> np.ndarray | None:
-    array = _load(samples, "images", patient)
-    if array is None or array.ndim != 4 or array.shape[1] < 3:
-        return None
-    return array[min(_MIDDLE, len(array) - 1)].astype(np.float32)
-
-
-def _saliency(samples: Path | None, patient: str) -> np.ndarray | None:
-    array = _load(samples, "saliency", patient)
-    if array is None or array.ndim not in (3, 4):
-        return None
-    middle = np.abs(array[min(_MIDDLE, len(array) - 1)]).astype(np.float32)
-    return middle if middle.ndim == 2 else middle.mean(axis=0)
-
-
-def _load(samples: Path | None, folder: str, patient: str) -> np.ndarray | None:
-    path = None if samples is None else samples / folder / f"{patient}.npy"
+def _middle(folder: Path | None, patient: str, *, channels: int) -> np.ndarray | None:
+    """Slice of largest tumour area of a patient's array (5, channel, y, x)."""
+    path = None if folder is None else folder / f"{patient}.npy"
     if path is None or not path.is_file():
         return None
     try:
-        return np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         log.warning("%s cannot be shown: %s", path, error)
         return None
+    if array.ndim != 4 or array.shape[1] < channels:
+        return None
+    return array[min(_MIDDLE, len(array) - 1)].astype(np.float32)

@@ -49,6 +49,13 @@ RESULTS: dict[str, dict[Model, Published]] = {
     },
 }
 
+ABLATED_LESS = {"accuracy": (0.678, 0.868), "auroc": (0.71, 0.93), "auprc": (0.62, 0.84)}
+"""Ranges over the test sets of the conventional ResNet with fewer slices, fewer sequences, or the
+brain outside the tumour masked (Choi et al. 2021, Results; eTable 4)."""
+
+ABLATED_TUMOR = {"accuracy": (0.584, 0.721), "auroc": (0.55, 0.71), "auprc": (0.37, 0.47)}
+"""The same with the tumour masked out."""
+
 _KINDS = {"internal": "internal", "snuh": "snuh", "tcia": "tcia", "tcga": "tcia"}
 
 

@@ -23,7 +23,8 @@ class EvaluateSettings(Settings):
         max_cells: distinct probabilities up to which the bootstrap is exact; above, neighbouring
             probabilities share a cell of the ranking (docs/evaluation.md says what that changes).
         calibration_bins: equal-width bins of the expected calibration error.
-        age_bands, size_bands_ml: inner borders of the subgroups of age (years) and tumour volume.
+        age_bands, size_bands_ml, slice_bands_mm: inner borders of the subgroups of age (years),
+            tumour volume and T1C slice thickness.
         min_subgroup, min_class: a subgroup with fewer patients, or fewer of either class, is
             reported as too small to say.
         margin: AUROC by which a model may be worse and still count as non-inferior.
@@ -41,6 +42,7 @@ class EvaluateSettings(Settings):
     calibration_bins: int = Field(10, ge=2, le=100)
     age_bands: tuple[float, ...] = (45.0, 60.0)
     size_bands_ml: tuple[float, ...] = (30.0, 100.0)
+    slice_bands_mm: tuple[float, ...] = (1.5, 4.0)
     min_subgroup: int = Field(20, ge=2)
     min_class: int = Field(5, ge=1)
     margin: Share = 0.05
@@ -48,7 +50,7 @@ class EvaluateSettings(Settings):
     worst_masks: int = Field(5, ge=0, le=50)
     figures: bool = True
 
-    @field_validator("age_bands", "size_bands_ml")
+    @field_validator("age_bands", "size_bands_ml", "slice_bands_mm")
     @classmethod
     def _increase(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if list(value) != sorted(set(value)):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.cohort.errors import BadInput
-from components.cohort.files import atomic, write_json
+from components.cohort.files import atomic, read_json, sha256_file, write_json
 from components.cohort.vocabulary import Model
 from components.evaluate.evaluate import INTERNAL, evaluate_predictions
+from components.evaluate.more import More
 from components.evaluate.settings import EvaluateSettings
 
 PREDICTIONS_FILE = "predictions.csv"
+ACCEPTED_FILE = "accepted.csv"
+EVALUATION_FILE = "evaluation.json"
+
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -28,36 +33,109 @@ class Shown:
     threshold: list[float]
 
 
-def evaluate_step(
-    predictions: Path,
-    samples: Path,
+@dataclass(frozen=True)
+class Inputs:
+    """Artifacts that the evaluation reads.
+
+    Attributes:
+        predictions: predictions.csv, or the folder that holds it.
+        samples: folder with features.csv and images.
+        classifier: model folder of Model 2.
+        validated: folder with accepted.csv.
+    """
+
+    predictions: Path
+    samples: Path
+    classifier: Path
+    validated: Path
+
+    @property
+    def table(self) -> Path:
+        """predictions.csv."""
+        folder = self.predictions
+        return folder / PREDICTIONS_FILE if folder.is_dir() else folder
+
+    @property
+    def features(self) -> Path:
+        """features.csv. Raises BadInput when it is missing."""
+        features = self.samples / "features.csv"
+        if not features.is_file():
+            raise BadInput(features, "no such file", "run the features step again")
+        return features
+
+    @property
+    def more(self) -> More:
+        """What the report shows beside."""
+        return More(classifier=self.classifier, manifest=self.validated / ACCEPTED_FILE)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Files of what KFP shows. (It takes an artifact without a file for one never made.)"""
+
+    report: Path
+    metrics: Path
+    roc: Path
+
+    def write(self, shown: Shown, report: Path) -> Shown:
+        """Write the report and the numbers shown; returns them."""
+        with atomic(self.report) as temporary:
+            shutil.copyfile(report, temporary)
+        write_json(self.metrics, shown.metrics)
+        curve = {"fpr": shown.fpr, "tpr": shown.tpr, "confusion": shown.confusion}
+        write_json(self.roc, curve)
+        return shown
+
+
+def evaluate_set_step(
+    inputs: Inputs,
+    test_set: str,
     settings: EvaluateSettings,
     out: Path,
+    views: Views,
     *,
-    report: Path,
-    metrics: Path,
-    roc: Path,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Shown:
-    """Evaluate into `out` and write the files of the step's other artifacts.
+    """Evaluate one test set into `out`: what `evaluate_step` joins, and a report of that set."""
+    result = evaluate_predictions(
+        inputs.table, inputs.features, settings, out,
+        more=inputs.more, only=test_set, progress=progress,
+    )  # fmt: skip
+    return views.write(what_is_shown(result), out / "report.html")
+
+
+def evaluate_step(
+    inputs: Inputs,
+    judged: Iterable[Path],
+    settings: EvaluateSettings,
+    out: Path,
+    views: Views,
+    *,
+    progress: Progress | None = None,
+) -> Shown:
+    """Join the evaluations of the test sets into `out`: one report, tests adjusted over the sets.
 
     Args:
-        predictions: predictions.csv, or the folder that holds it.
-        samples: folder with features.csv.
-        report, metrics, roc: files to write: the report, and the numbers shown. (KFP takes an
-            artifact without a file for one that was never made.)
+        judged: folders that `evaluate_set_step` wrote; a set without one is judged here.
+
+    Raises:
+        BadInput: see `evaluate_predictions`; or a folder judged other predictions or settings.
     """
-    table = predictions / PREDICTIONS_FILE if predictions.is_dir() else predictions
-    features = samples / "features.csv"
-    if not features.is_file():
-        raise BadInput(features, "no such file", "run the features step again")
-    result = evaluate_predictions(table, features, settings, out, progress=progress)
-    shown = what_is_shown(result)
-    with atomic(report) as temporary:
-        shutil.copyfile(out / "report.html", temporary)
-    write_json(metrics, shown.metrics)
-    write_json(roc, {"fpr": shown.fpr, "tpr": shown.tpr, "confusion": shown.confusion})
-    return shown
+    known = {}
+    for folder in judged:
+        content = read_json(folder / EVALUATION_FILE)
+        same = content["inputs"]["predictions_sha256"] == sha256_file(inputs.table)
+        if not same or content["settings_sha256"] != settings.digest():
+            raise BadInput(
+                folder, "judged other predictions or by other settings", "evaluate the sets again"
+            )
+        (name,) = content["sets"]
+        known[name] = content["judged"]
+    result = evaluate_predictions(
+        inputs.table, inputs.features, settings, out,
+        more=inputs.more, judged=known, progress=progress,
+    )  # fmt: skip
+    return views.write(what_is_shown(result), out / "report.html")
 
 
 def what_is_shown(result: dict[str, Any]) -> Shown:

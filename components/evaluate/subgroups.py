@@ -24,6 +24,7 @@ KNOWN_COLUMNS = {
     *(f"slice_{index}" for index in range(len(SLICE_OFFSETS))),
     *("patient_id", "cohort", "subset", "fold", "idh", "age", "sex", "grade", "codeletion", "site"),
     *("origin", "status", "tumor_ml", "dice", "hd95_mm", "volume_error_ml", "confidence"),
+    "t1c_slice_mm",
     *("model", "slice", "probability", "uncertainty", "ood", "warnings"),
 }
 """Columns with a meaning of their own. Any other one that a cohort carries along (scanner, field
@@ -87,6 +88,8 @@ def _attributes(people: pd.DataFrame, settings: EvaluateSettings) -> dict[str, p
         found["site"] = people["site"]
     if "tumor_ml" in people:
         found["tumour volume"] = _banded(people["tumor_ml"], settings.size_bands_ml, "mL")
+    if "t1c_slice_mm" in people:
+        found["T1C slice"] = _banded(people["t1c_slice_mm"], settings.slice_bands_mm, "mm")
     for name in people.columns:
         if name not in KNOWN_COLUMNS:
             found[str(name)] = _carried(people[name])
@@ -117,7 +120,11 @@ def _carried(values: pd.Series) -> pd.Series:
 
 def _in_order(labels: pd.Series, attribute: str, settings: EvaluateSettings) -> list[str]:
     present = set(labels.dropna())
-    by_size = [*bands(settings.age_bands, "years"), *bands(settings.size_bands_ml, "mL")]
+    by_size = [
+        *bands(settings.age_bands, "years"),
+        *bands(settings.size_bands_ml, "mL"),
+        *bands(settings.slice_bands_mm, "mm"),
+    ]
     known = [name for name in by_size if name in present]
     return known if len(known) == len(present) else sorted(present)
 

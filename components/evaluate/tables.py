@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.cohort.errors import BadInput
+from components.cohort.manifest import COLUMNS
 from components.cohort.vocabulary import Split, Status
 
 if TYPE_CHECKING:
@@ -216,6 +217,23 @@ def read_features(path: Path) -> pd.DataFrame:
             "keep one row a patient")  # fmt: skip
     table["idh"] = _numbers(table, "idh", path, "give 1 (mutant), 0 (wildtype) or nothing")
     return table.set_index("patient_id").sort_index()
+
+
+def read_carried(path: Path) -> pd.DataFrame:
+    """The columns of a validated manifest that mean nothing to us, indexed by patient_id.
+
+    A hospital's own columns: scanner, field strength, protocol.
+
+    Raises:
+        BadInput: unreadable, or a patient in two rows.
+    """
+    table = _read(path, ("patient_id",))
+    _refuse(table, table.duplicated("patient_id"), "patient_id", path, "stands in two rows",
+            "keep one row a patient")  # fmt: skip
+    return table.set_index("patient_id").drop(columns=[*_OURS], errors="ignore")
+
+
+_OURS = (*(name for name in COLUMNS if name != "patient_id"), "cohort", "subset", "fold")
 
 
 def check_labels(predictions: pd.DataFrame, features: pd.DataFrame, path: Path) -> None:

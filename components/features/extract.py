@@ -54,9 +54,11 @@ COLUMNS = (
     "hd95_mm",
     "volume_error_ml",
     "confidence",
+    "t1c_slice_mm",
     "warnings",
 )
-"""Columns of features.csv; `age` (years) is the last of FEATURE_NAMES."""
+"""Columns of features.csv; `age` (years) is the last of FEATURE_NAMES, `t1c_slice_mm` the largest
+spacing of the T1C as it was acquired."""
 
 _PROGRESS_FOLDER = ".done"
 
@@ -247,6 +249,7 @@ def _quality(
         quality["hd95_mm"] = "" if distance is None else distance
         quality["volume_error_ml"] = result.tumor_ml - true_ml
     quality["confidence"] = confidence(probability, job.spec.threshold)
+    quality["t1c_slice_mm"] = round(max(case.native.spacing), 3)
     quality["age"] = "" if case.age is None else float(case.age)
     return quality
 

@@ -17,11 +17,12 @@ from tests.pipelines.kfp_api import kfp_api
 STEPS = {
     "make-cohorts-op": set(),
     "validate-op": {"make-cohorts-op"},
-    "for-loop": {"validate-op"},
-    "train-segmenter-op": {"for-loop"},
-    "extract-features-op": {"for-loop", "train-segmenter-op"},
+    "preprocess-shards": {"validate-op"},
+    "train-segmenter-op": {"preprocess-shards"},
+    "extract-features-op": {"preprocess-shards", "train-segmenter-op"},
     "train-classifiers-op": {"extract-features-op"},
-    "evaluate-op": {"train-classifiers-op", "extract-features-op"},
+    "test-sets": {"validate-op", "train-classifiers-op", "extract-features-op"},
+    "evaluate-op": {"validate-op", "train-classifiers-op", "extract-features-op", "test-sets"},
     "export-op": {"train-segmenter-op", "train-classifiers-op"},
     "publish-op": {
         "validate-op",
@@ -49,18 +50,39 @@ def inside(pipeline: Any, *platform: Any) -> tuple[Any, tuple[Any, ...]]:
     return {**pipeline, "root": pipeline["components"]["comp-glioflow"]}, platform
 
 
-def _plain(name: str) -> str:
-    return "for-loop" if name.startswith("for-loop") else name
-
-
 def test_the_graph_is_the_pipeline_of_the_paper(compiled: Any) -> None:
     _, pipeline, _ = compiled
     tasks = pipeline["root"]["dag"]["tasks"]
+    # Loops are numbered: they go by the name they were given.
+    names = {
+        key: task["taskInfo"]["name"] if key.startswith("for-loop") else key
+        for key, task in tasks.items()
+    }
     found = {
-        _plain(name): {_plain(other) for other in task.get("dependentTasks", [])}
-        for name, task in tasks.items()
+        names[key]: {names[other] for other in task.get("dependentTasks", [])}
+        for key, task in tasks.items()
     }
     assert found == STEPS
+
+
+def test_one_evaluation_task_for_each_test_set_there_is(compiled: Any) -> None:
+    """Over what training answered for, so that a cohort given at submission has its task, too."""
+    _, pipeline, _ = compiled
+    (loop,) = [
+        task
+        for task in pipeline["root"]["dag"]["tasks"].values()
+        if task["taskInfo"]["name"] == "test-sets"
+    ]
+    items = loop["parameterIterator"]["items"]
+    assert items == {"inputParameter": "pipelinechannel--train-classifiers-op-Output"}
+    outputs = pipeline["components"]["comp-evaluate-set-op"]["outputDefinitions"]["artifacts"]
+    shown = {name: one["artifactType"]["schemaTitle"] for name, one in outputs.items()}
+    assert shown == {
+        "judged": "system.Dataset",
+        "report": "system.HTML",
+        "metrics": "system.Metrics",
+        "roc": "system.ClassificationMetrics",
+    }
 
 
 def test_nothing_is_installed_when_a_step_starts(compiled: Any) -> None:

@@ -34,6 +34,7 @@ DEVELOPMENT = "development"
 """Name of the cohort that is split into training, tuning and internal test."""
 
 Progress = Callable[[int, int, str], None]
+Dial = Callable[[Draw], Draw]
 
 
 def make_cohorts(settings: PhantomSettings, out: Path, progress: Progress | None = None) -> Path:
@@ -76,13 +77,19 @@ def make_cohort(
     progress: Progress | None = None,
     split: bool = False,
     mutant_share: float | None = None,
+    dial: Dial | None = None,
 ) -> Path:
     """Make one cohort below `out` and return its manifest.csv.
 
     A folder a patient: t1c, t2, flair, tumor_mask and brain_mask (both on the T1C's grid), and
     truth.json with the draw and the motions. Same seed, same bytes, whatever the workers.
+
+    Args:
+        dial: changes a draw before it is rendered: the same patients, another scanner.
     """
-    draws = draw_cohort(site, patients, seed, mutant_share)
+    draws = [
+        dial(draw) if dial else draw for draw in draw_cohort(site, patients, seed, mutant_share)
+    ]
     splits = split_development(draws, settings.splits, seed) if split else {}
     arguments = [(draw, settings.resolution_mm, out / draw.patient_id) for draw in draws]
     for count, name in enumerate(_each(arguments, workers), start=1):
