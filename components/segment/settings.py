@@ -126,6 +126,8 @@ class SegmentSettings(Settings):
         crop: size in voxels (z, y, x) of the training patch; None trains on whole volumes.
         foreground: share of the patches centred on a tumour voxel.
         checkpoint_every: steps between checkpoints.
+        members_at_once: members of a cross-validation trained side by side on a CPU, each with
+            `threads` threads; on a GPU, or under torchrun, one after the other.
         threads: CPU threads; 0 leaves torch's choice. Part of what makes a run repeatable.
         workers: processes that read cases ahead of the device; 0 reads in the training process.
         compile: compile the network (CUDA only).
@@ -152,6 +154,7 @@ class SegmentSettings(Settings):
     checkpoint_every: int = Field(default=100, ge=1)
     precision: Precision = Precision.BFLOAT16
     device: Device = Device.AUTO
+    members_at_once: int = Field(default=1, ge=1)
     threads: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
     compile: bool = False

@@ -11,8 +11,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from components.cohort.files import atomic, read_json, sha256_file, write_json
 from components.cohort.prepared import PreparedCase
 from components.cohort.vocabulary import Origin
@@ -26,10 +24,11 @@ from components.segment.calibrate import (
 )
 from components.segment.data import Member, development_cases, plan_members
 from components.segment.infer import MODEL_FILE, Segmenter, architecture_of, load_member
-from components.segment.loop import BEST, CurvePoint, MemberTraining, run_digest
+from components.segment.loop import CurvePoint, run_digest
+from components.segment.members import prepare_torch, train_members
 from components.segment.metrics import Summary
 from components.segment.network import parameter_count
-from components.segment.parallel import Process, joined
+from components.segment.parallel import joined
 from components.segment.settings import SegmentSettings
 
 log = logging.getLogger(__name__)
@@ -63,19 +62,15 @@ def train_segmenter(
         BadInput: unusable cases, settings or checkpoints; see `development_cases`,
             `plan_members` and `MemberTraining.run`.
     """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    torch.set_flush_denormal(True)
+    prepare_torch(settings)
+    folders = list(prepared)
     with joined(settings) as process:
-        cases = development_cases(prepared, settings)
+        cases = development_cases(folders, settings)
         members = plan_members(cases, settings)
         folder = out / CHECKPOINTS
         if checkpoints is not None:
             folder = checkpoints / run_digest(members[0], settings)[:16]
-        points: list[dict[str, Any]] = []
-        for member in members:
-            reporter = _overall(progress, member, len(members), settings.steps)
-            points += _train_member(member, settings, process, folder, out, reporter)
+        points = train_members(members, folders, settings, process, folder, out, progress)
         if process.leads:
             _write_table(out / "curves.csv", CurvePoint, points)
             _finish(cases, members, settings, out)
@@ -95,35 +90,6 @@ def write_step_outputs(model: Path, curves: Path, metrics: Path) -> dict[str, fl
         shutil.copyfile(model / "curves.csv", temporary)
     write_json(metrics, numbers)
     return numbers
-
-
-def _overall(
-    progress: Progress | None, member: Member, members: int, steps: int
-) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, _, what: progress(member.index * steps + done, members * steps, what)
-
-
-def _train_member(
-    member: Member,
-    settings: SegmentSettings,
-    process: Process,
-    folder: Path,
-    out: Path,
-    progress: Progress | None,
-) -> list[dict[str, Any]]:
-    training = MemberTraining(member, settings, process, folder)
-    training.run(progress)
-    target = out / f"{member.name}.safetensors"
-    if process.leads:
-        if settings.folds == 1:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic(target) as temporary:
-                shutil.copyfile(training.folder / BEST, temporary)
-        else:
-            training.save_weights(target)
-    return training.journal.points
 
 
 def _finish(

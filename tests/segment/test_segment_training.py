@@ -108,6 +108,29 @@ def _start(prepared: Path, out: Path, settings: SegmentSettings) -> subprocess.P
     )
 
 
+def test_members_side_by_side_are_those_trained_in_turn(tmp_path) -> None:
+    folder = make_prepared_set(tmp_path / "set", 6, folds=3)
+    seen: list[tuple[int, int]] = []
+    for at_once in (1, 2):
+        settings = with_(folds=3, steps=3, members_at_once=at_once)
+        out = tmp_path / str(at_once)
+        train_segmenter([folder], settings, out, progress=lambda d, t, _: seen.append((d, t)))
+    assert seen[-1] == (9, 9)
+    for k in range(3):
+        one, two = (sha256_file(tmp_path / n / f"member_{k}.safetensors") for n in ("1", "2"))
+        assert one == two
+
+
+def test_one_failing_member_stops_the_others(tmp_path) -> None:
+    folder = make_prepared_set(tmp_path / "set", 6, folds=3)
+    settings = with_(folds=3, steps=100_000, members_at_once=2)
+    broken = tmp_path / "out" / CHECKPOINTS / "member_1" / LAST
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"cut")
+    with pytest.raises(BadInput, match=LAST):
+        train_segmenter([folder], settings, tmp_path / "out")
+
+
 def test_a_run_killed_at_a_random_step_continues_bitwise(tmp_path, prepared) -> None:
     settings = with_(steps=14, checkpoint_every=2, precision=Precision.BFLOAT16)
     train_segmenter([prepared], settings, tmp_path / "unbroken")
