@@ -31,7 +31,7 @@ MODEL_LABELS = {
     Model.AGE.value: "age alone",
 }
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 2)))
 _GREY = "#767676"
 _SIZE = (4.4, 3.9)
@@ -122,14 +122,14 @@ def forest_figure(name: str, block: dict[str, Any], overall: dict[str, Any]) -> 
         if index == 0 or groups[index - 1]["attribute"] != group["attribute"]:
             rows.append((group["attribute"], None))
         rows.append((f"{group['group']} (n = {group['patients']})", group))
-    with _canvas((8.2, 0.9 + 0.27 * len(rows)), columns=2) as (figure, axes):
+    with canvas((8.2, 0.9 + 0.27 * len(rows)), columns=2) as (figure, axes):
         _forest_panel(axes[0], rows, "accuracy", overall["accuracy"])
         _forest_panel(axes[1], rows, "auroc", overall["auroc"]["value"])
         axes[0].set_yticks(range(len(rows)), [label for label, _ in rows])
         for tick, (_, group) in zip(axes[0].get_yticklabels(), rows, strict=True):
             tick.set_fontweight("bold" if group is None else "normal")
         axes[1].set_yticks(range(len(rows)), [""] * len(rows))
-        svg = _svg(figure, f"{name}-forest")
+        svg = svg_of(figure, f"{name}-forest")
     told = "; ".join(
         f"{g['attribute']} {g['group']}: {_value(g['accuracy'])}" for g in groups if g["patients"]
     )
@@ -143,73 +143,95 @@ def forest_figure(name: str, block: dict[str, Any], overall: dict[str, Any]) -> 
 def failure_png(failure: Failure) -> str | None:
     """PNG (base64) of the slice a wrong call was made on, the mask outlined; None without image.
 
-    Left to right: each sequence and, where there is one, over its copy the saliency.
+    A row a sequence: the image and, where it is known, the image again with its saliency. Without
+    saliency the sequences stand side by side.
     """
     if failure.image is None:
         return None
-    *sequences, mask = failure.image
-    panels: list[tuple[np.ndarray, np.ndarray | None]] = []
+    box = _brain_box(failure.image[:-1].max(axis=0))
+    *sequences, mask = (channel[box] for channel in failure.image)
     strongest = 0.0 if failure.saliency is None else float(np.percentile(failure.saliency, 99.5))
-    for channel, image in enumerate(sequences):
-        panels.append((image, None))
-        if failure.saliency is not None and strongest > 0:
-            panels.append((image, np.clip(failure.saliency[channel] / strongest, 0, 1)))
+    grid: list[list[tuple[np.ndarray, np.ndarray | None]]] = [[(one, None) for one in sequences]]
+    if failure.saliency is not None and strongest > 0:
+        heats = np.clip(failure.saliency / strongest, 0.0, 1.0)
+        grid = [
+            [(image, None), (image, heat[box])]
+            for image, heat in zip(sequences, heats, strict=True)
+        ]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.5 * len(panels), 1.5), dpi=110, facecolor="black")
+    rows, columns = len(grid), len(grid[0])
+    height = 1.5 * mask.shape[0] / mask.shape[1]
+    figure = Figure(figsize=(1.5 * columns, height * rows), dpi=110, facecolor="black")
     FigureCanvasAgg(figure)
-    for index, (image, heat) in enumerate(panels):
-        axes = figure.add_axes((index / len(panels), 0, 1 / len(panels), 1))
-        inside = image[image != 0]
-        low, high = np.percentile(inside, [1, 99]) if inside.size else (0.0, 1.0)
-        axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
-        if heat is not None:
-            axes.imshow(heat, cmap="inferno", alpha=0.85 * np.sqrt(heat), vmin=0, vmax=1)
-        if mask.max() > 0.5 > mask.min():
-            axes.contour(mask, levels=[0.5], colors="#E69F00", linewidths=1.0)
-        axes.set_axis_off()
+    for row, panels in enumerate(grid):
+        for column, panel in enumerate(panels):
+            place = (column / columns, 1 - (row + 1) / rows, 1 / columns, 1 / rows)
+            _failure_panel(figure.add_axes(place), *panel, mask)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", facecolor="black", metadata={"Software": None})
     return base64.b64encode(stream.getvalue()).decode()
 
 
+def _brain_box(brain: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns in which anything is; all of them in an empty image."""
+    if not brain.any():
+        return slice(None), slice(None)
+    filled = [np.flatnonzero((brain != 0).any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (slice(max(int(f[0]) - 1, 0), int(f[-1]) + 2) for f in filled)
+    return rows, columns
+
+
+def _failure_panel(
+    axes: Axes, image: np.ndarray, heat: np.ndarray | None, mask: np.ndarray
+) -> None:
+    inside = image[image != 0]
+    low, high = np.percentile(inside, [1, 99]) if inside.size else (0.0, 1.0)
+    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    if heat is not None:
+        axes.imshow(heat, cmap="inferno", alpha=0.85 * np.sqrt(heat), vmin=0, vmax=1)
+    if mask.max() > 0.5 > mask.min():
+        axes.contour(mask, levels=[0.5], colors="#E69F00", linewidths=1.0)
+    axes.set_axis_off()
+
+
 def _roc(name: str, lines: Iterable[tuple[str, dict[str, Any]]], alt: str, caption: str) -> Drawing:
-    with _canvas(_SIZE) as (figure, axes):
+    with canvas(_SIZE) as (figure, axes):
         axes[0].plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
         for index, (label, block) in enumerate(lines):
             curve = block["roc"]
-            axes[0].plot(curve["fpr"], curve["tpr"], label=label, **_line(index))
+            axes[0].plot(curve["fpr"], curve["tpr"], label=label, **line_style(index))
         _square(axes[0], "1 - specificity", "sensitivity")
         axes[0].legend(loc="lower right")
-        return Drawing(name, _svg(figure, name), alt, caption)
+        return Drawing(name, svg_of(figure, name), alt, caption)
 
 
 def _pr(name: str, lines: Iterable[tuple[str, dict[str, Any]]], alt: str, caption: str) -> Drawing:
-    with _canvas(_SIZE) as (figure, axes):
+    with canvas(_SIZE) as (figure, axes):
         for index, (label, block) in enumerate(lines):
             curve = block["pr"]
-            axes[0].plot(curve["recall"], curve["precision"], label=label, **_line(index))
+            axes[0].plot(curve["recall"], curve["precision"], label=label, **line_style(index))
         _square(axes[0], "recall (sensitivity)", "precision (PPV)")
         axes[0].legend(loc="lower left")
-        return Drawing(name, _svg(figure, name), alt, caption)
+        return Drawing(name, svg_of(figure, name), alt, caption)
 
 
 def _calibration(name: str, points: list[dict[str, float]]) -> Drawing:
-    with _canvas(_SIZE) as (figure, axes):
+    with canvas(_SIZE) as (figure, axes):
         axes[0].plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
         for point in points:
             axes[0].plot([point["predicted"]] * 2, [point["low"], point["high"]],
-                         color=_COLOURS[0], linewidth=1.0)  # fmt: skip
+                         color=COLOURS[0], linewidth=1.0)  # fmt: skip
         sizes = [12 + 90 * p["patients"] / max(q["patients"] for q in points) for p in points]
         axes[0].scatter([p["predicted"] for p in points], [p["observed"] for p in points],
-                        s=sizes, color=_COLOURS[0], zorder=3)  # fmt: skip
+                        s=sizes, color=COLOURS[0], zorder=3)  # fmt: skip
         _square(axes[0], "predicted P(IDH mutant)", "observed share of mutants")
         told = "; ".join(
             f"{p['predicted']:.2f} predicted, {p['observed']:.2f} observed (n = {p['patients']})"
             for p in points
         )
-        return Drawing(f"{name}-calibration", _svg(figure, f"{name}-calibration"),
+        return Drawing(f"{name}-calibration", svg_of(figure, f"{name}-calibration"),
             f"Calibration of the hybrid on {name}: {told}.",
             f"Calibration of the hybrid on {name}: observed share of mutants by bin of predicted"
             " probability, with Wilson intervals; a dot's area grows with its patients.",
@@ -217,11 +239,13 @@ def _calibration(name: str, points: list[dict[str, float]]) -> Drawing:
 
 
 def _decision(name: str, blocks: dict[str, Any]) -> Drawing:
-    with _canvas(_SIZE) as (figure, axes):
+    with canvas(_SIZE) as (figure, axes):
         highest = 0.05
         for index, (model, block) in enumerate(blocks.items()):
             curve = block["decision"]
-            axes[0].plot(curve["threshold"], curve["model"], label=label_of(model), **_line(index))
+            axes[0].plot(
+                curve["threshold"], curve["model"], label=label_of(model), **line_style(index)
+            )
             highest = max(highest, *curve["model"])
         everybody = next(iter(blocks.values()))["decision"]
         axes[0].plot(everybody["threshold"], everybody["everybody"], color=_GREY, linewidth=0.9,
@@ -230,7 +254,7 @@ def _decision(name: str, blocks: dict[str, Any]) -> Drawing:
         axes[0].set(xlim=(0, 1), ylim=(-0.25 * highest, 1.08 * highest),
                     xlabel="threshold probability", ylabel="net benefit")  # fmt: skip
         axes[0].legend(loc="upper right")
-        return Drawing(f"{name}-decision", _svg(figure, f"{name}-decision"),
+        return Drawing(f"{name}-decision", svg_of(figure, f"{name}-decision"),
             f"Decision curves on {name}: net benefit of every model against calling all patients"
             " mutant, and against calling none.",
             f"Decision curves on {name}. A model is worth acting on where its line lies above both"
@@ -239,13 +263,13 @@ def _decision(name: str, blocks: dict[str, Any]) -> Drawing:
 
 
 def _risk_coverage(name: str, curve: dict[str, Any]) -> Drawing:
-    with _canvas(_SIZE) as (figure, axes):
-        axes[0].plot(curve["coverage"], curve["risk"], **_line(0))
+    with canvas(_SIZE) as (figure, axes):
+        axes[0].plot(curve["coverage"], curve["risk"], **line_style(0))
         axes[0].set(xlim=(0, 1.02), ylim=(0, max([0.1, *curve["risk"]]) * 1.08),
                     xlabel="share of patients kept, most certain first",
                     ylabel="error rate among them")  # fmt: skip
         last = curve["risk"][-1] if curve["risk"] else float("nan")
-        return Drawing(f"{name}-risk", _svg(figure, f"{name}-risk"),
+        return Drawing(f"{name}-risk", svg_of(figure, f"{name}-risk"),
             f"Risk-coverage curve on {name}: the error rate ends at {last:.2f} with all patients"
             " kept.",
             f"Risk-coverage curve of the hybrid on {name}, ordered by {curve['by']}: the error rate"
@@ -263,10 +287,10 @@ def _forest_panel(
             continue
         found, small = group[measure], bool(group["too_small"])
         if found["low"] is not None:
-            axes.plot([found["low"], found["high"]], [place] * 2, color=_COLOURS[0],
+            axes.plot([found["low"], found["high"]], [place] * 2, color=COLOURS[0],
                       linewidth=0.8 if small else 1.4)  # fmt: skip
-        axes.plot(found["value"], place, marker="s", markersize=5.5, color=_COLOURS[0],
-                  markerfacecolor="white" if small else _COLOURS[0])  # fmt: skip
+        axes.plot(found["value"], place, marker="s", markersize=5.5, color=COLOURS[0],
+                  markerfacecolor="white" if small else COLOURS[0])  # fmt: skip
     axes.set(xlim=(0, 1.02), ylim=(len(rows) - 0.5, -0.5), xlabel=_TITLES[measure])
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -275,9 +299,10 @@ def _forest_panel(
 _TITLES = {"accuracy": "accuracy", "auroc": "AUROC"}
 
 
-def _line(index: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
+    """Colour and dashes that tell one line from its neighbours."""
     return {
-        "color": _COLOURS[index % len(_COLOURS)],
+        "color": COLOURS[index % len(COLOURS)],
         "linestyle": _DASHES[index % len(_DASHES)],
         "linewidth": 1.8,
     }
@@ -288,7 +313,8 @@ def _square(axes: Axes, x: str, y: str) -> None:
 
 
 @contextmanager
-def _canvas(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Figure, Any]]:
+def canvas(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Figure, Any]]:
+    """A figure of so many inches and its row of axes, in the report's style."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -303,7 +329,7 @@ def _canvas(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Figur
         yield figure, axes
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg_of(figure: Figure, name: str) -> str:
     """SVG element of a figure, the same bytes for the same figure, its ids unlike others'."""
     import matplotlib as mpl
 

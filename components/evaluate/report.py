@@ -9,6 +9,7 @@ from typing import Any
 from components.cohort.files import atomic
 from components.cohort.vocabulary import Model
 from components.evaluate import published
+from components.evaluate.ablations import paper_lines
 from components.evaluate.cohorts import format_p, table_rows
 from components.evaluate.figures import (
     Drawing,
@@ -18,7 +19,9 @@ from components.evaluate.figures import (
     label_of,
     set_figures,
 )
+from components.evaluate.figures_more import more_figures
 from components.evaluate.gallery import Failure
+from components.evaluate.robustness import HEADINGS, cells_of
 from components.evaluate.settings import EvaluateSettings
 
 _FOLDER = Path(__file__).parent
@@ -82,6 +85,7 @@ def render_report(
         range=published_range,
         meansd=mean_sd,
         anchor=anchor,
+        values=values,
     )
     return environment.get_template("report.html.j2").render(
         result=result,
@@ -91,12 +95,16 @@ def render_report(
             for name, found in failures.items()
             if found
         },
+        shows_saliency=any(one.saliency is not None for some in failures.values() for one in some),
         headline=_headline(result),
         table_one=table_rows(result["cohorts"]["cohorts"]) if result["cohorts"] else [],
         published=published,
         inputs=INPUTS,
         known_models=list(INPUTS),
         findings=_findings(result),
+        paper_ablations=paper_lines(),
+        headings=HEADINGS,
+        level_cells=cells_of,
     )
 
 
@@ -138,6 +146,14 @@ def mean_sd(found: dict[str, Any] | None, digits: int = 2) -> str:
     return number(found["mean"], digits) + spread
 
 
+def values(found: dict[str, Any] | None) -> str:
+    """{"mean", "sd"} with as many decimals as the size of the mean allows."""
+    if not found or found["mean"] is None:
+        return "–"
+    size = abs(found["mean"])
+    return mean_sd(found, 0 if size >= 100 else 1 if size >= 10 else 2)
+
+
 def anchor(text: str) -> str:
     """A set's or model's name as an HTML id."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
@@ -145,6 +161,7 @@ def anchor(text: str) -> str:
 
 def _draw(result: dict[str, Any]) -> dict[str, list[Drawing]]:
     drawings = {"": hybrid_figures(result)}
+    drawings |= {f"more:{section}": found for section, found in more_figures(result).items()}
     for name, block in result["sets"].items():
         drawings[name] = set_figures(name, result) if result["curves"][name] else []
         hybrid = block.get(Model.HYBRID.value)
