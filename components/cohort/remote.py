@@ -98,6 +98,84 @@ def local_copy(address: Path | str) -> Path:
     raise Outage(address, "changes while it is being read", "run again when its upload is finished")
 
 
+def read_object(address: str) -> bytes | None:
+    """Bytes of a small object, always anew; None where there is none.
+
+    Raises:
+        BadInput: not an address, or access refused.
+        Outage: see `local_copy`.
+    """
+    bucket, key = _parse(address)
+    with _explained(address):
+        try:
+            return _client().get_object(Bucket=bucket, Key=key)["Body"].read()
+        except _client().exceptions.NoSuchKey:
+            return None
+
+
+def write_object(address: str, content: bytes) -> None:
+    """Write a small object: readers see the old one or this one.
+
+    Raises:
+        BadInput, Outage: see `read_object`.
+    """
+    bucket, key = _parse(address)
+    with _explained(address):
+        _client().put_object(Bucket=bucket, Key=key, Body=content)
+
+
+def upload_object(source: Path, address: str, sha256: str) -> bool:
+    """Upload a file, unless an object with this sha256 is there; returns whether it was not.
+
+    Raises:
+        BadInput, Outage: see `read_object`.
+    """
+    bucket, key = _parse(address)
+    with _explained(address):
+        found = _head(bucket, key)
+        same = found is not None and found["Metadata"].get("sha256") == sha256
+        if found is not None and same and found["ContentLength"] == source.stat().st_size:
+            return False
+        with source.open("rb") as stream:
+            _client().put_object(Bucket=bucket, Key=key, Body=stream, Metadata={"sha256": sha256})
+    return True
+
+
+def sha256_object(address: str) -> str:
+    """sha256 (hex) of what S3 gives back, read in chunks. Raises as `read_object`."""
+    bucket, key = _parse(address)
+    digest = hashlib.sha256()
+    with _explained(address):
+        for chunk in _client().get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fetch_object(address: str, target: Path, limit: int) -> None:
+    """Bring one object to `target`, going on where a killed download stopped.
+
+    Args:
+        limit: bytes; a larger object is refused.
+
+    Raises:
+        BadInput: no such object, access refused, or larger than `limit`.
+        Outage: see `local_copy`.
+    """
+    bucket, key = _parse(address)
+    with _explained(address, target.parent):
+        found = _head(bucket, key)
+        if found is None:
+            raise BadInput(address, "no such object in S3", "check bucket and key")
+        if found["ContentLength"] > limit:
+            size = f"{found['ContentLength'] / 1e6:.1f} MB"
+            raise BadInput(address, f"{size} is more than {limit / 1e6:g} MB", "refuse it")
+        item = _Object(target.name, bucket, key, found["ContentLength"], found["ETag"])
+        try:
+            _download(address, item, target)
+        except _Changed:
+            raise Outage(address, "changed while it was read", "run again") from None
+
+
 def _parse(address: str) -> tuple[str, str]:
     bucket, _, key = address.removeprefix(SCHEME).partition("/")
     if not bucket or not key.strip("/"):
@@ -263,8 +341,8 @@ def _md5s(file: Path, part_size: int) -> list[bytes]:
 
 
 @contextmanager
-def _explained(address: str) -> Iterator[None]:
-    """Turn boto's errors into ours."""
+def _explained(address: str, folder: Path | None = None) -> Iterator[None]:
+    """Turn boto's errors into ours; `folder` is where the copy goes, by default the cache."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     try:
@@ -287,8 +365,8 @@ def _explained(address: str) -> Iterator[None]:
     except OSError as error:
         raise Outage(
             address,
-            f"cannot be written to {cache_folder()} ({error.strerror})",
-            "make room, or set GLIOFLOW_CACHE; the download goes on where it stopped",
+            f"cannot be written to {folder or cache_folder()} ({error.strerror})",
+            "make room (GLIOFLOW_CACHE moves the cache); the download goes on where it stopped",
         ) from None
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from components.cohort.errors import BadInput, Outage
 from components.cohort.files import read_json, sha256_file, sha256_tree
 from components.cohort.manifest import IMAGE_COLUMNS, ManifestTable, read_table
-from components.publish import names
+from components.publish import depot, names
+from components.publish.delivery import exported_to
 from components.publish.evidence import (
     headline,
     image_digest,
@@ -29,10 +30,18 @@ from components.publish.lineage import children
 from components.publish.names import Alias, RegisteredModel
 from components.publish.projection import found_aliases, pruned
 from components.publish.registry import download_model, resolve
+from components.publish.signature import (
+    RELEASE_FILE,
+    SIGNATURE_FILE,
+    fingerprint,
+    signer,
+    trusted_key,
+)
 from components.publish.steps import PARENT, STEPS, flat_numbers
 from components.publish.store import Store, connect_to
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
@@ -80,6 +89,7 @@ class _Chain:
     entry: Entry
     version: ModelVersion
     scratch: Path
+    trusted: Ed25519PublicKey | None
 
     @property
     def run_id(self) -> str:
@@ -96,7 +106,9 @@ class _Chain:
         return read_json(path) if path is not None and intact else None
 
 
-def audit(reference: str, tracking_uri: str, *, repository: Path | None = None) -> AuditReport:
+def audit(
+    reference: str, tracking_uri: str, *, repository: Path | None = None, key: str = ""
+) -> AuditReport:
     """Walk the chain behind MODEL[@ALIAS|/VERSION], or behind a served prediction.json.
 
     Args:
@@ -104,10 +116,13 @@ def audit(reference: str, tracking_uri: str, *, repository: Path | None = None) 
         tracking_uri: the MLflow store.
         repository: an exported Triton repository to check as well; by default the one in the
             run's own folder, when that is on this machine.
+        key: public key (PEM or its path) that must have signed the release; by default that of
+            GLIOFLOW_TRUSTED_KEY; with neither, unsigned releases pass.
 
     Raises:
-        BadInput: the reference names no published model.
+        BadInput: the reference names no published model, or `key` no key.
     """
+    trusted = trusted_key(key)
     store = connect_to(tracking_uri)
     ledger = read_ledger(store)
     whole = "ledger: every entry follows the one before"
@@ -126,7 +141,7 @@ def audit(reference: str, tracking_uri: str, *, repository: Path | None = None) 
     )
     if entry is not None:
         with tempfile.TemporaryDirectory() as scratch:
-            chain = _Chain(store, ledger, entry, version, Path(scratch))
+            chain = _Chain(store, ledger, entry, version, Path(scratch), trusted)
             for walk in _WALKS:
                 checks += walk(chain)
             checks += _local_files(chain, repository)
@@ -304,6 +319,67 @@ def _verdict(chain: _Chain) -> Iterator[Check]:
     yield Check("gate: verdict", passed == gate["passed"] == expected, expected, found)
 
 
+def _signature(chain: _Chain) -> Iterator[Check]:
+    """release.json is that of the files registered, and signed by whom the ledger names."""
+    said = str(chain.entry.details.get("signed_by", ""))
+    demanded = fingerprint(chain.trusted) if chain.trusted else said
+    if not said and not demanded:
+        yield Check("release: not signed, and no key was demanded", True)
+        return
+    document, signature = chain.artifact(RELEASE_FILE), chain.artifact(SIGNATURE_FILE)
+    try:
+        if document is None:
+            raise BadInput(RELEASE_FILE, "missing", "restore it")
+        found = signer(document.read_bytes(), signature.read_bytes() if signature else None)
+    except BadInput as error:
+        found = error.problem
+    inputs = chain.scratch / "runs" / PARENT / names.INPUTS_FILE
+    listed = read_json(inputs).get(f"repository/{RELEASE_FILE}") if inputs.is_file() else None
+    same = document is not None and sha256_file(document) == listed
+    yield Check("release: release.json is the one that was exported", same, listed, document)
+    yield Check(
+        f"release: its manifest is signed by key {demanded[:16]}",
+        found == demanded == said,
+        demanded,
+        {"signature": found or "none", "ledger": said or "none"},
+    )
+
+
+def _served(chain: _Chain) -> Iterator[Check]:
+    """Where champions are exported, the champion is served, with the files that were published.
+
+    Unreachable from here is no broken link; anything else that cannot be read is.
+    """
+    address = exported_to(chain.ledger)
+    version = chain.ledger.aliases.get(RegisteredModel.RELEASE, {}).get(Alias.CHAMPION, "")
+    champion = chain.ledger.registration(RegisteredModel.RELEASE, version)
+    if not address or champion is None:
+        return
+    try:
+        pointer = depot.current(address)
+        served = pointer.release if pointer else "nothing"
+        expected = champion.details["release"]
+        yield Check(f"export {address}: serves the champion", served == expected, expected, served)
+        release = chain.entry.details["release"]
+        inputs = chain.scratch / "runs" / PARENT / names.INPUTS_FILE
+        if depot.holds(address, release) and inputs.is_file():
+            wanted = _repository_files(inputs)
+            kept = depot.digests(address, release)
+            yield _compare(f"export {address}: {len(wanted)} files of {release}", wanted, kept)
+    except Outage as error:
+        yield Check(f"export {address}: cannot be read from here ({error.problem})", True)
+    except BadInput as error:
+        yield Check(f"export {address}: can be read", False, "a release", error.problem)
+
+
+def _repository_files(inputs: Path) -> dict[str, str]:
+    return {
+        name.removeprefix("repository/"): digest
+        for name, digest in read_json(inputs).items()
+        if name.startswith("repository/")
+    }
+
+
 def _local_files(chain: _Chain, repository: Path | None) -> Iterator[Check]:
     """Images and the exported repository, where this machine has them."""
     folder = _run_folder(chain)
@@ -311,11 +387,7 @@ def _local_files(chain: _Chain, repository: Path | None) -> Iterator[Check]:
         repository = Path(folder) / "repository"
     inputs = chain.scratch / "runs" / PARENT / names.INPUTS_FILE
     if repository is not None and inputs.is_file():
-        expected = {
-            name.removeprefix("repository/"): digest
-            for name, digest in read_json(inputs).items()
-            if name.startswith("repository/")
-        }
+        expected = _repository_files(inputs)
         found = sha256_tree(repository.resolve())
         yield _compare(f"repository {repository}: {len(expected)} files", expected, found)
     accepted = Path(folder) / "validated" / "accepted.csv" if folder else None
@@ -393,5 +465,7 @@ _WALKS: tuple[Callable[[_Chain], Iterator[Check]], ...] = (
     _model_files,
     _figures,
     _verdict,
+    _signature,
+    _served,
 )
 """In this order: later walks read what earlier ones downloaded."""

@@ -16,6 +16,13 @@ from components.publish.artifacts import RunArtifacts
 from components.publish.environment import hardware, packages
 from components.publish.evidence import headline, public_manifest, read_predictions
 from components.publish.settings import PublishSettings
+from components.publish.signature import (
+    RELEASE_FILE,
+    SIGNATURE_FILE,
+    fingerprint,
+    sign,
+    signing_key,
+)
 from components.publish.steps import PARENT, StepRecord, flat_numbers, flat_text, step_records
 from components.publish.store import Store
 
@@ -38,6 +45,7 @@ class Recorded:
         metrics: step -> metric -> final value; what audit expects to find.
         params: step -> parameter -> text, likewise.
         tags: of the parent run, likewise.
+        signed_by: fingerprint of the key that signed the release; empty where none did.
     """
 
     run_id: str
@@ -46,6 +54,7 @@ class Recorded:
     metrics: dict[str, dict[str, float]]
     params: dict[str, dict[str, str]]
     tags: dict[str, str]
+    signed_by: str
 
 
 def find_parent(store: Store, settings: PublishSettings, publication: str) -> Run | None:
@@ -85,6 +94,7 @@ def record_run(
         if parent.data.tags.get(key) != value:
             store.client.set_tag(run_id, key, value)
     digests, metrics, params = {}, {}, {}
+    signer = signing_key()
     for record in [_parent_record(artifacts, settings, scratch), *step_records(artifacts)]:
         own = run_id
         if record.name != PARENT:
@@ -95,7 +105,8 @@ def record_run(
         digests[record.name] = {name: sha256_file(path) for name, path in record.files.items()}
         metrics[record.name] = record.metrics
     _log_datasets(store, run_id, artifacts)
-    return Recorded(run_id, experiment_id, digests, metrics, params, tags)
+    signed_by = fingerprint(signer.public_key()) if signer else ""
+    return Recorded(run_id, experiment_id, digests, metrics, params, tags, signed_by)
 
 
 def experiment_of(store: Store, settings: PublishSettings) -> str:
@@ -181,6 +192,10 @@ def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: 
     rows = public_manifest(artifacts.validated / "accepted.csv", hash_images=settings.hash_images)
     _write_csv(scratch / names.MANIFEST_FILE, rows)
     files[names.MANIFEST_FILE] = scratch / names.MANIFEST_FILE
+    files[RELEASE_FILE] = artifacts.repository / RELEASE_FILE
+    if key := signing_key():
+        files[SIGNATURE_FILE] = scratch / SIGNATURE_FILE
+        files[SIGNATURE_FILE].write_bytes(sign(files[RELEASE_FILE].read_bytes(), key))
     for name in ("report.html", "model_card.md"):
         if (evaluation / name).is_file():
             files[name] = evaluation / name

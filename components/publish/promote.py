@@ -6,6 +6,7 @@ from typing import Any
 
 from components.cohort.errors import BadInput
 from components.cohort.vocabulary import Origin
+from components.publish.delivery import follow
 from components.publish.environment import actor
 from components.publish.ledger import Aliases, Entry, Ledger, append, read_ledger
 from components.publish.names import Alias, RegisteredModel
@@ -17,11 +18,12 @@ from components.publish.store import Store, connect_to, exclusive
 def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
     """Make the champion before the present one the champion again; returns its version.
 
-    All three registered models move together: a release is served whole. The ledger records who
-    did it and why.
+    All three registered models move together, and where champions are exported, so does what is
+    served there. The ledger records who did it and why.
 
     Raises:
         BadInput: there is no earlier champion.
+        Outage: the place of export is away; the aliases have moved.
     """
     store = connect_to(tracking_uri)
     with exclusive(store):
@@ -38,6 +40,7 @@ def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
         details = {"from": left, "to": back, "reason": reason}
         ledger = append(store, ledger, "rolled_back", actor(), aliases, details)
         apply_aliases(store, ledger.aliases)
+    follow(store)
     if model not in set(RegisteredModel):
         return back[RegisteredModel.RELEASE.value]
     return back[model]
@@ -74,6 +77,7 @@ def promote(reference: str, tracking_uri: str, approve: str) -> str:
         }
         ledger = append(store, ledger, "promoted", actor(), aliases, details)
         apply_aliases(store, ledger.aliases)
+    follow(store)
     return versions[RegisteredModel.RELEASE.value]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from components.cohort.files import read_json, sha256_file, write_json
 from components.publish import names
 from components.publish.artifacts import FOLDERS, RunArtifacts
+from components.publish.delivery import deliver
 from components.publish.environment import completed
 from components.publish.evidence import read_predictions, read_rows
 from components.publish.gate import Champion, Evidence, judge
@@ -68,6 +69,7 @@ def publish_run(
     Raises:
         BadInput: an artifact is missing, unsafe, or differs from the release's manifest.
         StoreUnreachable: the store did not answer; see `resume.publish_or_keep`.
+        Outage: published, but the place to export to is away; doing it again exports.
     """
     report = progress or (lambda done, total, what: None)
     report(0, 4, "checking artifacts")
@@ -75,7 +77,11 @@ def publish_run(
     publication = check(artifacts, settings)
     report(1, 4, "logging lineage")
     store = connect(settings)
-    return patiently(lambda: _publish(store, artifacts, settings, publication, report), settings)
+    done = patiently(lambda: _publish(store, artifacts, settings, publication, report), settings)
+    if settings.export:
+        report(4, 4, "exporting the champion")
+        deliver(store, settings.export, artifacts.repository)
+    return done
 
 
 def check(artifacts: RunArtifacts, settings: PublishSettings) -> str:
@@ -168,6 +174,8 @@ def _commit(
         "passed": gate["passed"],
         "refused_because": "" if gate["passed"] else verdict_line(gate),
         "approval": gate["approval"],
+        "signed_by": recorded.signed_by,
+        "export": settings.export,
     }
     facts = {name: {k: v for k, v in m.items() if k != "files"} for name, m in models.items()}
     ledger = commit(store, ledger, facts, details, _promotion(gate, settings))

@@ -125,6 +125,8 @@ class PublishSettings(Settings):
         patience_s: seconds before the second attempt; each further wait is twice as long.
         max_file_mb: a file larger than this is refused.
         hash_images: log the sha256 of every image of every accepted patient.
+        export: folder or s3:// prefix at which the champion's release is kept for servers to fetch;
+            empty: nowhere.
     """
 
     tracking_uri: str = ""
@@ -137,6 +139,7 @@ class PublishSettings(Settings):
     patience_s: float = Field(default=2.0, ge=0.0)
     max_file_mb: float = Field(default=4096.0, gt=0.0)
     hash_images: bool = True
+    export: str = ""
 
     @field_validator("approve")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -277,6 +278,8 @@ def run_suite(table: pd.DataFrame, expectations: list[Any]) -> list[Any]:
     """
     import great_expectations as gx
 
+    # It tells of a temporary folder for each suite, which it never makes.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     asset = context.data_sources.add_pandas("patients").add_dataframe_asset("rows")

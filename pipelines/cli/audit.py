@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from components.cohort.errors import ExitCode
+from components.cohort.errors import BadInput, ExitCode
 from pipelines.cli.terminal import Json, console, print_json, progress_bar
 
 TrackingOption = Annotated[str, typer.Option("--tracking-uri", help="MLflow tracking URI.")]
@@ -22,12 +22,15 @@ def add_to(app: typer.Typer) -> None:
 def audit(
     model: Annotated[str, typer.Argument(help="MODEL[@ALIAS|/VERSION], or a prediction.json.")],
     tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
+    key: Annotated[
+        str, typer.Option(help="Public key (PEM file) that must have signed the release.")
+    ] = "",
     as_json: Json = False,
 ) -> int:
     """Walk and verify the whole chain behind a model; exit 1 when any link is broken."""
     from components.publish.audit import audit as audit_model
 
-    report = audit_model(model, tracking_uri)
+    report = audit_model(model, tracking_uri, key=key)
     if as_json:
         print_json(report.to_json())
     else:
@@ -40,19 +43,34 @@ def audit(
 
 def publish(
     resume: Annotated[
-        Path, typer.Option("--resume", help="Folder of a run that was kept while MLflow was away.")
-    ],
+        Path | None, typer.Option(help="Folder of a run that was kept while MLflow was away.")
+    ] = None,
+    export: Annotated[
+        str, typer.Option(help="Folder or s3:// prefix that shall serve the champion.")
+    ] = "",
+    model: Annotated[
+        str, typer.Option(help="With --export: another release than the champion.")
+    ] = "",
     tracking_uri: Annotated[
-        str, typer.Option(help="Another store than the one the run was meant for.")
+        str, typer.Option(help="MLflow; with --resume: another one than the run was meant for.")
     ] = "",
 ) -> None:
-    """Send a run that could not be published, and judge it."""
-    from components.publish.resume import resume as send
+    """Send a run that could not be published, or export a published release to be served."""
+    if (resume is None) == (not export):
+        raise BadInput("publish", "give --resume or --export", "see glioflow publish --help")
+    if resume is not None:
+        from components.publish.resume import resume as send
 
-    with progress_bar("publish") as progress:
-        sent = send(resume, tracking_uri, progress=progress)
-    for published in sent:
-        console.print(f"{published.release} published as run {published.mlflow_run_id}")
+        with progress_bar("publish") as progress:
+            sent = send(resume, tracking_uri, progress=progress)
+        for published in sent:
+            console.print(f"{published.release} published as run {published.mlflow_run_id}")
+        return
+    from components.publish.delivery import export_version
+
+    with console.status("exporting"):
+        release = export_version(model or "glioma-idh@champion", tracking_uri, export)
+    console.print(f"{export} serves {release}", highlight=False)
 
 
 def promote(

@@ -21,6 +21,7 @@ def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     for command in (serve, ready, predict, bench):
         app.command()(command)
+    app.command("fetch-release")(fetch_release)
 
 
 def serve(
@@ -144,6 +145,29 @@ def bench(
         case = prepare_patient(patient, contents.plan, subset="bench", fold=None, cache=None)
         rows = bench_ensemble(repository, request_tensors(case, contents), requests=requests)
     print_json(rows) if as_json else console.print(_bench_table(rows))
+
+
+def fetch_release(
+    address: Annotated[str, typer.Argument(help="Folder or s3:// prefix that releases go to.")],
+    store: Annotated[Path, typer.Option(help="Folder whose models/ Triton reads.")],
+    watch: Annotated[
+        float, typer.Option(min=0, help="Look again every so many seconds; 0: once.")
+    ] = 0.0,
+    key: Annotated[
+        str, typer.Option(help="Public key (PEM file) that must have signed the release.")
+    ] = "",
+) -> None:
+    """Bring the release that is served there, verified, to the folder that Triton reads."""
+    from pipelines import fetch
+    from serving.store import Store
+
+    def told(release: str) -> None:
+        console.print(f"{store}: {release} is live", highlight=False, soft_wrap=True)
+
+    if watch:
+        fetch.watch(address, Store(store), watch, key, told=told)
+    else:
+        told(fetch.fetch_release(address, Store(store), key))
 
 
 def _bench_table(rows: list[dict[str, Any]]) -> Table:
