@@ -15,6 +15,7 @@ from components.evaluate.delong import paired_delong
 from components.evaluate.metrics import expected_calibration_error
 from components.publish import settings as rules
 from components.publish.evidence import Scores, leaks, scores
+from components.publish.rematch import Champion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,16 +29,6 @@ CALIBRATION_BINS = 10
 
 NEVER_OVERRIDDEN = frozenset({"trained_on_patients"})
 """Rules that no person's approval can lift."""
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The release that is champion now, and its stored patient-level predictions."""
-
-    release: str
-    version: str
-    trained_on: str
-    predictions: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -192,7 +183,21 @@ def _non_inferior(rule: rules.NonInferiorToChampion, evidence: Evidence) -> Find
         return Finding(True, {"champion": champion.release}, "the champion knows only phantoms")
     pair = _paired(evidence.predictions, champion.predictions, None, rule.model, rule.model)
     shared = 0 if pair is None else len(pair[0].table)
-    found: dict[str, Any] = {"champion": champion.release, "shared_patients": shared}
+    union = shared + len(champion.left_out) + len(champion.spoilt)
+    found: dict[str, Any] = {
+        "champion": champion.release,
+        "shared_patients": shared,
+        "union": union,
+        "asked": list(champion.asked),
+        "left_out": dict(champion.left_out),
+        "spoilt": list(champion.spoilt),
+    }
+    if champion.spoilt:
+        spoilt = f"learnt from {len(champion.spoilt)} patients of the champion's frozen test sets"
+        return Finding(False, found, spoilt)
+    if shared < rule.min_share * union:
+        few = f"only {shared} of {union} test patients of both can be compared"
+        return Finding(False, found, f"{few}, {rule.min_share:.0%} needed")
     if pair is None or shared < rule.min_patients:
         few = f"only {shared} test patients shared with the champion, {rule.min_patients} needed"
         return Finding(False, found, few)
@@ -200,7 +205,7 @@ def _non_inferior(rule: rules.NonInferiorToChampion, evidence: Evidence) -> Find
     return Finding(
         found["low"] > -rule.margin,
         found,
-        f"AUROC {found['difference']:+.3f} against {champion.release}, "
+        f"AUROC {found['difference']:+.3f} against {champion.release} on {shared} patients, "
         f"{100 * rule.confidence:g} % CI from {found['low']:+.3f}; margin {rule.margin:g}",
     )
 

@@ -40,6 +40,8 @@ PUBLISHING = "publishing"
 
 DIGESTS_FILE = "digests.json"
 GATE_FILE = "gate.json"
+CHAMPION_FILE = "champion_predictions.csv"
+"""What the challenger was compared with: the champion's answers, stored and asked for."""
 MANIFEST_FILE = "manifest.csv"
 METRICS_FILE = "metrics.json"
 INPUTS_FILE = "inputs.json"

@@ -22,13 +22,14 @@ from components.publish.artifacts import FOLDERS, RunArtifacts
 from components.publish.delivery import deliver
 from components.publish.environment import completed
 from components.publish.evidence import read_predictions, read_rows
-from components.publish.gate import Champion, Evidence, judge
+from components.publish.gate import Evidence, judge
 from components.publish.ledger import Entry, Ledger, read_ledger
 from components.publish.lineage import Recorded, record_run, verdict_line
-from components.publish.names import Alias, RegisteredModel
+from components.publish.names import Alias
 from components.publish.projection import is_finished, project, settle
 from components.publish.promote import commit, versions_of
 from components.publish.registry import Uploaded, ensure_version, upload_models
+from components.publish.rematch import Champion, champion_version, meet_champion
 from components.publish.screen import screen_release, screen_tree
 from components.publish.settings import PublishSettings
 from components.publish.store import Store, connect, exclusive, patiently
@@ -115,35 +116,61 @@ def _publish(
             store, artifacts, recorded.experiment_id, recorded.run_id, Path(scratch) / "models"
         )
         report(3, 4, "judging")
-        with exclusive(store):
-            if registration(read_ledger(store), publication) is not None:
-                return _published_before(store, publication)
-            published = _commit(
-                store, artifacts, settings, publication, recorded, uploaded, Path(scratch)
+        while True:
+            # Asking the champion may take hours: not while others wait for the lock.
+            champion = meet_champion(
+                store,
+                read_ledger(store),
+                artifacts,
+                read_rows(Path(scratch) / names.MANIFEST_FILE),
+                Path(tempfile.mkdtemp(dir=scratch)),
+                ask=settings.ask_champion,
+                progress=lambda done, total, what: report(3, 4, f"{what} ({done} of {total})"),
             )
+            with exclusive(store):
+                ledger = read_ledger(store)
+                if registration(ledger, publication) is not None:
+                    return _published_before(store, publication)
+                if champion_version(ledger) == (champion.version if champion else ""):
+                    published = _commit(
+                        _Upload(publication, recorded, uploaded, champion),
+                        store,
+                        artifacts,
+                        settings,
+                        Path(scratch),
+                    )
+                    break
     report(4, 4, published.promotion or "candidate")
     return published
 
 
+@dataclass(frozen=True)
+class _Upload:
+    """What was done before the lock was taken."""
+
+    publication: str
+    recorded: Recorded
+    uploaded: list[Uploaded]
+    champion: Champion | None
+
+
 def _commit(
+    upload: _Upload,
     store: Store,
     artifacts: RunArtifacts,
     settings: PublishSettings,
-    publication: str,
-    recorded: Recorded,
-    uploaded: list[Uploaded],
     scratch: Path,
 ) -> Published:
     ledger = settle(store, read_ledger(store))
-    release = artifacts.release()
+    release, recorded = artifacts.release(), upload.recorded
     tags = {
-        names.PUBLICATION: publication,
+        names.PUBLICATION: upload.publication,
         names.RELEASE: release["release"],
         names.TRAINED_ON: release["trained_on"],
         names.PLAN: release["plan"],
     }
     models: dict[str, Any] = {}
-    for made in uploaded:
+    for made in upload.uploaded:
         version = ensure_version(store, made, recorded.run_id, tags)
         models[made.model.value] = {
             "version": str(version.version),
@@ -151,7 +178,7 @@ def _commit(
             "source": version.source,
             "files": made.digests,
         }
-    gate = _judge(store, artifacts, settings, ledger, scratch)
+    gate = _judge(artifacts, settings, upload.champion, scratch)
     evidence = {
         "runs": recorded.digests,
         "metrics": recorded.metrics,
@@ -160,13 +187,17 @@ def _commit(
         "models": models,
     }
     hashes = {}
+    if upload.champion is not None:
+        upload.champion.predictions.to_csv(scratch / names.CHAMPION_FILE, index=False)
+        hashes[names.CHAMPION_FILE] = sha256_file(scratch / names.CHAMPION_FILE)
+        store.client.log_artifact(recorded.run_id, str(scratch / names.CHAMPION_FILE))
     for name, content in ((names.DIGESTS_FILE, evidence), (names.GATE_FILE, gate)):
         write_json(scratch / name, content)
         hashes[name] = sha256_file(scratch / name)
         store.client.log_artifact(recorded.run_id, str(scratch / name))
     details = {
         "release": release["release"],
-        "publication": publication,
+        "publication": upload.publication,
         "run_id": recorded.run_id,
         "trained_on": release["trained_on"],
         "profile": artifacts.info.profile,
@@ -185,11 +216,7 @@ def _commit(
 
 
 def _judge(
-    store: Store,
-    artifacts: RunArtifacts,
-    settings: PublishSettings,
-    ledger: Ledger,
-    scratch: Path,
+    artifacts: RunArtifacts, settings: PublishSettings, champion: Champion | None, scratch: Path
 ) -> dict[str, Any]:
     evidence = Evidence(
         predictions=read_predictions(artifacts.predictions),
@@ -198,27 +225,9 @@ def _judge(
         manifest=read_rows(scratch / names.MANIFEST_FILE),
         features=read_rows(artifacts.samples / "features.csv"),
         trained_on=str(artifacts.release()["trained_on"]),
-        champion=current_champion(store, ledger, scratch / "champion"),
+        champion=champion,
     )
     return judge(evidence, settings.gate, settings.approve or artifacts.info.approve or "")
-
-
-def current_champion(store: Store, ledger: Ledger, scratch: Path) -> Champion | None:
-    """The champion the ledger names, with the predictions stored in its run."""
-    version = ledger.aliases.get(RegisteredModel.RELEASE, {}).get(Alias.CHAMPION)
-    if version is None:
-        return None
-    entry = ledger.registration(RegisteredModel.RELEASE, version)
-    if entry is None:
-        raise RuntimeError(f"the ledger names champion {version} but not its registration")
-    scratch.mkdir(parents=True, exist_ok=True)
-    path = store.client.download_artifacts(entry.details["run_id"], "predictions.csv", str(scratch))
-    return Champion(
-        release=entry.details["release"],
-        version=version,
-        trained_on=entry.details["trained_on"],
-        predictions=read_predictions(Path(path)),
-    )
 
 
 def _promotion(gate: dict[str, Any], settings: PublishSettings) -> str:

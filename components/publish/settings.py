@@ -52,10 +52,11 @@ class BetterThanAge(Settings):
 
 
 class NonInferiorToChampion(Settings):
-    """On the patients both have predicted, AUROC is not worse than the champion's by `margin`.
+    """On the test patients of both, AUROC is not worse than the champion's by `margin`.
 
     The lower bound of the two-sided `confidence` interval of the difference (paired DeLong) must
-    lie above -`margin`. At least `min_patients` shared test patients are needed.
+    lie above -`margin`. At least `min_patients` and `min_share` of the union of both runs' test
+    patients must be comparable, and no test patient of the champion may have been learnt from.
     """
 
     rule: Literal["non_inferior_to_champion"] = "non_inferior_to_champion"
@@ -63,6 +64,7 @@ class NonInferiorToChampion(Settings):
     margin: Share = 0.05
     confidence: Share = 0.95
     min_patients: int = Field(default=20, ge=4)
+    min_share: Share = 0.8
 
 
 class SubgroupGap(Settings):
@@ -127,6 +129,8 @@ class PublishSettings(Settings):
         hash_images: log the sha256 of every image of every accepted patient.
         export: folder or s3:// prefix at which the champion's release is kept for servers to fetch;
             empty: nowhere.
+        ask_champion: predict, with the champion, the test patients that it has not met, so that
+            both are compared on the union of their test sets.
     """
 
     tracking_uri: str = ""
@@ -140,6 +144,7 @@ class PublishSettings(Settings):
     max_file_mb: float = Field(default=4096.0, gt=0.0)
     hash_images: bool = True
     export: str = ""
+    ask_champion: bool = True
 
     @field_validator("approve")
     @classmethod

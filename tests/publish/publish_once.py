@@ -1,8 +1,9 @@
 """Publish one run in a process of its own, which may be told to die on the way.
 
-    python publish_once.py RUN_FOLDER TRACKING_URI [DIE_AT_CALL]
+    python publish_once.py RUN_FOLDER TRACKING_URI [DIE_AT_CALL [EXPORT]]
 
-With DIE_AT_CALL n the process kills itself (SIGKILL) at its n-th call to the store.
+With DIE_AT_CALL n the process kills itself (SIGKILL) at its n-th call to the store, or to the place
+of EXPORT.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def die_at(call: int) -> None:
     """Make the process kill itself at its n-th call: before it when n is odd, else after it."""
     from mlflow import MlflowClient
 
+    from components.publish import depot
+
     count = 0
 
     def counted(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,6 +53,9 @@ def die_at(call: int) -> None:
         method = getattr(MlflowClient, name)
         if callable(method) and not name.startswith("_"):
             setattr(MlflowClient, name, counted(method))
+    for kind in (depot._Bucket, depot._Folder):
+        for name in ("read", "write", "put", "digest"):
+            setattr(kind, name, counted(getattr(kind, name)))
 
 
 def main() -> None:
@@ -57,7 +63,8 @@ def main() -> None:
     root, uri = Path(sys.argv[1]), sys.argv[2]
     if len(sys.argv) > 3:
         die_at(int(sys.argv[3]))
-    done = publish_run(artifacts_of(root), PublishSettings(tracking_uri=uri))
+    export = sys.argv[4] if len(sys.argv) > 4 else ""
+    done = publish_run(artifacts_of(root), PublishSettings(tracking_uri=uri, export=export))
     sys.stdout.write(done.registered["glioma-idh"] + "\n")
 
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from components.cohort.errors import BadInput
-from components.cohort.files import read_json
+from components.cohort.files import read_json, sha256_tree
+from components.publish import depot
+from components.publish.artifacts import RunArtifacts
 from components.publish.audit import audit
+from components.publish.delivery import deliver
 from components.publish.ledger import read_ledger
 from components.publish.names import RegisteredModel
 from components.publish.projection import found_aliases
@@ -24,14 +27,13 @@ from components.publish.resume import pending_runs, publish_or_keep, resume
 from components.publish.settings import PublishSettings
 from components.publish.store import StoreUnreachable, connect
 from tests.publish.fabricated_run import fabricate
-from tests.publish.publish_once import artifacts_of
 from tests.publish.shop import Shop
 
 SCRIPT = Path(__file__).with_name("publish_once.py")
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = RegisteredModel.RELEASE.value
-CALLS = 150
-"""About how many calls to the store one publish makes."""
+CALLS = 200
+"""About how many calls to the store, and to the place of export, one publish makes."""
 
 
 def start(run: Path, uri: str, *more: str) -> subprocess.Popen[str]:
@@ -42,7 +44,7 @@ def start(run: Path, uri: str, *more: str) -> subprocess.Popen[str]:
 
 
 def visible_is_whole(uri: str, settings: PublishSettings, versions: range = range(1, 5)) -> None:
-    """Whatever can be resolved passes audit; only aliases may lag behind the ledger."""
+    """Whatever can be resolved passes audit; only aliases and export may lag behind the ledger."""
     store = connect(settings)
     for reference in (f"{RELEASE}@champion", *(f"{RELEASE}/{v}" for v in versions)):
         try:
@@ -50,7 +52,14 @@ def visible_is_whole(uri: str, settings: PublishSettings, versions: range = rang
         except BadInput:
             continue
         broken = [c.what for c in audit(reference, uri).checks if not c.ok]
-        assert broken in ([], ["registry: aliases are where the ledger put them"]), reference
+        late = ("registry: aliases are where the ledger put them", ": serves the champion")
+        assert all(what.endswith(late) for what in broken), (reference, broken)
+
+
+def served_is_whole(export: str, scratch: Path, *runs: RunArtifacts) -> None:
+    """What servers fetch from there is one of these runs' releases, byte for byte."""
+    fetched = sha256_tree(depot.fetch(export, scratch))
+    assert fetched in [sha256_tree(run.repository) for run in runs]
 
 
 @pytest.mark.slow
@@ -59,13 +68,17 @@ def test_killed_anywhere_nothing_half_is_visible(
     tampered: Callable[[], Shop], tmp_path: Path, call: int
 ) -> None:
     shop = tampered()
-    fabricate(tmp_path / "third", seed=9, skill=3.0)
-    process = start(tmp_path / "third", shop.uri, str(call))
+    third, export = fabricate(tmp_path / "third", seed=9, skill=3.0), str(tmp_path / "served")
+    settings = shop.settings.model_copy(update={"export": export})
+    assert deliver(connect(settings), export) == shop.published[1].release
+    process = start(tmp_path / "third", shop.uri, str(call), export)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, errors
     visible_is_whole(shop.uri, shop.settings)
+    served_is_whole(export, tmp_path / "before", shop.runs[1], third)
     assert resolve(connect(shop.settings), RELEASE).version in ("2", "3", 2, 3)
-    done = publish_run(artifacts_of(tmp_path / "third"), shop.settings)
+    done = publish_run(third, settings)
+    served_is_whole(export, tmp_path / "after", third)
     assert done.registered == dict.fromkeys(RegisteredModel, "3")
     assert done.promotion == "champion"
     assert audit(RELEASE, shop.uri).ok
