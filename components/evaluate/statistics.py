@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,24 +22,51 @@ from components.evaluate.settings import EvaluateSettings
 from components.evaluate.tables import LEARNT, Answers, answers_of, read_predictions
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import RenderableType
 
 
-def evaluate_table(path: Path, against: Path | None, settings: EvaluateSettings) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Choice:
+    """Which rows of a predictions file are meant, and how two files are matched.
+
+    Attributes:
+        model, subset: rows of this model and set alone; "" takes the only one there is.
+        column, other_column: where the probabilities stand in the file, and in the other one.
+        shared: compare the patients that stand in both files, whoever else either holds.
+    """
+
+    model: str = ""
+    subset: str = ""
+    column: str = "probability"
+    other_column: str = "probability"
+    shared: bool = False
+
+
+EVERYTHING = Choice()
+
+
+def evaluate_table(
+    path: Path, against: Path | None, settings: EvaluateSettings, choice: Choice = EVERYTHING
+) -> dict[str, Any]:
     """Every figure of one model, and its tests against another: what `glioflow evaluate` prints.
 
     Args:
         path: CSV with columns patient_id, idh, probability and, optionally, slice.
-        against: the same for another model on the same patients.
+        against: the same for another model on the same patients. A file without idh (a list of
+            published scores) takes the truth from `path`.
+        choice: see Choice.
 
     Returns:
         The keys of `performance.patient_block`, "per_slice" (None without slices), and "against"
-        (the keys of `compare_answers`) when `against` is given.
+        (the keys of `compare_answers`, "only_first" and "only_second": patients that stand in one
+        file alone) when `against` is given.
 
     Raises:
         BadInput: an unusable file, several models in one file, or two files that disagree.
     """
-    answers = _one_model(Path(path))
+    path = Path(path)
+    answers = _one_model(path, read_predictions(path, choice.column), choice)
     result = {
         **patient_block(answers, settings),
         "per_slice": slice_block(answers, settings),
@@ -48,10 +76,27 @@ def evaluate_table(path: Path, against: Path | None, settings: EvaluateSettings)
         "seed": settings.seed,
     }
     if against is not None:
-        other = _one_model(Path(against))
-        _check_same(answers, other, Path(path), Path(against))
-        result["against"] = compare_answers(answers, other, settings)
+        against = Path(against)
+        truth = dict(zip(answers.patient_id.tolist(), answers.idh.tolist(), strict=True))
+        table = read_predictions(against, choice.other_column, truth)
+        other = _one_model(against, table, EVERYTHING)
+        lonely = _lonely(answers, other)
+        if choice.shared:
+            shared = np.intersect1d(answers.patient_id, other.patient_id)
+            if not len(shared):
+                raise BadInput(against, f"no patient of {path.name}", "check the patients' names")
+            answers, other = answers.only(shared), other.only(shared)
+        _check_same(answers, other, path, against)
+        result["against"] = {**compare_answers(answers, other, settings), **lonely}
     return result
+
+
+def _lonely(first: Answers, second: Answers) -> dict[str, int]:
+    """How many patients stand in one of two files alone."""
+    return {
+        "only_first": len(np.setdiff1d(first.patient_id, second.patient_id)),
+        "only_second": len(np.setdiff1d(second.patient_id, first.patient_id)),
+    }
 
 
 def compare_answers(first: Answers, second: Answers, settings: EvaluateSettings) -> dict[str, Any]:
@@ -93,14 +138,19 @@ def _mean(right: np.ndarray) -> float:
     return float(right.mean()) if len(right) else math.nan
 
 
-def _one_model(path: Path) -> Answers:
-    table = read_predictions(path)
+def _one_model(path: Path, table: pd.DataFrame, choice: Choice) -> Answers:
+    for column, wanted in (("model", choice.model), ("subset", choice.subset)):
+        if wanted:
+            found = sorted(set(table[column]))
+            table = table[table[column] == wanted]
+            if table.empty:
+                raise BadInput(path, f"no {column} is '{wanted}'", f"use one of {', '.join(found)}")
     models = sorted(set(table["model"]))
     if len(models) > 1:
         raise BadInput(
             path,
             f"predictions of {len(models)} models ({', '.join(models)})",
-            "give a file with the rows of one model",
+            "choose one with --model, or give a file with the rows of one",
         )
     table = table[~table["subset"].isin(LEARNT)]
     if table.empty or table["idh"].isna().all():
@@ -108,7 +158,9 @@ def _one_model(path: Path) -> Answers:
     sets = sorted(set(table["subset"]))
     if table[["patient_id", "subset"]].drop_duplicates()["patient_id"].duplicated().any():
         raise BadInput(
-            path, f"a patient stands in two of the sets {', '.join(sets)}", "give one set a file"
+            path,
+            f"a patient stands in two of the sets {', '.join(sets)}",
+            "choose one with --set, or give one set a file",
         )
     return answers_of(table)
 
@@ -122,7 +174,8 @@ def _check_same(first: Answers, second: Answers, path: Path, other: Path) -> Non
             lacking,
             f"patient {odd} is missing, but stands in {where.name}"
             f" ({len(ours ^ theirs)} patients differ)",
-            "give both models' predictions of the same patients",
+            "give both models' predictions of the same patients, or compare those in both with"
+            " --shared",
         )
     differs = first.idh != second.idh
     if differs.any():
@@ -184,7 +237,12 @@ def _cells(block: dict[str, Any] | None, name: str) -> list[str]:
 def _render_tests(tests: dict[str, Any]) -> RenderableType:
     from rich.table import Table
 
-    table = Table(title="against the other model", title_justify="left")
+    areas = [f"{tests['auroc'][who]:.3f}" if tests["auroc"][who] is not None else "-"
+             for who in ("first", "second")]  # fmt: skip
+    title = (
+        f"against the other model, {tests['patients']} patients: AUROC {areas[0]} and {areas[1]}"
+    )
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     table.add_column("P", justify="right")
     labels = {
@@ -194,4 +252,8 @@ def _render_tests(tests: dict[str, Any]) -> RenderableType:
     }
     for key, label in labels.items():
         table.add_row(label, "-" if tests[key] is None else f"{tests[key]:.3g}")
+    margin = tests["non_inferiority"]
+    verdict = "not worse" if margin["passed"] else "may be worse"
+    shown = "-" if margin["p"] is None else f"{margin['p']:.3g} ({verdict})"
+    table.add_row(f"AUROC not worse by {margin['margin']:g}, DeLong", shown)
     return table

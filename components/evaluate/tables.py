@@ -72,19 +72,28 @@ class Answers:
         )
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
+def read_predictions(
+    path: Path, column: str = "probability", truth: dict[str, int] | None = None
+) -> pd.DataFrame:
     """A predictions table with checked cells; `slice` is NaN in patient-level rows.
 
     Columns patient_id, idh (1, 0 or empty), probability (0 to 1); optional slice, model, subset,
     status and any other. A probability may be empty only where status says no_tumor.
 
+    Args:
+        column: where the probabilities stand, if not in `probability`.
+        truth: patient_id -> idh, for a file that has no column idh.
+
     Raises:
         BadInput: unreadable, a column missing, a cell that cannot be, a patient twice, or one with
             two IDH statuses.
     """
-    table = _read(path, REQUIRED)
-    for column, default in (("model", ""), ("subset", ""), ("status", Status.OK.value)):
-        table[column] = table[column].fillna(default) if column in table else default
+    table = _read(path, ("patient_id", column) if truth is not None else (*REQUIRED[:2], column))
+    table["probability"] = table[column]
+    if truth is not None and "idh" not in table:
+        table["idh"] = table["patient_id"].map(truth)
+    for name, default in (("model", ""), ("subset", ""), ("status", Status.OK.value)):
+        table[name] = table[name].fillna(default) if name in table else default
     table["idh"] = _numbers(table, "idh", path, "give 1 (mutant), 0 (wildtype) or nothing")
     table["probability"] = _numbers(table, "probability", path, "give P(IDH mutant), 0 to 1")
     _refuse(table, ~table["idh"].isin([0, 1]) & table["idh"].notna(), "idh", path,

@@ -55,7 +55,7 @@ def run(
     from pipelines.summary import table
 
     chosen = load_profile(profile)
-    cohorts = _named(cohort or [])
+    cohorts = named(cohort or [])
     with step_bars() as watch:
         summary = local.run(
             chosen, cohorts, out, tracking_uri=tracking_uri, approve=approve, watch=watch
@@ -81,14 +81,15 @@ def _print_next_steps(summary: dict, out: Path, tracking_uri: str | None) -> Non
         console.print(f"  {what:<24}{how}", soft_wrap=True, highlight=False)
 
 
-def _named(pairs: list[str]) -> dict[str, str]:
+def named(pairs: list[str], option: str = "--cohort") -> dict[str, str]:
+    """NAME=MANIFEST pairs as a mapping. Raises BadInput naming the option."""
     cohorts: dict[str, str] = {}
     for pair in pairs:
         name, equals, manifest = pair.partition("=")
         if not (name and equals and manifest):
-            raise BadInput(f"--cohort {pair}", "not NAME=MANIFEST", "write development=cohort.csv")
+            raise BadInput(f"{option} {pair}", "not NAME=MANIFEST", "write development=cohort.csv")
         if name in cohorts:
-            raise BadInput(f"--cohort {pair}", f"'{name}' is given twice", "name each cohort once")
+            raise BadInput(f"{option} {pair}", f"'{name}' is given twice", "name each cohort once")
         cohorts[name] = manifest
     return cohorts
 
@@ -119,7 +120,7 @@ def submit(
 
     client = cluster.connect(host)
     done = cluster.submit(
-        client, load_profile(profile), _named(cohort or []), tracking_uri, experiment
+        client, load_profile(profile), named(cohort or []), tracking_uri, experiment
     )
     print_json(done) if as_json else console.print(f"run {done['run_id']} submitted to {host}")
 
@@ -148,7 +149,7 @@ def schedule(
     done = cluster.schedule(
         client,
         load_profile(profile),
-        _named(cohort or []),
+        named(cohort or []),
         tracking_uri,
         experiment,
         cron,

@@ -14,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     app.command()(evaluate)
     app.command("compare-cohorts")(compare_cohorts)
+    app.command()(numbers)
     app.command("evaluate-segmentation")(evaluate_segmentation)
 
 
@@ -22,15 +23,24 @@ def evaluate(
         Path, typer.Argument(help="CSV: patient_id, idh, probability[, slice].")
     ],
     against: Annotated[
-        Path | None, typer.Option(help="Another model on the same patients.")
+        Path | None, typer.Option(help="Another model on the same patients; may lack idh.")
     ] = None,
+    model: Annotated[str, typer.Option(help="Of several models in the file, this one.")] = "",
+    test_set: Annotated[str, typer.Option("--set", help="Of several sets, this one.")] = "",
+    against_column: Annotated[
+        str, typer.Option(help="Where the other file's probabilities stand.")
+    ] = "probability",
+    shared: Annotated[
+        bool, typer.Option("--shared", help="Compare the patients that stand in both files.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Accuracy, AUROC, AUPRC and their intervals; with --against, the paired tests."""
     from components.evaluate.settings import EvaluateSettings
-    from components.evaluate.statistics import evaluate_table, render_table
+    from components.evaluate.statistics import Choice, evaluate_table, render_table
 
-    result = evaluate_table(predictions, against, EvaluateSettings())
+    choice = Choice(model, test_set, other_column=against_column, shared=shared)
+    result = evaluate_table(predictions, against, EvaluateSettings(), choice)
     print_json(result) if as_json else console.print(render_table(result))
 
 
@@ -55,6 +65,43 @@ def compare_cohorts(
     from rich.markdown import Markdown
 
     console.print(Markdown(text))
+
+
+def numbers(
+    train: Annotated[str, typer.Option(help="Manifest of the centre that is learnt from.")],
+    test: Annotated[
+        list[str], typer.Option(metavar="NAME=MANIFEST", help="Another centre; may be given again.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+    train_shape: Annotated[
+        Path | None, typer.Option(help="pyradiomics' shape features of --train, CSV with an ID.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """How far age, and the shape of a mask, carry between centres: no images, no networks."""
+    from components.classify.numbers import read_numbers, study_numbers
+    from components.evaluate.evaluate import evaluate_predictions
+    from components.evaluate.settings import EvaluateSettings
+    from pipelines.cli.runs import named
+
+    with progress_bar("numbers") as progress:
+        learnt = read_numbers("training", train, train_shape, progress=progress)
+        others = [read_numbers(k, v, progress=progress) for k, v in named(test, "--test").items()]
+        predictions = study_numbers(learnt, others, out, progress=progress)
+        result = evaluate_predictions(predictions, None, EvaluateSettings(), out)
+    if as_json:
+        print_json(result["sets"])
+        return
+    for name, block in result["sets"].items():
+        for model in (m for m in result["models"] if m in block):
+            found = block[model]
+            area = found["auroc"]
+            line = (
+                f"{name:<14}{model:<16}{found['patients']:>5} patients ({found['mutant']} mutant)"
+            )
+            limits = f"AUROC {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})"
+            console.print(f"{line:<58}{limits}", highlight=False)
+    console.print(f"  {out}/report.html  {out}/evaluation.json  {predictions}", highlight=False)
 
 
 def evaluate_segmentation(

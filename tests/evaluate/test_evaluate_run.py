@@ -13,7 +13,7 @@ from components.cohort.errors import BadInput
 from components.evaluate.cohorts import compare_manifests
 from components.evaluate.evaluate import evaluate_predictions
 from components.evaluate.settings import EvaluateSettings
-from components.evaluate.statistics import evaluate_table
+from components.evaluate.statistics import Choice, evaluate_table
 from tests.evaluate.synthetic import make_study
 
 MODELS = ("hybrid", "resnet", "radiomics", "age")
@@ -107,6 +107,34 @@ def test_two_files_must_hold_the_same_patients_and_truth(tmp_path: Path) -> None
         other = rows(tmp_path / "2.csv", text)
         with pytest.raises(BadInput):
             evaluate_table(one, other, EvaluateSettings(iterations=100)), name
+
+
+def test_two_runs_are_compared_on_the_patients_they_share(tmp_path: Path) -> None:
+    """A list of published scores: its own column's name, no truth, some patients of its own."""
+    lines = []
+    for i in range(10):
+        who = f"p{i},{i % 2},{'internal' if i < 6 else 'north'}"
+        lines += [f"{who},hybrid,{0.9 * (i % 2)}", f"{who},age,{0.1 + 0.08 * i}"]
+    ours = rows(tmp_path / "p.csv", "\n".join(["patient_id,idh,subset,model,probability", *lines]))
+    peer = [f"p{i},{0.1 * (i % 3)}" for i in range(2, 8)]
+    theirs = rows(tmp_path / "q.csv", "\n".join(["patient_id,score", *peer, "stranger,0.5"]))
+    settings = EvaluateSettings(iterations=100)
+    choice = Choice(model="hybrid", subset="internal", other_column="score", shared=True)
+    found = evaluate_table(ours, theirs, settings, choice)
+    assert found["patients"] == 6
+    test = found["against"]
+    assert (test["patients"], test["only_first"], test["only_second"]) == (4, 2, 2)
+    assert test["auroc"]["first"] == 1.0
+    for wrong, said in (
+        (Choice(model="hybrid", subset="internal", other_column="score"), "--shared"),
+        (Choice(model="hybrid", other_column="score", shared=True, subset="south"), "internal"),
+        (Choice(model="forest", other_column="score"), "hybrid"),
+        (Choice(subset="internal", other_column="score"), "--model"),
+        (Choice(model="hybrid", subset="internal"), "probability"),
+    ):
+        with pytest.raises(BadInput) as refused:
+            evaluate_table(ours, theirs, settings, wrong)
+        assert said in str(refused.value), said
 
 
 def test_one_class_only_is_documented_as_missing(tmp_path: Path) -> None:
