@@ -66,7 +66,8 @@ def evaluate_table(
         BadInput: an unusable file, several models in one file, or two files that disagree.
     """
     path = Path(path)
-    answers = _one_model(path, read_predictions(path, choice.column), choice)
+    rows = _one_model(path, read_predictions(path, choice.column), choice)
+    answers = answers_of(rows)
     result = {
         **patient_block(answers, settings),
         "per_slice": slice_block(answers, settings),
@@ -79,24 +80,22 @@ def evaluate_table(
         against = Path(against)
         truth = dict(zip(answers.patient_id.tolist(), answers.idh.tolist(), strict=True))
         table = read_predictions(against, choice.other_column, truth)
-        other = _one_model(against, table, EVERYTHING)
-        lonely = _lonely(answers, other)
+        table = _one_model(against, table, EVERYTHING)
+        other = answers_of(table)
+        # Whose status neither file knows is judged by neither, and missed by neither.
+        unknown = (set(rows["patient_id"]) - set(truth)) & set(table["patient_id"])
+        ours, theirs = set(truth), set(table["patient_id"]) - unknown
+        lonely = {"only_first": len(ours - theirs), "only_second": len(theirs - ours)}
         if choice.shared:
             shared = np.intersect1d(answers.patient_id, other.patient_id)
             if not len(shared):
                 raise BadInput(against, f"no patient of {path.name}", "check the patients' names")
             answers, other = answers.only(shared), other.only(shared)
-        _check_same(answers, other, path, against)
+        else:
+            _check_names(ours, theirs, path, against)
+        _check_truth(answers, other, path, against)
         result["against"] = {**compare_answers(answers, other, settings), **lonely}
     return result
-
-
-def _lonely(first: Answers, second: Answers) -> dict[str, int]:
-    """How many patients stand in one of two files alone."""
-    return {
-        "only_first": len(np.setdiff1d(first.patient_id, second.patient_id)),
-        "only_second": len(np.setdiff1d(second.patient_id, first.patient_id)),
-    }
 
 
 def compare_answers(first: Answers, second: Answers, settings: EvaluateSettings) -> dict[str, Any]:
@@ -138,7 +137,8 @@ def _mean(right: np.ndarray) -> float:
     return float(right.mean()) if len(right) else math.nan
 
 
-def _one_model(path: Path, table: pd.DataFrame, choice: Choice) -> Answers:
+def _one_model(path: Path, table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    """The rows of one model on one set."""
     for column, wanted in (("model", choice.model), ("subset", choice.subset)):
         if wanted:
             found = sorted(set(table[column]))
@@ -162,21 +162,24 @@ def _one_model(path: Path, table: pd.DataFrame, choice: Choice) -> Answers:
             f"a patient stands in two of the sets {', '.join(sets)}",
             "choose one with --set, or give one set a file",
         )
-    return answers_of(table)
+    return table
 
 
-def _check_same(first: Answers, second: Answers, path: Path, other: Path) -> None:
-    ours, theirs = set(first.patient_id.tolist()), set(second.patient_id.tolist())
-    if ours != theirs:
-        odd = min(ours ^ theirs)
-        where, lacking = (path, other) if odd in ours else (other, path)
-        raise BadInput(
-            lacking,
-            f"patient {odd} is missing, but stands in {where.name}"
-            f" ({len(ours ^ theirs)} patients differ)",
-            "give both models' predictions of the same patients, or compare those in both with"
-            " --shared",
-        )
+def _check_names(ours: set[str], theirs: set[str], path: Path, other: Path) -> None:
+    if ours == theirs:
+        return
+    odd = min(ours ^ theirs)
+    where, lacking = (path, other) if odd in ours else (other, path)
+    raise BadInput(
+        lacking,
+        f"patient {odd} is missing, but stands in {where.name}"
+        f" ({len(ours ^ theirs)} patients differ)",
+        "give both models' predictions of the same patients, or compare those in both with"
+        " --shared",
+    )
+
+
+def _check_truth(first: Answers, second: Answers, path: Path, other: Path) -> None:
     differs = first.idh != second.idh
     if differs.any():
         raise BadInput(

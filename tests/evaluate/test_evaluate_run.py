@@ -123,7 +123,7 @@ def test_two_runs_are_compared_on_the_patients_they_share(tmp_path: Path) -> Non
     found = evaluate_table(ours, theirs, settings, choice)
     assert found["patients"] == 6
     test = found["against"]
-    assert (test["patients"], test["only_first"], test["only_second"]) == (4, 2, 2)
+    assert (test["patients"], test["only_first"], test["only_second"]) == (4, 2, 3)
     assert test["auroc"]["first"] == 1.0
     for wrong, said in (
         (Choice(model="hybrid", subset="internal", other_column="score"), "--shared"),
