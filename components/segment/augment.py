@@ -152,10 +152,9 @@ def augment(
         input [channel, *size] in [0, 1] and target [1, *size], the share of tumour,
         both float32.
     """
-    stack = torch.cat([volumes.float(), masks.float() / 255.0])
     matrix = IDENTITY if drawn is None else drawn.matrix
     shift = np.zeros(3) if drawn is None else drawn.shift
-    stack = _sample(stack, np.asarray(centre, dtype=float), size, matrix, shift)
+    stack = _sample(volumes, masks, np.asarray(centre, dtype=float), size, matrix, shift)
     images, field, target = stack[:-2], stack[-2:-1] > 0.5, stack[-1:]
     if drawn is not None:
         field = _erode(field, drawn.erode)
@@ -164,19 +163,46 @@ def augment(
 
 
 def _sample(
-    stack: Tensor, centre: np.ndarray, size: Ordered[int], matrix: np.ndarray, shift: np.ndarray
+    volumes: Tensor,
+    masks: Tensor,
+    centre: np.ndarray,
+    size: Ordered[int],
+    matrix: np.ndarray,
+    shift: np.ndarray,
 ) -> Tensor:
-    whole = tuple(size) == tuple(stack.shape[1:])
+    """float32 [channel + 2, *size]: volumes and masks (0 to 1) in the transformed patch."""
+    whole = tuple(size) == tuple(volumes.shape[1:])
     if whole and matrix is IDENTITY and not shift.any():
-        return stack
-    full = np.array(stack.shape[:0:-1], dtype=float)
+        return _stacked(volumes, masks)
+    full = np.array(volumes.shape[:0:-1], dtype=float)
     patch = np.array(size[::-1], dtype=float)
     # Normalised coordinates run from -1 to 1 over a volume's edges, along x, y, z.
     middle = (2.0 * np.asarray(centre)[::-1] + 1.0) / full - 1.0 + 2.0 * shift
-    theta = np.concatenate([matrix * (patch / full), middle[:, None]], axis=1)
+    matrix = matrix * (patch / full)
+    low, high = _reach(matrix, middle, full)
+    part = (slice(None), *(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True)))
+    stack = _stacked(volumes[part], masks[part])
+    stretch = full / (high - low)
+    middle = (middle + 1.0) * stretch - 2.0 * low / (high - low) - 1.0
+    theta = np.concatenate([matrix * stretch[:, None], middle[:, None]], axis=1)
     theta_tensor = torch.tensor(theta[None], dtype=torch.float32).to(stack.device)
     grid = F.affine_grid(theta_tensor, [1, len(stack), *size], align_corners=False)
     return F.grid_sample(stack[None], grid, mode="bilinear", align_corners=False)[0]
+
+
+def _stacked(volumes: Tensor, masks: Tensor) -> Tensor:
+    return torch.cat([volumes.float(), masks.float() / 255.0])
+
+
+def _reach(
+    matrix: np.ndarray, middle: np.ndarray, full: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and one past the last voxel (x, y, z) that a transformed patch reads, for bilinear."""
+    half = np.abs(matrix).sum(axis=1)
+    edges = ((np.stack([middle - half, middle + half]) + 1.0) * full - 1.0) / 2.0
+    low = np.clip(np.floor(edges[0]) - 1, 0, full - 1).astype(int)
+    high = np.clip(np.ceil(edges[1]) + 2, low + 1, full).astype(int)
+    return low, high
 
 
 def _erode(field: Tensor, voxels: int) -> Tensor:

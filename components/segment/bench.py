@@ -24,6 +24,7 @@ from components.segment.data import (
     sample_keys,
     sample_stream,
 )
+from components.segment.loop import at_once
 from components.segment.loss import DeepSupervision
 from components.segment.network import UNet, parameter_count
 from components.segment.parallel import choose_device
@@ -47,7 +48,7 @@ class Bench:
     def __init__(self, settings: SegmentSettings, member: Member, steps: int) -> None:
         self.settings, self.member, self.steps = settings, member, steps
         self.device = choose_device(settings.device)
-        self.loss = DeepSupervision()
+        self.loss = DeepSupervision(settings.batch_dice)
 
     def resident(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One prepared batch that never leaves the device."""
@@ -77,8 +78,7 @@ class Bench:
         network = network.to(self.device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(network.parameters(), fused=True)
         enabled = self.settings.precision is Precision.BFLOAT16
-        # As in training: a CPU takes one sample at a time.
-        size = 1 if self.device.type == "cpu" else self.settings.batch_size
+        size = at_once(self.settings, self.device, self.settings.batch_size)
 
         def step() -> None:
             optimizer.zero_grad(set_to_none=True)

@@ -17,7 +17,7 @@ def train_segmenter_op(
     metrics: Output[Metrics],
     checkpoints: str = "",
 ) -> None:
-    """Train the segmenter; see components.segment.train.train_segmenter.
+    """Train the segmenter on every GPU of the pod; see components.segment.train.train_segmenter.
 
     Args:
         settings: SegmentSettings as JSON.
@@ -33,11 +33,12 @@ def train_segmenter_op(
     from pathlib import Path
 
     from components.progress import reporter
+    from components.segment.launch import train_here
     from components.segment.settings import SegmentSettings
-    from components.segment.train import train_segmenter, write_step_outputs
+    from components.segment.train import write_step_outputs
 
     kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")
-    train_segmenter(
+    train_here(
         [Path(part.path) for part in prepared],
         SegmentSettings.model_validate_json(settings),
         Path(segmenter.path),

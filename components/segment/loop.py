@@ -34,7 +34,7 @@ from components.segment.loss import DeepSupervision
 from components.segment.metrics import dice
 from components.segment.network import UNet
 from components.segment.parallel import Process
-from components.segment.settings import Precision, SegmentSettings
+from components.segment.settings import Norm, Precision, SegmentSettings
 
 log = logging.getLogger(__name__)
 
@@ -89,15 +89,19 @@ class MemberTraining:
         torch.manual_seed(settings.seed * 1000 + member.index)
         network = UNet(len(settings.inputs), settings.network)
         self.network = network.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.average = {name: t.clone() for name, t in self._state().items()}
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.loss = DeepSupervision()
+        self.loss = DeepSupervision(settings.batch_dice)
         self.journal = Journal()
+
+    def _state(self) -> dict[str, Tensor]:
+        """Parameters and running statistics by name; changing them changes the network."""
+        return {name: tensor.detach() for name, tensor in self.network.state_dict().items()}
 
     def resume(self) -> None:
         """Take up the last checkpoint, if there is one.
@@ -113,9 +117,10 @@ class MemberTraining:
         require_same(path, found, self.identity, remedy=remedy)
         self.journal = Journal(**found["journal"])
         with torch.no_grad():
-            for name, parameter in self.network.named_parameters():
-                parameter.copy_(tensors[f"network.{name}"])
+            for name, tensor in self._state().items():
+                tensor.copy_(tensors[f"network.{name}"])
                 self.average[name].copy_(tensors[f"average.{name}"])
+            for name, parameter in self.network.named_parameters():
                 if f"moment1.{name}" in tensors:
                     # The fused optimiser walks memory: its moments must be laid out as the weights.
                     self.optimizer.state[parameter] = {
@@ -130,9 +135,10 @@ class MemberTraining:
         if not self.process.leads:
             return
         tensors: dict[str, Tensor] = {}
-        for name, parameter in self.network.named_parameters():
-            tensors[f"network.{name}"] = parameter
+        for name, tensor in self._state().items():
+            tensors[f"network.{name}"] = tensor
             tensors[f"average.{name}"] = self.average[name]
+        for name, parameter in self.network.named_parameters():
             state = self.optimizer.state.get(parameter)
             if state:
                 tensors[f"moment1.{name}"] = state["exp_avg"]
@@ -201,8 +207,7 @@ class MemberTraining:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        # One sample at a time on a CPU: nothing is gained by more, and the caches are small.
-        size = 1 if self.device.type == "cpu" else len(samples)
+        size = at_once(settings, self.device, len(samples))
         parts = [samples[i : i + size] for i in range(0, len(samples), size)]
         total = 0.0
         for index, part in enumerate(parts):
@@ -253,7 +258,7 @@ class MemberTraining:
     def _update_average(self) -> None:
         decay = min(self.settings.ema_decay, (1.0 + self.journal.step) / (10.0 + self.journal.step))
         averages = list(self.average.values())
-        torch._foreach_lerp_(averages, list(self.network.parameters()), 1.0 - decay)
+        torch._foreach_lerp_(averages, list(self._state().values()), 1.0 - decay)
 
     def _evaluate(self) -> None:
         settings, journal = self.settings, self.journal
@@ -286,8 +291,8 @@ class MemberTraining:
     @torch.no_grad()
     def held_out_dice(self) -> float:
         """Mean Dice of the averaged weights on the held-out cases, on the network grid."""
-        current = [p.detach().clone() for p in self.network.parameters()]
-        self._put(list(self.average.values()))
+        current = {name: tensor.clone() for name, tensor in self._state().items()}
+        self._put(self.average)
         self.network.eval()
         values = []
         for case in self.member.held_out:
@@ -304,9 +309,19 @@ class MemberTraining:
         return float(np.mean(values))
 
     @torch.no_grad()
-    def _put(self, weights: list[Tensor]) -> None:
-        for parameter, weight in zip(self.network.parameters(), weights, strict=True):
-            parameter.copy_(weight)
+    def _put(self, state: dict[str, Tensor]) -> None:
+        for name, tensor in self._state().items():
+            tensor.copy_(state[name])
+
+
+def at_once(settings: SegmentSettings, device: torch.device, samples: int) -> int:
+    """How many of a step's samples go through the network together.
+
+    On a CPU it is one: nothing is gained by more, and the caches are small. What is taken over the
+    whole batch needs the whole batch.
+    """
+    whole = settings.network.norm is Norm.BATCH or settings.batch_dice
+    return samples if whole or device.type == "cuda" else 1
 
 
 def learning_rate(step: int, settings: SegmentSettings) -> float:

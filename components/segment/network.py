@@ -2,9 +2,9 @@
 
 Kept from it: strided convolutions into pre-activation residual blocks, nearest upsampling followed
 by a convolution, localisation convolutions, and heads on the three finest decoder levels whose
-outputs are summed. Three dials are ours, for thick slices on slow machines: `fold_z`,
-`flat_levels` and `narrow_decoder` (see NetworkSettings); by default the network is the published
-one.
+outputs are summed. Four dials are ours, for thick slices on slow machines: `fold_z`,
+`flat_levels`, `norm` and `narrow_decoder` (see NetworkSettings); by default the network is the
+published one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.segment.settings import NetworkSettings
+from components.segment.settings import NetworkSettings, Norm
 
 SLOPE = 0.01
 """Negative slope of every LeakyReLU."""
@@ -34,24 +34,38 @@ Triple = tuple[int, int, int]
 
 
 class NormAct(nn.Module):
-    """Instance normalisation with affine parameters, then LeakyReLU in place."""
+    """Normalisation with affine parameters, then LeakyReLU in place."""
 
-    def __init__(self, channels: int) -> None:
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
+        self.norm = norm
+        if norm is Norm.BATCH:
+            self.register_buffer("mean", torch.zeros(channels))
+            self.register_buffer("variance", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self._by_batch(x) if self.norm is Norm.BATCH else self._by_instance(x)
+        return F.leaky_relu(x, SLOPE, inplace=True)
+
+    def _by_batch(self, x: Tensor) -> Tensor:
+        return F.batch_norm(
+            x, self.mean, self.variance, self.weight, self.bias, training=self.training
+        )
+
+    def _by_instance(self, x: Tensor) -> Tensor:
         # Three spellings of the same formula. For one sample, instance and batch normalisation are
         # one, and on CPU the latter's backward pass is 20 times faster (channels-last bfloat16);
         # only the first has an ONNX operator.
         if torch.compiler.is_exporting():
-            x = F.instance_norm(x, weight=self.weight, bias=self.bias)
-        elif x.shape[0] == 1:
-            x = F.batch_norm(x, None, None, self.weight, self.bias, training=True)
-        else:
-            x = F.group_norm(x, x.shape[1], self.weight, self.bias)
-        return F.leaky_relu(x, SLOPE, inplace=True)
+            return F.instance_norm(x, weight=self.weight, bias=self.bias)
+        if x.shape[0] == 1:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True)
+        return F.group_norm(x, x.shape[1], self.weight, self.bias)
 
 
 class Conv(nn.Conv3d):
@@ -77,16 +91,22 @@ class Context(nn.Module):
     """Convolution (strided from level 2 on) and a pre-activation residual block, summed."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: Triple, stride: Triple, dropout: float
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: Triple,
+        stride: Triple,
+        norm: Norm,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.enter = _conv(inputs, outputs, kernel, stride)
-        self.norm1 = NormAct(outputs)
+        self.norm1 = NormAct(outputs, norm)
         self.conv1 = _conv(outputs, outputs, kernel)
         self.dropout = nn.Dropout3d(dropout)
-        self.norm2 = NormAct(outputs)
+        self.norm2 = NormAct(outputs, norm)
         self.conv2 = _conv(outputs, outputs, kernel)
-        self.leave = NormAct(outputs)
+        self.leave = NormAct(outputs, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)
@@ -98,11 +118,13 @@ class Context(nn.Module):
 class Up(nn.Module):
     """Nearest upsampling, a convolution to the finer level's width, normalisation."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: Triple, factor: Triple) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: Triple, factor: Triple, norm: Norm
+    ) -> None:
         super().__init__()
         self.factor = factor
         self.conv = _conv(inputs, outputs, kernel)
-        self.norm = NormAct(outputs)
+        self.norm = NormAct(outputs, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(_upsample(x, self.factor)))
@@ -111,10 +133,10 @@ class Up(nn.Module):
 class Localise(nn.Module):
     """Localisation convolution of a concatenation, and normalisation."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: Triple) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: Triple, norm: Norm) -> None:
         super().__init__()
         self.conv = _conv(inputs, outputs, kernel)
-        self.norm = NormAct(outputs)
+        self.norm = NormAct(outputs, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
@@ -143,6 +165,7 @@ class UNet(nn.Module):
                 widths[i],
                 kernels[i],
                 factors[i - 1] if i else (1, 1, 1),
+                settings.norm,
                 settings.dropout,
             )
             for i in range(levels)
@@ -155,8 +178,8 @@ class UNet(nn.Module):
             width = widths[i]
             found = width if settings.narrow_decoder else 2 * width
             halved = i > 0 and not settings.narrow_decoder
-            self.ups.append(Up(widths[i + 1], width, kernels[i], factors[i]))
-            self.localises.append(Localise(2 * width, found, kernels[i]))
+            self.ups.append(Up(widths[i + 1], width, kernels[i], factors[i], settings.norm))
+            self.localises.append(Localise(2 * width, found, kernels[i], settings.norm))
             self.halves.append(nn.Conv3d(found, width, 1) if halved else nn.Identity())
             if i < HEADS:
                 self.heads.append(nn.Conv3d(found, settings.fold_z, 1))

@@ -25,6 +25,17 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Norm(StrEnum):
+    """Over what the U-Net normalises its maps."""
+
+    INSTANCE = "instance"
+    """Each sample by itself: any batch size, and the same in training and prediction."""
+
+    BATCH = "batch"
+    """All samples of a batch, running averages in prediction: learns in fewer steps from patches,
+    and keeps how bright a patch is against others. Processes of torchrun take their own samples."""
+
+
 class NetworkSettings(Settings):
     """Architecture of the U-Net (METHOD: five levels, width 21, Dropout3d 0.3).
 
@@ -34,7 +45,9 @@ class NetworkSettings(Settings):
         levels: resolutions, the finest included.
         fold_z: neighbouring axial slices taken as channels of one, and unfolded in the output.
             Thick-slice scans hold no more than that along z; 1 is the paper's network.
-        flat_levels: finest levels whose kernels are 1x3x3 and whose pooling is in-plane only.
+        flat_levels: finest levels whose kernels are 1x3x3 and whose pooling is in-plane only; the
+            coarsest level is always three-dimensional.
+        norm: see Norm.
         narrow_decoder: localisation convolutions give the level's width at once, without the 1^3
             that halves it; a quarter of the arithmetic less.
         dropout: probability of the channel dropout inside the residual blocks.
@@ -47,10 +60,17 @@ class NetworkSettings(Settings):
     max_width: int = Field(default=1024, ge=1)
     levels: int = Field(default=5, ge=3, le=7)
     fold_z: int = Field(default=1, ge=1, le=8)
-    flat_levels: int = Field(default=0, ge=0, le=3)
+    flat_levels: int = Field(default=0, ge=0, le=6)
+    norm: Norm = Norm.INSTANCE
     narrow_decoder: bool = False
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
     centred: bool = False
+
+    @model_validator(mode="after")
+    def _something_is_deep(self) -> NetworkSettings:
+        if self.flat_levels >= self.levels:
+            raise ValueError(f"flat_levels must be below levels ({self.levels})")
+        return self
 
     @property
     def divisors(self) -> tuple[int, int, int]:
@@ -125,6 +145,8 @@ class SegmentSettings(Settings):
         ema_decay: decay of the weights' moving average, which is what is evaluated and kept.
         crop: size in voxels (z, y, x) of the training patch; None trains on whole volumes.
         foreground: share of the patches centred on a tumour voxel.
+        batch_dice: one Dice over all samples of a batch, which patches without tumour ask for,
+            instead of one a sample.
         checkpoint_every: steps between checkpoints.
         members_at_once: members of a cross-validation trained side by side on a CPU, each with
             `threads` threads; on a GPU, or under torchrun, one after the other.
@@ -151,6 +173,7 @@ class SegmentSettings(Settings):
     ema_decay: float = Field(default=0.995, ge=0.0, lt=1.0)
     crop: tuple[int, int, int] | None = None
     foreground: float = Field(default=0.7, ge=0.0, le=1.0)
+    batch_dice: bool = False
     checkpoint_every: int = Field(default=100, ge=1)
     precision: Precision = Precision.BFLOAT16
     device: Device = Device.AUTO

@@ -51,6 +51,18 @@ def test_a_patch_is_the_slice_it_names(tensors) -> None:
     torch.testing.assert_close(part_target, target[:, 6:14, 6:22, 4:12], atol=1e-4, rtol=0)
 
 
+def test_a_turned_patch_is_the_patch_of_the_turned_volume(tensors) -> None:
+    # A patch reads a part of the volume only; nothing it needs may be left out.
+    volumes, pair = tensors
+    matrix = rotation(np.deg2rad([20.0, -15.0, 30.0])) * np.array([-1.2, 1.1, 0.9])
+    turned = replace(STILL, matrix=matrix, shift=np.array([0.05, -0.1, 0.15]))
+    whole, target = augment(volumes, pair, CENTRE, WHOLE, turned, 5.0)
+    # Centred on the whole volume's middle, both name the same places.
+    part, part_target = augment(volumes, pair, CENTRE, (8, 16, 8), turned, 5.0)
+    torch.testing.assert_close(part, whole[:, 8:16, 4:20, 8:16], atol=1e-4, rtol=0)
+    torch.testing.assert_close(part_target, target[:, 8:16, 4:20, 8:16], atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("matrix", "undo"),
     [

@@ -21,7 +21,7 @@ from components.segment.infer import (
     remove_islands,
 )
 from components.segment.metrics import Summary, dice, hd95
-from components.segment.settings import NetworkSettings, SegmentSettings
+from components.segment.settings import NetworkSettings, Norm, SegmentSettings
 from components.segment.train import train_segmenter
 from tests.factories import box_grid, make_prepared_case, make_prepared_set, write_prepared_set
 
@@ -149,11 +149,22 @@ def test_confidence_is_the_expected_dice() -> None:
 
 
 def test_onnx_predicts_what_the_segmenter_does(model, tmp_path) -> None:
+    _assert_onnx_agrees(model, tmp_path / "model.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_onnx_predicts_what_a_batch_normalised_segmenter_does(prepared, tmp_path) -> None:
+    network = TINY.network.model_copy(update={"norm": Norm.BATCH, "flat_levels": 2})
+    settings = TINY.model_copy(update={"network": network})
+    train_segmenter([prepared], settings, tmp_path / "model")
+    _assert_onnx_agrees(tmp_path / "model", tmp_path / "model.onnx")
+
+
+def _assert_onnx_agrees(model, file) -> None:
     import onnxruntime
 
-    export_onnx(model, tmp_path / "model.onnx")
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    export_onnx(model, file)
+    session = onnxruntime.InferenceSession(file)
     assert {i.name: i.shape for i in session.get_inputs()} == {
         "volumes": [2, 24, 24, 24],
         "brain": [24, 24, 24],

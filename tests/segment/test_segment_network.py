@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from components.segment.network import NormAct, UNet, _conv, fold, parameter_count, unfold
 from components.segment.network_input import network_input
-from components.segment.settings import NetworkSettings, SegmentSettings
+from components.segment.settings import NetworkSettings, Norm, SegmentSettings
 
 SMALL = NetworkSettings(width=4, levels=3)
 
@@ -31,6 +31,7 @@ def test_paper_network_has_the_width_and_depth_of_the_published_one() -> None:
         SMALL,
         NetworkSettings(width=4, levels=4, fold_z=3, flat_levels=1),
         NetworkSettings(width=4, levels=4, flat_levels=2, max_width=8, narrow_decoder=True),
+        NetworkSettings(width=4, levels=3, flat_levels=2, norm=Norm.BATCH),
     ],
 )
 def test_logits_keep_the_volume_s_shape(settings: NetworkSettings) -> None:
@@ -48,8 +49,25 @@ def test_unfold_undoes_fold() -> None:
     assert fold(x, 3)[0, :, 0, 0, 0].tolist() == [0.0, 4.0, 8.0]
 
 
+def test_a_network_must_be_three_dimensional_somewhere() -> None:
+    with pytest.raises(ValueError, match="flat_levels must be below levels"):
+        NetworkSettings(levels=4, flat_levels=4)
+
+
+def test_batch_normalisation_is_torch_s_and_predicts_with_its_running_averages() -> None:
+    ours, reference = NormAct(3, Norm.BATCH), torch.nn.BatchNorm3d(3)
+    for _ in range(3):
+        x = torch.randn(2, 3, 4, 5, 6) * 3.0 + 1.0
+        expected = torch.nn.functional.leaky_relu(reference(x), 0.01)
+        torch.testing.assert_close(ours(x.clone()), expected)
+    torch.testing.assert_close(ours.mean, reference.running_mean)
+    torch.testing.assert_close(ours.variance, reference.running_var)
+    expected = torch.nn.functional.leaky_relu(reference.eval()(x), 0.01)
+    torch.testing.assert_close(ours.eval()(x.clone()), expected)
+
+
 def test_one_sample_and_a_batch_are_normalised_alike() -> None:
-    norm = NormAct(3)
+    norm = NormAct(3, Norm.INSTANCE)
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([1.0, 2.0, -1.0]))
         norm.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))

@@ -20,7 +20,7 @@ from components.cohort.files import read_json, sha256_file
 from components.segment import checkpoint, loop
 from components.segment.infer import Segmenter
 from components.segment.loop import LAST, learning_rate
-from components.segment.settings import NetworkSettings, Precision, SegmentSettings
+from components.segment.settings import NetworkSettings, Norm, Precision, SegmentSettings
 from components.segment.train import CHECKPOINTS, train_segmenter
 from tests.factories import make_prepared_case, make_prepared_set
 
@@ -131,8 +131,12 @@ def test_one_failing_member_stops_the_others(tmp_path) -> None:
         train_segmenter([folder], settings, tmp_path / "out")
 
 
-def test_a_run_killed_at_a_random_step_continues_bitwise(tmp_path, prepared) -> None:
-    settings = with_(steps=14, checkpoint_every=2, precision=Precision.BFLOAT16)
+@pytest.mark.parametrize("norm", list(Norm))
+def test_a_run_killed_at_a_random_step_continues_bitwise(tmp_path, prepared, norm) -> None:
+    network = NetworkSettings(width=4, levels=3, dropout=0.2, norm=norm)
+    settings = with_(
+        network=network, steps=14, checkpoint_every=2, precision=Precision.BFLOAT16, batch_dice=True
+    )
     train_segmenter([prepared], settings, tmp_path / "unbroken")
     victim = random.SystemRandom().randint(3, 12)
     process = _start(prepared, tmp_path / "broken", settings)
