@@ -110,7 +110,10 @@ def test_what_was_pushed_is_fetched(repositories: list[Path], address: str, tmp_
         depot.point(address, "glioma-idh-000000000000")
 
 
-@pytest.mark.parametrize(("what", "at"), [("push", 9), ("push", 17), ("fetch", 6)])
+@pytest.mark.parametrize(
+    ("what", "at"),
+    [pytest.param("push", 9, marks=pytest.mark.slow), ("push", 17), ("fetch", 6)],
+)
 def test_killed_in_between_nothing_half_is_seen(
     repositories: list[Path], address: str, tmp_path: Path, what: str, at: int
 ) -> None:
