@@ -90,7 +90,7 @@ def evaluate_op(
 
     from components.evaluate.settings import EvaluateSettings
     from components.evaluate.step import Inputs, Views, evaluate_step
-    from components.progress import reporter
+    from components.progress import reporter, seconds
 
     inputs = (predictions.path, samples.path, classifier.path, validated.path)
     shown = evaluate_step(
@@ -106,4 +106,4 @@ def evaluate_op(
     if shown.confusion:
         roc.log_confusion_matrix(["wildtype", "mutant"], shown.confusion)
         roc.log_roc_curve(shown.fpr, shown.tpr, shown.threshold)
-    evaluation.metadata["code_version"] = code_version
+    evaluation.metadata.update(code_version=code_version, seconds=seconds())

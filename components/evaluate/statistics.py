@@ -86,13 +86,12 @@ def evaluate_table(
         unknown = (set(rows["patient_id"]) - set(truth)) & set(table["patient_id"])
         ours, theirs = set(truth), set(table["patient_id"]) - unknown
         lonely = {"only_first": len(ours - theirs), "only_second": len(theirs - ours)}
-        if choice.shared:
-            shared = np.intersect1d(answers.patient_id, other.patient_id)
-            if not len(shared):
-                raise BadInput(against, f"no patient of {path.name}", "check the patients' names")
-            answers, other = answers.only(shared), other.only(shared)
-        else:
+        if not choice.shared:
             _check_names(ours, theirs, path, against)
+        shared = np.intersect1d(answers.patient_id, other.patient_id)
+        if not len(shared):
+            raise BadInput(against, f"no patient of {path.name}", "check the patients' names")
+        answers, other = answers.only(shared), other.only(shared)
         _check_truth(answers, other, path, against)
         result["against"] = {**compare_answers(answers, other, settings), **lonely}
     return result
