@@ -77,7 +77,7 @@ def _loci(
     mask: np.ndarray, grid: Grid, t1c_path: Path, settings: PreprocessSettings
 ) -> dict[str, float]:
     from components.preprocess.atlas import atlas_of
-    from components.preprocess.case import locate_in_mni
+    from components.preprocess.space import locate_in_mni
 
     t1c = read_image(t1c_path)
     seen = Grid.of(t1c)

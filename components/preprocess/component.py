@@ -29,7 +29,7 @@ def preprocess_op(
     from components.preprocess.prepare import prepare_shard
     from components.preprocess.report import write_report
     from components.preprocess.settings import PreprocessSettings
-    from components.progress import reporter
+    from components.progress import reporter, seconds
 
     out = Path(prepared.path)
     prepare_shard(
@@ -40,4 +40,4 @@ def preprocess_op(
         progress=reporter("preprocess"),
     )
     write_report(out, Path(quality.path))
-    prepared.metadata["code_version"] = code_version
+    prepared.metadata.update(code_version=code_version, seconds=seconds())
