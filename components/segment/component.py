@@ -32,7 +32,7 @@ def train_segmenter_op(
     import os
     from pathlib import Path
 
-    from components.progress import reporter
+    from components.progress import reporter, seconds
     from components.segment.launch import train_here
     from components.segment.settings import SegmentSettings
     from components.segment.train import write_step_outputs
@@ -48,4 +48,4 @@ def train_segmenter_op(
     numbers = write_step_outputs(Path(segmenter.path), Path(curves.path), Path(metrics.path))
     for name, value in numbers.items():
         metrics.log_metric(name, value)
-    segmenter.metadata["code_version"] = code_version
+    segmenter.metadata.update(code_version=code_version, seconds=seconds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -139,10 +140,13 @@ def _train_alone(
 ) -> Points:
     prepare_torch(settings)
     member = plan_members(development_cases(prepared, settings), settings)[index]
-    before = 0
+    before, parent = 0, os.getppid()
 
     def count(done: int, total: int, what: str) -> None:
         nonlocal before
+        if os.getppid() != parent:
+            # The run was killed: nobody waits for this member, and it may be started again.
+            os._exit(1)
         with _done.get_lock():
             _done.value += done - before
         before = done

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors import safe_open
@@ -129,6 +130,20 @@ def test_one_failing_member_stops_the_others(tmp_path) -> None:
     broken.write_bytes(b"cut")
     with pytest.raises(BadInput, match=LAST):
         train_segmenter([folder], settings, tmp_path / "out")
+
+
+def test_a_killed_run_leaves_no_member_behind(tmp_path) -> None:
+    folder = make_prepared_set(tmp_path / "set", 6, folds=3)
+    settings = with_(folds=3, steps=100_000, members_at_once=2)
+    process = _start(folder, tmp_path / "out", settings)
+    for line in process.stdout:
+        if int(line) > 0:
+            break
+    members = psutil.Process(process.pid).children(recursive=True)
+    assert len(members) >= 2
+    process.kill()
+    _, alive = psutil.wait_procs(members, timeout=60)
+    assert not alive
 
 
 @pytest.mark.parametrize("norm", list(Norm))
