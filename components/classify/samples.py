@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +166,8 @@ def _why_not(row: dict[str, str]) -> str:
 
 
 def _check_once(path: Path, identifiers: list[str]) -> None:
-    for identifier in identifiers:
-        if identifiers.count(identifier) > 1:
+    for identifier, count in Counter(identifiers).items():
+        if count > 1:
             raise BadInput(f"{path}, patient {identifier}", "stands twice", "keep one row")
 
 

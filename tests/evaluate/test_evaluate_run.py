@@ -84,12 +84,13 @@ def rows(path: Path, text: str) -> Path:
         ("patient_id,idh,probability\na,1,0.2\na,1,0.3\nb,0,0.1\n", "a"),
         ("patient_id,idh,probability\na,1,x\nb,0,0.1\n", "x"),
         ("patient_id,idh,probability\na,1,1.2\nb,0,0.1\n", "1.2"),
+        ("patient_id,idh,probability\na,1,nan\nb,0,0.1\n", "missing"),
         ("patient_id,idh,probability\na,3,0.2\nb,0,0.1\n", "3"),
         ("patient_id,idh,probability\n", "row"),
         ("patient_id,label,probability\na,1,0.2\n", "idh"),
         ("patient_id,idh,probability\na,,0.2\nb,,0.1\n", "IDH"),
     ],
-    ids=["twice", "no number", "above 1", "idh 3", "empty", "no idh", "unknown idh"],
+    ids=["twice", "no number", "above 1", "nan", "idh 3", "empty", "no idh", "unknown idh"],
 )
 def test_unusable_predictions_are_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(BadInput) as refused:
