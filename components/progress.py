@@ -28,6 +28,13 @@ def reporter(step: str) -> Progress:
     return _to_file(Path(path), step) if path else _to_log(step)
 
 
+def seconds() -> float:
+    """Seconds that this step has taken: since its process was started."""
+    import psutil
+
+    return round(time.time() - psutil.Process().create_time(), 1)
+
+
 def _to_file(path: Path, step: str) -> Progress:
     def report(done: int, total: int, what: str = "") -> None:
         event = {"step": step, "pid": os.getpid(), "done": done, "total": total, "what": what}

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic
+from components.images import CPU_IMAGE, GPU_IMAGE
 from components.outcome.tasks import Task, read_tasks, shown
 from pipelines.guarded import build_guarded
 from pipelines.local import check_cohorts
 from pipelines.pipeline import NAME
 from pipelines.profile import Profile
-from pipelines.version import code_digest, code_info
+from pipelines.version import code_digest, run_info
 
 if TYPE_CHECKING:
     import kfp
@@ -75,7 +76,7 @@ def arguments(profile: Profile, cohorts: Mapping[str, str], tracking_uri: str) -
     return {
         "cohorts": check_cohorts(cohorts, read=False),
         "code_version": code_digest(),
-        "run_info": json.dumps({"code": code_info(), "profile": profile.name, "approve": None}),
+        "run_info": run_info(profile, None, {"cpu": CPU_IMAGE, "gpu": GPU_IMAGE}),
         "tracking_uri": tracking_uri,
     }
 

@@ -23,7 +23,7 @@ from components.cohort.remote import is_remote
 from components.progress import PROGRESS_FILE
 from pipelines.profile import Profile
 from pipelines.summary import summarise
-from pipelines.version import code_digest, code_info
+from pipelines.version import code_digest, run_info
 
 DEVELOPMENT = "development"
 """Name of the cohort that is trained on; every other name is an external test set."""
@@ -99,7 +99,7 @@ def run(
     arguments = {
         "cohorts": check_cohorts(cohorts),
         "code_version": code_digest(),
-        "run_info": json.dumps({"code": code_info(), "profile": profile.name, "approve": approve}),
+        "run_info": run_info(profile, approve, {}),
         "tracking_uri": tracking_uri or f"sqlite:///{(out / 'mlflow' / 'mlflow.db').resolve()}",
     }
     if out.exists() and not out.is_dir():

@@ -122,6 +122,7 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
             code_version=code_version,
             run_info=run_info,
             tracking_uri=tracking_uri,
+            run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             validated=validated.outputs["validated"],
             segmenter=segmenter.outputs["segmenter"],
             samples=samples.outputs["samples"],

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.profile import Profile
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMIT_VARIABLE = "GLIOFLOW_COMMIT"
@@ -39,6 +44,34 @@ def code_info() -> dict[str, Any]:
         "dirty": bool(changed) if commit else None,
         "sources_sha256": code_digest(),
     }
+
+
+def run_info(profile: Profile, approve: str | None, images: dict[str, str]) -> str:
+    """What a run's lineage says beside its artifacts, as JSON; see publish.artifacts.RunInfo.
+
+    Args:
+        approve: "name: reason" of a person who overrides the gate.
+        images: container images of the steps; none on one machine.
+    """
+    settings = profile.model_dump(mode="json")
+    return json.dumps(
+        {
+            "code": code_info(),
+            "profile": profile.name,
+            "approve": approve,
+            "settings": settings,
+            "seeds": dict(_seeds(settings, "")),
+            "images": images,
+        }
+    )
+
+
+def _seeds(settings: dict[str, Any], prefix: str) -> Iterator[tuple[str, int]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _seeds(value, f"{prefix}{key}.")
+        elif key in ("seed", "seeds") and isinstance(value, int):
+            yield f"{prefix}{key}", value
 
 
 def _git(*arguments: str) -> str:

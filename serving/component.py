@@ -33,7 +33,7 @@ def export_op(
     from components.cohort.files import write_json
     from components.preprocess.plan import make_plan
     from components.preprocess.settings import PreprocessSettings
-    from components.progress import reporter
+    from components.progress import reporter, seconds
     from serving.repository import export_release
     from serving.settings import ServingSettings
 
@@ -52,5 +52,5 @@ def export_op(
     for network, difference in release.parity.items():
         metrics.log_metric(f"parity_{network}", difference)
     repository.metadata["release"] = release.release
-    repository.metadata["code_version"] = code_version
+    repository.metadata.update(code_version=code_version, seconds=seconds())
     report(1, 1, release.release)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,66 @@ def test_the_auditor_finds_every_link_whole(summary: dict[str, Any], out: Path) 
     report = audit("glioma-idh@candidate", f"sqlite:///{out / 'mlflow' / 'mlflow.db'}")
     assert report.ok, [check for check in report.checks if not check.ok]
     assert len(report.checks) >= 10
+
+
+def test_the_lineage_says_when_where_and_with_what(summary: dict[str, Any], out: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{out / 'mlflow' / 'mlflow.db'}")
+    run = client.get_run(summary["mlflow_run_id"])
+    assert run.data.tags["kfp_run_id"]
+    assert run.data.params["seed.cohort.seed"] == "3"
+    assert run.data.params["settings.segment.steps"] == "60"
+    steps = {"validate", "preprocess", "segment", "features", "classify", "evaluate", "export"}
+    assert {f"seconds.{step}" for step in steps} <= set(run.data.metrics)
+    assert run.data.metrics["seconds.segment"] > 1.0
+
+
+PREDICT = """
+import json, sys
+import mlflow
+import pandas
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/glioma-idh@candidate")
+print(json.dumps(model.predict(pandas.DataFrame([json.loads(sys.argv[2])])).to_dict("records")))
+"""
+"""What an MLflow user writes: nothing of ours is imported but by the model itself."""
+
+
+def test_mlflow_alone_predicts_on_a_manifest_row(
+    summary: dict[str, Any], patient: Patient, out: Path, tmp_path: Path
+) -> None:
+    row = {
+        "patient_id": patient.patient_id,
+        "site": patient.site,
+        "t1c": patient.t1c,
+        "t2": patient.t2,
+        "flair": patient.flair,
+        "age": patient.age,
+    }
+    uri = f"sqlite:///{out / 'mlflow' / 'mlflow.db'}"
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT, uri, json.dumps(row)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    (answer,) = json.loads(done.stdout.splitlines()[-1])
+    files = PatientFiles(
+        t1c=Path(str(patient.t1c)),
+        t2=Path(str(patient.t2)),
+        flair=Path(str(patient.flair)),
+        age=float(patient.age or 0),
+        patient_id=patient.patient_id,
+    )
+    direct = predict_in_process(files, repository=out / "repository", out=tmp_path / "library")
+    assert answer["release"] == summary["release"] == direct["release"]
+    assert answer["status"] == direct["status"]
+    assert answer["probability_idh_mutant"] == pytest.approx(
+        direct["probability_idh_mutant"], abs=1e-4
+    )
 
 
 def test_triton_says_what_the_library_says(

@@ -32,7 +32,7 @@ def train_classifiers_op(
 
     from components.classify.settings import ClassifySettings
     from components.classify.train import test_sets, train_classifiers, write_step_outputs
-    from components.progress import reporter
+    from components.progress import reporter, seconds
 
     kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")
     train_classifiers(
@@ -45,5 +45,5 @@ def train_classifiers_op(
     numbers = write_step_outputs(Path(classifier.path), Path(predictions.path), Path(metrics.path))
     for name, value in numbers.items():
         metrics.log_metric(name, value)
-    classifier.metadata["code_version"] = code_version
+    classifier.metadata.update(code_version=code_version, seconds=seconds())
     return test_sets(Path(predictions.path))

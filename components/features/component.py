@@ -28,7 +28,7 @@ def extract_features_op(
 
     from components.features.extract import extract_samples
     from components.features.settings import FeatureSettings
-    from components.progress import reporter
+    from components.progress import reporter, seconds
 
     extract_samples(
         [Path(part.path) for part in prepared],
@@ -37,4 +37,8 @@ def extract_features_op(
         Path(samples.path),
         progress=reporter("features"),
     )
-    samples.metadata["code_version"] = code_version
+    samples.metadata.update(
+        code_version=code_version,
+        seconds=seconds(),
+        preprocess_seconds=sum(p.metadata.get("seconds", 0.0) for p in prepared),
+    )

@@ -11,6 +11,7 @@ def publish_op(
     code_version: str,
     run_info: str,
     tracking_uri: str,
+    run_id: str,
     validated: Input[Dataset],
     segmenter: Input[Model],
     samples: Input[Dataset],
@@ -28,6 +29,7 @@ def publish_op(
         code_version: digest of the code; part of the cache key, and of the lineage.
         run_info: RunInfo as JSON.
         tracking_uri: MLflow store; empty: that of the settings.
+        run_id: of the pipeline run.
     """
     from pathlib import Path
 
@@ -36,6 +38,17 @@ def publish_op(
     from components.publish.resume import publish_or_keep
     from components.publish.settings import PublishSettings
 
+    info = RunInfo.model_validate_json(run_info)
+    steps = {
+        "validate": validated,
+        "segment": segmenter,
+        "features": samples,
+        "classify": classifier,
+        "evaluate": evaluation,
+        "export": repository,
+    }
+    took = {name: item.metadata.get("seconds") for name, item in steps.items()}
+    took["preprocess"] = samples.metadata.get("preprocess_seconds")
     wanted = PublishSettings.model_validate_json(settings)
     artifacts = RunArtifacts(
         validated=Path(validated.path),
@@ -46,7 +59,12 @@ def publish_op(
         evaluation=Path(evaluation.path),
         repository=Path(repository.path),
         code_version=code_version,
-        info=RunInfo.model_validate_json(run_info),
+        info=info.model_copy(
+            update={
+                "kfp_run_id": info.kfp_run_id or run_id,
+                "durations_s": {k: float(v) for k, v in took.items() if v is not None},
+            }
+        ),
     )
     done = publish_or_keep(
         artifacts,

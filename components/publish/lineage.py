@@ -209,11 +209,23 @@ def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: 
             **flat_text(info.settings, "settings"),
         },
         metrics={
-            **flat_numbers(_sets(evaluation)),
+            **flat_numbers(headlines(_sets(evaluation))),
             **flat_numbers(info.durations_s, "seconds"),
         },
         files=files,
     )
+
+
+def headlines(sets: dict[str, Any]) -> dict[str, Any]:
+    """What the parent run shows of each test set; its `evaluate` child has all there is."""
+    wanted = ("patients", "dice")
+    shown: dict[str, Any] = {}
+    for name, block in sets.items():
+        shown[name] = {key: block[key] for key in wanted if key in block}
+        for model in (m.value for m in Model if m.value in block):
+            scores = {key: block[model].get(key) for key in ("accuracy", "auroc", "auprc")}
+            shown[name][model] = {key: value for key, value in scores.items() if value is not None}
+    return shown
 
 
 def _sets(evaluation: Path) -> dict[str, Any]:

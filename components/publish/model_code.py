@@ -135,7 +135,7 @@ class GliomaModel(PythonModel):
     def _feature_step(self, case: Any) -> Any:
         from components.cohort.vocabulary import Sequence
         from components.features.step import StepSpec, feature_slice_step
-        from components.preprocess.atlas import load_atlas
+        from components.preprocess.atlas import atlas_of
 
         first, second = (Sequence(name) for name in self._classifier.channels)
         spec = StepSpec(
@@ -143,7 +143,7 @@ class GliomaModel(PythonModel):
             min_ml=self._segmenter.min_ml,
             channels=(first, second),
             clip=self._plan.clip,
-            atlas=load_atlas(self._plan.atlas.source),
+            atlas=atlas_of(self._plan.atlas_files),
         )
         return feature_slice_step(
             self._probability(case),

@@ -26,7 +26,7 @@ def validate_op(
     from pathlib import Path
 
     from components.cohort.files import read_json
-    from components.progress import reporter
+    from components.progress import reporter, seconds
     from components.validate.settings import ValidateSettings
     from components.validate.validate import validate_cohorts
 
@@ -40,6 +40,7 @@ def validate_op(
     shutil.copyfile(out / "validation.html", report.path)
     validated.metadata.update(
         code_version=code_version,
+        seconds=seconds(),
         accepted=result.report["accepted"],
         quarantined=result.report["quarantined"],
     )

@@ -8,11 +8,44 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Addresses: MLflow's, for the client; the others', to tamper behind its back."""
+
+    uri: str
+    database: str
+    endpoint: str
+
+    def s3(self) -> Any:
+        """A client of the object store."""
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id="server-only",
+            aws_secret_access_key="server-only",
+            region_name="us-east-1",
+        )
+
+    def sql(self, statement: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run one statement on the database; its rows."""
+        import sqlalchemy
+
+        with sqlalchemy.create_engine(self.database).begin() as connection:
+            done = connection.execute(sqlalchemy.text(statement), values or {})
+            return [tuple(row) for row in done] if done.returns_rows else []
+
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql",)
 BUCKET = "mlflow"
@@ -37,12 +70,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_on_postgres_and_s3(root: Path, port: int) -> Iterator[str]:
-    """Start all three; yields the tracking URI. The client gets no S3 keys."""
+def mlflow_on_postgres_and_s3(root: Path, port: int) -> Iterator[Servers]:
+    """Start all three. The client gets no S3 keys."""
     with ExitStack() as stack:
-        database = stack.enter_context(_postgres(root / "postgres"))
+        # pytest closes its own folders to other users whenever it starts anew.
+        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="glioflow-postgres-"))
+        database = stack.enter_context(_postgres(Path(place) / "server"))
         endpoint = stack.enter_context(_s3(root / "s3.log"))
-        yield stack.enter_context(_mlflow(root / "mlflow.log", port, database, endpoint))
+        uri = stack.enter_context(_mlflow(root / "mlflow.log", port, database, endpoint))
+        yield Servers(uri, database, endpoint)
 
 
 @contextmanager
@@ -53,9 +89,7 @@ def _postgres(folder: Path) -> Iterator[str]:
     # PostgreSQL refuses to run as root.
     user = "postgres" if os.getuid() == 0 else None
     if user:
-        for place in (folder, *folder.parents):
-            if str(place).startswith("/tmp/") and place != Path("/tmp"):
-                place.chmod(0o755)
+        folder.parent.chmod(0o755)
         shutil.chown(folder, user)
     base = ["runuser", "-u", user, "--"] if user else []
     data = folder / "data"
@@ -129,7 +163,7 @@ def _server(
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=30)
+            process.wait(timeout=_WAIT_S)
 
 
 def _await(process: subprocess.Popen[bytes], health: str, log: Path) -> None:

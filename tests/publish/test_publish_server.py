@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+import random
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from components.cohort.errors import BadInput
 from components.cohort.files import sha256_tree
+from components.publish import depot
 from components.publish.audit import audit
 from components.publish.ledger import read_ledger
 from components.publish.names import RegisteredModel
@@ -21,8 +26,14 @@ from components.publish.registry import fetch_repository
 from components.publish.settings import PublishSettings
 from components.publish.store import LEASE_PREFIX, connect, exclusive
 from tests.publish.fabricated_run import fabricate
-from tests.publish.servers import free_port, mlflow_on_postgres_and_s3, postgres_binaries
-from tests.publish.test_publish_faults import start, visible_is_whole
+from tests.publish.servers import (
+    BUCKET,
+    Servers,
+    free_port,
+    mlflow_on_postgres_and_s3,
+    postgres_binaries,
+)
+from tests.publish.test_publish_faults import served_is_whole, start, visible_is_whole
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,13 +46,28 @@ RELEASE = RegisteredModel.RELEASE.value
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.delenv(name, raising=False)
         root = tmp_path_factory.mktemp("server")
-        with mlflow_on_postgres_and_s3(root, free_port()) as address:
-            yield address
+        with mlflow_on_postgres_and_s3(root, free_port()) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def uri(servers: Servers) -> str:
+    return servers.uri
+
+
+@pytest.fixture
+def export(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where releases are exported: the S3 server; only tests that ask for it get its keys."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", servers.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "export")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "export")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return f"s3://{BUCKET}/served"
 
 
 @pytest.fixture(scope="module")
@@ -108,20 +134,150 @@ def test_publishing_at_once(settings: PublishSettings, uri: str, tmp_path: Path)
     assert not connect(settings).client.search_registered_models(f"name LIKE '{LEASE_PREFIX}%'")
 
 
-@pytest.mark.parametrize("call", [20, 75, 111, 125, 140])
-def test_killed_anywhere(settings: PublishSettings, uri: str, tmp_path: Path, call: int) -> None:
+def _flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+OBJECTS = {
+    "weights": ("models/{segmenter}/artifacts/artifacts/files/segmenter/*.safetensors", "model"),
+    "config.pbtxt": ("models/{release}/artifacts/artifacts/files/repository/*.pbtxt", "model"),
+    "plan": ("models/{release}/artifacts/artifacts/files/plan.json", "model"),
+    "model code": ("models/{release}/artifacts/model_code.py", "model"),
+    "manifest": ("{run}/artifacts/manifest.csv", "pipeline:"),
+    "predictions": ("{run}/artifacts/predictions.csv", "pipeline:"),
+    "verdict": ("{run}/artifacts/gate.json", "run: gate.json"),
+}
+"""Objects of the newest release, by name, and the link that breaks when one byte changes."""
+
+ROWS = {
+    "metric": (
+        "UPDATE latest_metrics SET value = {new} WHERE key = 'snuh.hybrid.auroc.value' "
+        "AND run_uuid = '{run}'",
+        "SELECT value FROM latest_metrics WHERE key = 'snuh.hybrid.auroc.value' "
+        "AND run_uuid = '{run}'",
+        "0.999",
+        "metrics as they were logged",
+    ),
+    "parameter": (
+        "UPDATE params SET value = {new} WHERE key = 'trained_on' AND run_uuid = '{run}'",
+        "SELECT value FROM params WHERE key = 'trained_on' AND run_uuid = '{run}'",
+        "'phantoms'",
+        "parameters as they were logged",
+    ),
+    "versions swapped": (
+        "UPDATE model_versions SET source = {new} WHERE name = 'glioma-idh' "
+        "AND version = {version}",
+        "SELECT source FROM model_versions WHERE name = 'glioma-idh' AND version = {version}",
+        "(SELECT source FROM model_versions WHERE name = 'glioma-idh' AND version = 1)",
+        "is what was registered",
+    ),
+}
+"""Rows of the newest release: how one is changed, how it is read, to what, and what breaks."""
+
+
+@pytest.fixture(scope="module")
+def newest(settings: PublishSettings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Ids of a release of its own."""
+    root = tmp_path_factory.mktemp("newest")
+    done = publish_run(fabricate(root / "run", seed=40, skill=3.1), settings)
+    entry = read_ledger(connect(settings)).entries[-1]
+    models = entry.details["versions"]
+    return {
+        "run": str(done.mlflow_run_id),
+        "version": done.registered[RELEASE],
+        "release": models[RELEASE]["source"].removeprefix("models:/"),
+        "segmenter": models["glioma-segmenter"]["source"].removeprefix("models:/"),
+    }
+
+
+def broken(newest: dict[str, str], uri: str) -> list[str]:
+    report = audit(f"{RELEASE}/{newest['version']}", uri)
+    return [check.what for check in report.checks if not check.ok]
+
+
+@pytest.mark.parametrize("case", OBJECTS)
+def test_one_byte_in_s3_is_found(
+    servers: Servers, newest: dict[str, str], uri: str, case: str
+) -> None:
+    pattern, link = OBJECTS[case]
+    s3 = servers.s3()
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    keys = [item["Key"] for page in pages for item in page["Contents"]]
+    wanted = f"*/{pattern.format(**newest)}"
+    key = next(key for key in keys if fnmatch(key, wanted))
+    content = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    s3.put_object(Bucket=BUCKET, Key=key, Body=_flip(content))
+    try:
+        found = broken(newest, uri)
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+    assert any(link in what for what in found), found
+    assert broken(newest, uri) == []
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_one_row_in_postgresql_is_found(
+    servers: Servers, newest: dict[str, str], uri: str, case: str
+) -> None:
+    change, read, new, link = ROWS[case]
+    ((old,),) = servers.sql(read.format(**newest))
+    servers.sql(change.format(new=new, **newest))
+    try:
+        found = broken(newest, uri)
+    finally:
+        servers.sql(change.format(new=":old", **newest), {"old": old})
+    assert any(link in what for what in found), found
+    assert broken(newest, uri) == []
+
+
+def test_an_inferior_challenger_is_refused(
+    settings: PublishSettings, uri: str, tmp_path: Path
+) -> None:
+    champion = found_aliases(connect(settings))[RELEASE]["champion"]
+    done = publish_run(fabricate(tmp_path / "worse", seed=41, skill=1.0), settings)
+    assert done.promotion == ""
+    version = connect(settings).client.get_model_version(RELEASE, done.registered[RELEASE])
+    assert "non_inferior_to_champion" in version.tags["refused_because"]
+    assert found_aliases(connect(settings))[RELEASE]["champion"] == champion
+    assert audit(f"{RELEASE}/{version.version}", uri).ok
+
+
+def test_a_run_with_a_pickle_reaches_no_server(
+    settings: PublishSettings, servers: Servers, tmp_path: Path
+) -> None:
+    run = fabricate(tmp_path / "run", seed=42)
+    (run.segmenter / "member_9.pkl").write_bytes(pickle.dumps([1]))
+    before = servers.sql("SELECT count(*) FROM runs")
+    with pytest.raises(BadInput, match="refused"):
+        publish_run(run, settings)
+    assert servers.sql("SELECT count(*) FROM runs") == before
+
+
+@pytest.mark.parametrize(
+    "call", sorted({*random.Random(11).sample(range(1, 200), 17), 186, 196, 207})
+)
+def test_killed_anywhere(
+    settings: PublishSettings, uri: str, export: str, tmp_path: Path, call: int
+) -> None:
     before = len(connect(settings).client.search_model_versions(f"name = '{RELEASE}'"))
     run = fabricate(tmp_path / "run", seed=100 + call, skill=3.0)
-    process = start(tmp_path / "run", uri, str(call))
-    process.communicate(timeout=120)
-    assert process.returncode == -9
+    process = start(tmp_path / "run", uri, str(call), export)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == -9, errors
     visible_is_whole(uri, settings, range(before + 1, before + 3))
+    if depot.current(export) is not None:
+        screened = depot.fetch(export, tmp_path / "before")
+        assert screened.is_dir()
     client = connect(settings).client
     for lease in client.search_registered_models(f"name LIKE '{LEASE_PREFIX}%'"):
         # The dead holder's lease runs out now rather than in minutes.
         client.set_registered_model_tag(lease.name, "until", "0")
-    done = publish_run(run, settings)
-    assert audit(f"{RELEASE}/{done.registered[RELEASE]}", uri).ok
+    done = publish_run(run, settings.model_copy(update={"export": export}))
+    report = audit(f"{RELEASE}/{done.registered[RELEASE]}", uri)
+    assert report.ok, [check for check in report.checks if not check.ok]
+    if done.promotion == "champion":
+        served_is_whole(export, tmp_path / "after", run)
 
 
 def test_the_lock_of_a_server_excludes(settings: PublishSettings) -> None:
