@@ -1,0 +1,214 @@
+"""What preparing a patient costs on this machine, and how exact it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from components.cohort.files import read_json
+from components.cohort.grid import Grid, resample
+from components.cohort.manifest import Patient
+from components.cohort.vocabulary import Sequence
+from components.preprocess.bias import fit_bias
+from components.preprocess.case import mask_to_native, prepare_patient
+from components.preprocess.plan import PreprocessingPlan
+from components.preprocess.resampling import binned, isotropic, one_thread, resample_to
+from components.preprocess.sequences import read_patient
+from components.preprocess.settings import BiasMethod, BiasSettings
+from components.preprocess.space import Space, find_space
+from components.preprocess.stages import Clock
+
+PAPER_N4 = BiasSettings(method=BiasMethod.N4, spacing_mm=2.0)
+"""The authors' N4: shrunk by 2 from 1 mm, 100 iterations on four levels."""
+
+_EVERY = 61
+"""Every so many-th brain voxel is followed through two alignments."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a patient beforehand; None where it is not.
+
+    Attributes:
+        motions: sequence name -> 4x4 matrix, T1C-space LPS mm -> that sequence's LPS mm.
+        brain: brain mask in the T1C's space.
+    """
+
+    motions: dict[str, np.ndarray] = field(default_factory=dict)
+    brain: sitk.Image | None = None
+
+
+def truth_beside(patient: Patient) -> Truth:
+    """What a phantom's folder tells of it; nothing for a patient of flesh and blood."""
+    folder = Path(patient.t1c or "").parent
+    if not (folder / "truth.json").is_file():
+        return Truth()
+    motions = read_json(folder / "truth.json")["motions"]
+    return Truth(
+        {name: np.array(matrix) for name, matrix in motions.items()},
+        sitk.ReadImage(str(folder / "brain_mask.nii.gz")),
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement of one patient."""
+
+    patient_id: str
+    what: str
+    value: float
+    unit: str
+
+
+def bench_patient(
+    patient: Patient, plan: PreprocessingPlan, truth: Truth, *, n4: bool = False, ants: bool = False
+) -> list[Row]:
+    """Prepare one patient on one core, measured.
+
+    Args:
+        truth: what to compare with.
+        n4: also fit the authors' N4, and compare the z-scores.
+        ants: also do alignments and N4 with ANTsPy (needs `pip install antspyx`), and compare.
+
+    Returns:
+        CPU seconds of every stage ("s"), alignment errors ("mm"), overlaps ("Dice"), differences
+        of z-scores ("SD").
+
+    Raises:
+        BadInput: as `prepare_patient`.
+    """
+    rows: list[Row] = []
+
+    def note(what: str, value: float, unit: str) -> None:
+        rows.append(Row(patient.patient_id, what, float(value), unit))
+
+    _chain(patient, plan, note)
+    images = read_patient(patient, plan.sequences)
+    with one_thread():
+        space = find_space(images, plan, Clock(), files={}, cache=None)
+    _against_truth(space, truth, note)
+    if not (n4 or ants):
+        return rows
+    fields = _ours(images.sequences, space, plan, note)
+    if n4:
+        _compare_n4(images.sequences, space, fields, note)
+    if ants:
+        from components.preprocess.bench_ants import compare_with_ants
+
+        compare_with_ants(images.sequences, space, fields, note)
+    return rows
+
+
+Note = Callable[[str, float, str], None]
+Images = dict[Sequence, sitk.Image]
+
+
+def _chain(patient: Patient, plan: PreprocessingPlan, note: Note) -> None:
+    """The whole preparation, and the manual mask's way back."""
+    clock = Clock()
+    with timed(note, "whole"):
+        case = prepare_patient(patient, plan, subset="training", fold=None, cache=None, clock=clock)
+    for stage, seconds in clock.seconds.items():
+        note(stage, seconds, "s")
+    if case.tumor_working is not None and case.tumor_working.any():
+        manual = sitk.ReadImage(str(patient.tumor_mask))
+        if Grid.of(manual) == case.native:
+            back = _array(mask_to_native(case.tumor_working, case)) > 0
+            note("tumour mask there and back", _dice(back, _array(manual) > 0), "Dice")
+
+
+def _against_truth(space: Space, truth: Truth, note: Note) -> None:
+    brain = space.brain.mask
+    for name, alignment in space.aligned.items():
+        if name.value in truth.motions:
+            error = displacement(alignment.matrix, truth.motions[name.value], brain)
+            note(f"{name.value} alignment error", error, "mm")
+    if truth.brain is not None:
+        values = _array(brain).astype(np.float32)
+        found = resample(values, Grid.of(brain), Grid.of(truth.brain)) > 0.5
+        note("brain mask", _dice(found, _array(truth.brain) > 0), "Dice")
+
+
+def displacement(one: np.ndarray, two: np.ndarray, brain: sitk.Image) -> float:
+    """Mean distance in mm between where two 4x4 matrices send the brain's voxels."""
+    grid = Grid.of(brain)
+    voxels = np.argwhere(_array(brain) > 0)[::_EVERY, ::-1]
+    points = np.c_[voxels, np.ones(len(voxels))] @ grid.affine.T
+    return float(np.linalg.norm((points @ (one - two).T)[:, :3], axis=1).mean())
+
+
+@contextmanager
+def timed(note: Note, what: str) -> Iterator[None]:
+    """Note the CPU seconds, of all threads, that a block takes."""
+    started = time.process_time()
+    yield
+    note(what, time.process_time() - started, "s")
+
+
+def on_one_mm(image: sitk.Image, brain: sitk.Image) -> tuple[np.ndarray, np.ndarray, Grid]:
+    """An image and the brain mask (z, y, x) on 1-mm voxels over the image's field of view."""
+    grid = isotropic(image, 1.0)
+    soft = resample_to(sitk.Cast(brain, sitk.sitkFloat32), grid)
+    return _array(resample_to(image, grid)), _array(soft) > 0.5, grid
+
+
+def mean_change(one: np.ndarray, two: np.ndarray, brain: np.ndarray) -> float:
+    """Mean absolute difference of two images' z-scores over the brain."""
+    scores = [(v[brain] - v[brain].mean()) / v[brain].std() for v in (one, two)]
+    return float(np.abs(scores[0] - scores[1]).mean())
+
+
+def _ours(
+    images: Images, space: Space, plan: PreprocessingPlan, note: Note
+) -> dict[Sequence, np.ndarray]:
+    """Each image on 1 mm, corrected as the plan says."""
+    corrected = {}
+    for name, image in images.items():
+        brain = brain_in(name, space, image)
+        values, _, grid = on_one_mm(image, brain)
+        with one_thread(), timed(note, f"{name.value} bias"):
+            bias = _fit(image, brain, plan.bias)
+        corrected[name] = values / bias.on(grid)
+    return corrected
+
+
+def brain_in(name: Sequence, space: Space, image: sitk.Image) -> sitk.Image:
+    """The brain mask on a sequence's own grid."""
+    brain = sitk.Cast(space.brain.mask, sitk.sitkFloat32)
+    if name not in space.aligned:
+        return brain
+    back = np.linalg.inv(space.aligned[name].matrix)
+    return resample_to(brain, Grid.of(image), back)
+
+
+def _fit(image: sitk.Image, brain: sitk.Image, settings: BiasSettings):  # type: ignore[no-untyped-def]
+    grid = isotropic(image, settings.spacing_mm)
+    rough = _array(resample_to(binned(image, grid.spacing), grid))
+    inside = _array(resample_to(binned(brain, grid.spacing), grid)) > 0.5
+    return fit_bias(rough, inside, grid, settings)
+
+
+def _compare_n4(
+    images: Images, space: Space, corrected: dict[Sequence, np.ndarray], note: Note
+) -> None:
+    for name, image in images.items():
+        brain = brain_in(name, space, image)
+        values, inside, grid = on_one_mm(image, brain)
+        with one_thread(), timed(note, f"{name.value} bias, the authors' N4"):
+            bias = _fit(image, brain, PAPER_N4)
+        change = mean_change(values / bias.on(grid), corrected[name], inside)
+        note(f"{name.value} mean |dz| against the authors' N4", change, "SD")
+
+
+def _array(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(image)
+
+
+def _dice(one: np.ndarray, two: np.ndarray) -> float:
+    return 2.0 * float((one & two).sum()) / max(float(one.sum() + two.sum()), 1.0)
