@@ -30,6 +30,7 @@ SECRET_KEYS = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "GLIOFLOW_WEBHOOK_URL",
+    "GLIOFLOW_SIGNING_KEY",
 )
 """Keys of a cluster's secret; each is optional."""
 
