@@ -74,6 +74,7 @@ class LocalServer:
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
         self.release = ""
+        self._refused = ""
 
     def __enter__(self) -> LocalServer:
         with contextlib.ExitStack() as guard:
@@ -196,7 +197,7 @@ class LocalServer:
         return self._process is not None and self._process.poll() is None
 
     def wait(self) -> None:
-        """Serve until SIGTERM, SIGINT or the server's own end.
+        """Serve what is live in the store until SIGTERM, SIGINT or the server's own end.
 
         Raises:
             ServerFailed: the server died by itself.
@@ -207,8 +208,24 @@ class LocalServer:
                 try:
                     code = self._process.wait(timeout=0.5)
                 except subprocess.TimeoutExpired:
+                    self.follow_store()
                     continue
                 raise ServerFailed(f"the server ended by itself with code {code}\n{self._tail()}")
+
+    def follow_store(self) -> None:
+        """Load what has become live in the store; whatever fails there, the old one serves on."""
+        live = self.store.history()[-1:]
+        if not live or live[0] in (self.release, self._refused):
+            return
+        try:
+            with Client(self.grpc_address) as client:
+                client.raw.load_model(ENSEMBLE)
+        except Exception as error:
+            self._refused = live[0]
+            log.error("%s does not load (%s); %s serves on", live[0], error, self.release)
+            return
+        log.info("%s serves now, instead of %s", live[0], self.release)
+        self.release = live[0]
 
     def drain(self) -> None:
         """Take no new request, and wait for those in flight: SIGTERM would fail them."""

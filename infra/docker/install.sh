@@ -10,10 +10,11 @@ python3 -m venv "$venv"
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 # One cannot quote a list of options in sh; none of these holds a space of its own.
 # shellcheck disable=SC2086
-install() { pip install -q --no-cache-dir --no-compile ${PIP_OPTIONS:-} "$@"; }
+install() { pip install -q --no-cache-dir --no-compile "$@" ${PIP_OPTIONS:-}; }
 
+# Not by install(): where wheels lie in folders, the CPU build would win over the CUDA build.
 # shellcheck disable=SC2086
-install ${TORCH_OPTIONS:-} torch==2.13.0
+pip install -q --no-cache-dir --no-compile ${TORCH_OPTIONS:-} torch==2.13.0
 install -c constraints.txt 'setuptools<81' wheel
 "$venv/bin/python" - "$@" >requirements.txt <<'PY'
 import re
@@ -21,7 +22,9 @@ import sys
 import tomllib
 
 with open("pyproject.toml", "rb") as stream:
-    wanted = tomllib.load(stream)["project"]["dependencies"]
+    project = tomllib.load(stream)["project"]
+# MLflow's server runs from these images, too.
+wanted = project["dependencies"] + project["optional-dependencies"]["postgres"]
 left_out = set(sys.argv[1:]) | {"torch"}
 print("\n".join(w for w in wanted if re.match(r"[\w.-]+", w).group() not in left_out))
 PY

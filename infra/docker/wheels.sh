@@ -20,7 +20,8 @@ else
 import tomllib
 
 with open("pyproject.toml", "rb") as stream:
-    print("\n".join(tomllib.load(stream)["project"]["dependencies"]))
+    project = tomllib.load(stream)["project"]
+print("\n".join(project["dependencies"] + project["optional-dependencies"]["postgres"]))
 PY
     )
     # pip reads pyradiomics' metadata by running its setup.py, which needs numpy beside it.

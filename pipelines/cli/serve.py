@@ -32,6 +32,10 @@ def serve(
     model: Annotated[
         str | None, typer.Option(help="Registry alias or version: champion, candidate, 3.")
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `fetch-release` fills: what is live there is served."),
+    ] = None,
     tracking_uri: Annotated[str, typer.Option(help="MLflow that holds --model.")] = "",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     audit_log: Annotated[
@@ -44,8 +48,11 @@ def serve(
     """Start a Triton server with the ensemble and wait until it is stopped."""
     from serving.server import LocalServer
 
+    if store is not None and (run or repository or model):
+        raise BadInput("--store", "given beside a release", "leave one of them out")
     with LocalServer(
-        _repository(run, repository, model, tracking_uri),
+        None if store else _repository(run, repository, model, tracking_uri),
+        store=store,
         host=host,
         grpc_port=grpc_port,
         http_port=http_port,
@@ -68,7 +75,9 @@ def _repository(
 ) -> Path:
     if sum(choice is not None for choice in (run, repository, model)) != 1:
         raise BadInput(
-            "serve", "give exactly one of --run, --repository and --model", "try --run runs/demo"
+            "serve",
+            "give exactly one of --run, --repository, --model and --store",
+            "try --run runs/demo",
         )
     if model is not None:
         from components.publish.registry import fetch_repository

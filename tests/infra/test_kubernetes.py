@@ -1,85 +1,368 @@
-"""The Kubernetes manifests: right by Kubernetes' own schemas, and safe by policy."""
+"""The Kubernetes manifests: right by their schemas, safe by policy, and about each other."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate import utils
 
-BASE = Path(__file__).resolve().parents[2] / "infra" / "kubernetes" / "base"
-FILES = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
-OBJECTS = [
-    (name, document) for name in FILES for document in yaml.safe_load_all((BASE / name).read_text())
+# Every call would parse the definitions of the whole API again.
+utils.schema_contents = cache(utils.schema_contents)
+
+ROOT = Path(__file__).resolve().parents[2] / "infra" / "kubernetes"
+SCHEMAS = Path(__file__).parent / "schemas"
+CUSTOM = {file.stem for file in SCHEMAS.glob("*.json")}
+OVERLAYS = sorted(folder.name for folder in (ROOT / "overlays").iterdir())
+BY_HAND = {"train-job.yaml"}
+"""Manifests that are created one by one, not applied with the rest."""
+
+SECRETS = {
+    "glioflow-object-store",
+    "glioflow-mlflow",
+    "glioflow-clients",
+    "triton-tls",
+}
+"""Secrets that an operator makes; docs/kubeflow.md tells how."""
+
+Document = dict[str, Any]
+
+
+def _files() -> list[Path]:
+    return sorted(f for f in ROOT.rglob("*.yaml") if f.name != "kustomization.yaml")
+
+
+FILES = _files()
+DOCUMENTS = [
+    (file, document) for file in FILES for document in yaml.safe_load_all(file.read_text())
 ]
-PODS = [
-    (d["metadata"]["name"], d["spec"]["template"]) for _, d in OBJECTS if d["kind"] == "Deployment"
-]
 
 
-def _title(pair: tuple[str, dict[str, Any]]) -> str:
-    return f"{pair[1]['kind']}-{pair[1]['metadata']['name']}"
+def _title(pair: Any) -> str:
+    if isinstance(pair, tuple):
+        document = pair[1]
+        metadata = document["metadata"]
+        return f"{document['kind']}-{metadata.get('name') or metadata['generateName']}"
+    return str(pair)
 
 
-def test_every_file_is_named_in_the_kustomization() -> None:
-    found = {file.name for file in BASE.glob("*.yaml")} - {"kustomization.yaml"}
-    assert set(FILES) == found
+@cache
+def _schema(kind: str) -> Any:
+    return jsonschema.Draft202012Validator(json.loads((SCHEMAS / f"{kind}.json").read_text()))
 
 
-@pytest.mark.parametrize("pair", OBJECTS, ids=_title)
-def test_the_schema_of_kubernetes_holds(pair: tuple[str, dict[str, Any]]) -> None:
-    kubernetes_validate.validate(pair[1], kubernetes_validate.latest_version(), strict=True)
+def _check_schema(document: Document) -> None:
+    if document["kind"] in CUSTOM:
+        errors = [
+            f"{'.'.join(map(str, e.absolute_path))}: {e.message}"
+            for e in _schema(document["kind"]).iter_errors(document)
+        ]
+        assert errors == []
+    else:
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 
 
-@pytest.mark.parametrize(("name", "pod"), PODS)
-def test_pods_meet_the_restricted_standard(name: str, pod: dict[str, Any]) -> None:
-    spec = pod["spec"]
+def _pods(documents: list[Document]) -> Iterator[tuple[str, Document, Document]]:
+    """(name, labels, pod spec) of everything that makes pods."""
+    for document in documents:
+        spec = document.get("spec", {})
+        name = document["metadata"].get("name", "")
+        if document["kind"] in ("Deployment", "StatefulSet"):
+            yield name, spec["template"]["metadata"]["labels"], spec["template"]["spec"]
+        elif document["kind"] == "InferenceService":
+            yield name, spec["predictor"]["labels"], spec["predictor"]
+        elif document["kind"] == "TrainingRuntime":
+            for job in spec["template"]["spec"]["replicatedJobs"]:
+                template = job["template"]["spec"]["template"]
+                yield f"{name}-{job['name']}", template["metadata"]["labels"], template["spec"]
+
+
+PODS = list(_pods([document for _, document in DOCUMENTS]))
+POD_PARAMETERS = pytest.mark.parametrize("pod", PODS, ids=lambda pod: pod[0])
+
+
+def _containers(pod: Document) -> list[Document]:
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def test_there_is_something_to_check() -> None:
+    kinds = {document["kind"] for _, document in DOCUMENTS}
+    assert kinds >= CUSTOM | {"Deployment", "StatefulSet", "NetworkPolicy", "Ingress"}
+    assert len(PODS) >= 6
+
+
+def test_every_file_is_named_in_its_kustomization() -> None:
+    for folder in {file.parent for file in FILES}:
+        found = {f.name for f in folder.glob("*.yaml")} - {"kustomization.yaml"} - BY_HAND
+        named = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+        assert {name for name in named if name.endswith(".yaml")} == found, folder
+
+
+@pytest.mark.parametrize("pair", DOCUMENTS, ids=_title)
+def test_the_schema_holds(pair: tuple[Path, Document]) -> None:
+    _check_schema(pair[1])
+
+
+def test_a_misspelt_field_is_refused() -> None:
+    """The schemas are strict: this test would see one that takes everything."""
+    for kind in CUSTOM:
+        document = next(d for _, d in DOCUMENTS if d["kind"] == kind)
+        with pytest.raises(AssertionError):
+            _check_schema({**document, "spec": {**document["spec"], "mispelt": 1}})
+
+
+@POD_PARAMETERS
+def test_pods_meet_the_restricted_standard(pod: tuple[str, Document, Document]) -> None:
+    spec = pod[2]
     assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert spec["automountServiceAccountToken"] is False
-    for container in spec["containers"]:
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    assert not any("hostPath" in volume for volume in spec.get("volumes", []))
+    for container in _containers(spec):
         context = container["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
         assert context["readOnlyRootFilesystem"] is True
         assert context["capabilities"] == {"drop": ["ALL"]}
 
 
-@pytest.mark.parametrize(("name", "pod"), PODS)
-def test_pods_have_limits_and_probes(name: str, pod: dict[str, Any]) -> None:
-    for container in pod["spec"]["containers"]:
-        assert {"cpu", "memory"} <= set(container["resources"]["limits"])
-        assert (
-            container["resources"]["requests"]["memory"]
-            == container["resources"]["limits"]["memory"]
-        )
+@POD_PARAMETERS
+def test_containers_have_limits_and_volumes_have_sizes(
+    pod: tuple[str, Document, Document],
+) -> None:
+    for container in _containers(pod[2]):
+        limits, requests = (container["resources"][k] for k in ("limits", "requests"))
+        assert {"cpu", "memory"} <= set(limits)
+        assert requests["memory"] == limits["memory"], "memory is not overcommitted"
+    for volume in pod[2].get("volumes", []):
+        if "emptyDir" in volume:
+            assert "sizeLimit" in volume["emptyDir"], volume["name"]
+
+
+@POD_PARAMETERS
+def test_servers_are_probed(pod: tuple[str, Document, Document]) -> None:
+    served = [c for c in _containers(pod[2]) if c.get("ports")]
+    for container in served:
         assert {"readinessProbe", "livenessProbe"} <= set(container)
 
 
-@pytest.mark.parametrize(("name", "pod"), PODS)
-def test_no_secret_stands_in_a_manifest(name: str, pod: dict[str, Any]) -> None:
-    for container in pod["spec"]["containers"]:
+@POD_PARAMETERS
+def test_no_secret_stands_in_a_manifest(pod: tuple[str, Document, Document]) -> None:
+    for container in _containers(pod[2]):
         for variable in container.get("env", []):
-            looks_secret = any(w in variable["name"] for w in ("KEY", "PASSWORD", "SECRET", "URI"))
+            looks_secret = any(
+                w in variable["name"] for w in ("KEY", "PASSWORD", "SECRET", "STORE_URI", "ROOT")
+            )
             assert not (looks_secret and "value" in variable), variable["name"]
+        for argument in (*container.get("args", []), *container.get("command", [])):
+            assert "password" not in argument.lower()
+    assert not [d for _, d in DOCUMENTS if d["kind"] == "Secret"]
 
 
-def test_images_are_set_by_the_kustomization_and_never_latest() -> None:
-    images = yaml.safe_load((BASE / "kustomization.yaml").read_text())["images"]
-    known = {image["name"] for image in images}
-    used = {c["image"] for _, pod in PODS for c in pod["spec"]["containers"]}
-    assert used <= known
-    for image in images:
-        assert image.get("newTag") not in (None, "latest") or image.get("digest")
+def test_triton_serves_what_was_fetched() -> None:
+    """The folder that is filled is the folder that is served, in both ways of deploying."""
+    for name in ("triton", "glioma-idh"):
+        spec = next(pod[2] for pod in PODS if pod[0] == name)
+        commands = [c["command"] for c in _containers(spec)]
+        fetch = [c for c in commands if c[1] == "fetch-release"]
+        (serve,) = [c for c in commands if c[1] == "serve"]
+        assert fetch[0][2:] == ["$(GLIOFLOW_RELEASES)", "--store", "/store"]
+        assert fetch[1][2:] == ["$(GLIOFLOW_RELEASES)", "--store", "/store", "--watch", "60"]
+        assert serve[2:4] == ["--store", "/store"]
+        mounts = [{m["name"]: m["mountPath"] for m in c["volumeMounts"]} for c in _containers(spec)]
+        assert {mount["store"] for mount in mounts} == {"/store"}
+        serving = next(c for c in spec["containers"] if c["command"][1] == "serve")
+        assert "envFrom" not in serving, "the server needs no key of the object store"
 
 
-def test_everything_is_closed_by_default() -> None:
-    policies = [d for _, d in OBJECTS if d["kind"] == "NetworkPolicy"]
-    closed = [p for p in policies if p["spec"]["podSelector"] == {} and "egress" not in p["spec"]]
-    assert [p["metadata"]["name"] for p in closed] == ["default-deny"]
-    selected = {
-        p["spec"]["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/name")
-        for p in policies
+def test_the_commands_in_manifests_are_commands_there_are() -> None:
+    """By parsing them with the command line itself."""
+    import typer
+
+    from pipelines.cli import app
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    checked = set()
+    for _, _, spec in PODS:
+        for container in _containers(spec):
+            probes = [container.get(p, {}).get("exec", {}).get("command", []) for p in PROBES]
+            for line in (container.get("command", []), *probes):
+                if line[:1] == ["glioflow"]:
+                    command = commands[line[1]]
+                    command.make_context(line[1], list(line[2:]), resilient_parsing=False)
+                    checked.add(line[1])
+    assert checked == {"fetch-release", "serve", "ready"}
+
+
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
+def test_a_pod_that_stops_has_time_to_drain() -> None:
+    from serving.server import DRAIN_TIMEOUT_S
+
+    for name in ("triton", "glioma-idh"):
+        spec = next(pod[2] for pod in PODS if pod[0] == name)
+        hook = next(c["lifecycle"]["preStop"] for c in spec["containers"] if "lifecycle" in c)
+        wait = int(hook["exec"]["command"][1])
+        assert spec["terminationGracePeriodSeconds"] >= wait + DRAIN_TIMEOUT_S
+
+
+@cache
+def _rendered(overlay: str) -> list[Document]:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is needed to render overlays")
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(ROOT / "overlays" / overlay)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_rendered_overlay_is_valid_and_pinned(overlay: str) -> None:
+    documents = _rendered(overlay)
+    for document in documents:
+        _check_schema(document)
+        if document["kind"] not in ("Namespace",):
+            assert document["metadata"]["namespace"] == "glioflow", document["metadata"]
+    for name, _, spec in _pods(documents):
+        for container in _containers(spec):
+            image, _, tag = container["image"].rpartition(":")
+            assert image, f"{name}: {container['image']} has neither tag nor digest"
+            assert tag != "latest"
+            assert "/" in image, f"{name}: {image} names no registry"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_points_at_something_finds_it(overlay: str) -> None:
+    documents = _rendered(overlay)
+    pods = list(_pods(documents))
+    for document in documents:
+        spec, name = document.get("spec", {}), document["metadata"]["name"]
+        if document["kind"] in ("Service", "PodDisruptionBudget"):
+            selector = spec["selector"].get("matchLabels", spec["selector"])
+            matched = [p for p in pods if selector.items() <= p[1].items()]
+            assert matched, f"{document['kind']} {name} selects nothing"
+            if document["kind"] == "Service":
+                ports = {p["name"] for c in matched[0][2]["containers"] for p in c.get("ports", [])}
+                assert {p["targetPort"] for p in spec["ports"]} <= ports
+        if document["kind"] == "ServiceMonitor":
+            wanted = spec["selector"]["matchLabels"].items()
+            services = [
+                d
+                for d in documents
+                if d["kind"] == "Service" and wanted <= d["metadata"].get("labels", {}).items()
+            ]
+            assert {e["port"] for e in spec["endpoints"]} <= {
+                p["name"] for s in services for p in s["spec"]["ports"]
+            }
+        if document["kind"] == "ScaledObject":
+            assert ("Deployment", spec["scaleTargetRef"]["name"]) in {
+                (d["kind"], d["metadata"]["name"]) for d in documents
+            }
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_pods_refer_to_is_there(overlay: str) -> None:
+    documents = _rendered(overlay)
+    made = {(d["kind"], d["metadata"]["name"]) for d in documents}
+    for _, _, spec in _pods(documents):
+        account = spec.get("serviceAccountName")
+        assert account is None or ("ServiceAccount", account) in made
+        for volume in spec.get("volumes", []):
+            if "persistentVolumeClaim" in volume:
+                claim = volume["persistentVolumeClaim"]["claimName"]
+                assert ("PersistentVolumeClaim", claim) in made
+        for container in _containers(spec):
+            for source in container.get("envFrom", []):
+                assert source["secretRef"]["name"] in SECRETS
+            for variable in container.get("env", []):
+                origin = variable.get("valueFrom", {})
+                if "secretKeyRef" in origin:
+                    assert origin["secretKeyRef"]["name"] in SECRETS
+                if "configMapKeyRef" in origin:
+                    assert ("ConfigMap", origin["configMapKeyRef"]["name"]) in made
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_everything_is_closed_by_default_and_each_server_opened(overlay: str) -> None:
+    documents = _rendered(overlay)
+    policies = [d["spec"] for d in documents if d["kind"] == "NetworkPolicy"]
+    closed = [p for p in policies if p["podSelector"] == {} and not {"egress", "ingress"} & set(p)]
+    assert [p["policyTypes"] for p in closed] == [["Ingress", "Egress"]]
+    assert not [p for p in policies if p.get("ingress") == [{}] or p.get("egress") == [{}]]
+    for name, labels, _ in _pods(documents):
+        opened = [
+            p
+            for p in policies
+            if p["podSelector"].get("matchLabels", {}).items() <= labels.items()
+            and p["podSelector"]
+            and "Ingress" in p["policyTypes"]
+        ]
+        assert opened, f"nothing may reach {name}"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_one_autoscaler_at_most(overlay: str) -> None:
+    scalers = [
+        d for d in _rendered(overlay) if d["kind"] in ("ScaledObject", "HorizontalPodAutoscaler")
+    ]
+    assert len(scalers) <= 1
+
+
+def test_the_namespace_enforces_the_restricted_standard() -> None:
+    (namespace,) = [d for _, d in DOCUMENTS if d["kind"] == "Namespace"]
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_outside_clients_cannot_load_models() -> None:
+    (ingress,) = [d for _, d in DOCUMENTS if d["kind"] == "Ingress"]
+    (rule,) = ingress["spec"]["rules"]
+    allowed = {path["path"].rpartition("/")[2] for path in rule["http"]["paths"]}
+    assert allowed == {
+        "ModelInfer",
+        "ModelConfig",
+        "ModelMetadata",
+        "ModelReady",
+        "ServerReady",
+        "ServerLive",
     }
-    assert {name for name, _ in PODS} <= selected
+    assert {path["pathType"] for path in rule["http"]["paths"]} == {"Exact"}
+    annotations = ingress["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/auth-tls-verify-client"] == "on"
+    (certificate,) = [d for _, d in DOCUMENTS if d["kind"] == "Certificate"]
+    assert ingress["spec"]["tls"] == [
+        {
+            "hosts": certificate["spec"]["dnsNames"],
+            "secretName": certificate["spec"]["secretName"],
+        }
+    ]
+
+
+def test_a_training_job_names_its_runtime_and_options_there_are() -> None:
+    from components.segment import launch
+
+    jobs = {d["kind"]: d for _, d in DOCUMENTS if d["kind"] in ("TrainJob", "TrainingRuntime")}
+    job, runtime = jobs["TrainJob"], jobs["TrainingRuntime"]
+    assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"]
+    ((_, _, spec),) = list(_pods([runtime]))
+    (container,) = spec["containers"]
+    assert container["command"] == ["torchrun", "-m", launch.__name__]
+    gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
+    assert job["spec"]["trainer"]["numProcPerNode"] == gpus
+    with pytest.raises(FileNotFoundError, match=r"settings\.json"):
+        launch.main(job["spec"]["trainer"]["args"])
