@@ -59,6 +59,6 @@ def test_commands_are_commands_there_are() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for name in ("releases", "triton"):
         _, command, *rest = SERVICES[name]["entrypoint"]
-        commands[command].make_context(command, rest)
+        commands[command].make_context(command, list(rest))
         assert "/store" in rest
         assert "store:/store" in SERVICES[name]["volumes"]
