@@ -25,7 +25,7 @@ run: setup  ## the whole pipeline on this machine, on phantoms (OUT=runs/demo)
 	@$(BIN)/glioflow run --profile demo --out $(OUT)
 
 test: setup lint types  ## lint, types and the fast tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup  ## the tests that take minutes
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m slow
