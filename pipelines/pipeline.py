@@ -7,7 +7,7 @@ the annotations as objects, so they are not postponed here.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 from kfp.dsl import HTML, Dataset, Model
 
 from components.classify.component import train_classifiers_op
@@ -18,13 +18,11 @@ from components.preprocess.component import preprocess_op
 from components.publish.component import publish_op
 from components.segment.component import train_segmenter_op
 from components.validate.component import validate_op
-from pipelines.profile import SECRET_KEYS, Cluster, Profile
+from pipelines.placement import attach, place
+from pipelines.profile import Profile
 from serving.component import export_op
 
 NAME = "glioflow"
-TRAINING = ("segment", "classify")
-CHECKPOINTS = "/checkpoints"
-SHARED_MEMORY = "/dev/shm"  # noqa: S108  (a mount point of the pod, not a temporary file)
 
 
 class Outputs(NamedTuple):
@@ -145,9 +143,9 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
             ("export", repository),
             ("publish", published),
         ):
-            _place(task, step, cluster)
+            place(task, step, cluster)
             if on_cluster:
-                _attach(task, step, cluster)
+                attach(task, step, cluster)
         judged.set_display_name("evaluate-set")
         if on_cluster:
             made.set_caching_options(False)
@@ -164,35 +162,3 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
         )
 
     return glioflow
-
-
-def _place(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
-    """Give a task its name, its share of a node, its retries and, with a GPU, its node pool."""
-    resources = cluster.of(step)
-    task.set_display_name(step)
-    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
-    task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
-    task.set_retry(resources.retries, backoff_duration="30s", backoff_factor=2.0)
-    if not resources.gpus:
-        return
-    task.set_accelerator_type(cluster.gpu_resource).set_accelerator_limit(resources.gpus)
-    if cluster.gpu_node_label:
-        kubernetes.add_node_selector(task, *cluster.gpu_node_label)
-    if cluster.gpu_taint:
-        kubernetes.add_toleration(
-            task, key=cluster.gpu_taint, operator="Exists", effect="NoSchedule"
-        )
-
-
-def _attach(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
-    """Give a task what only a cluster has: secrets, the checkpoint volume, shared memory."""
-    if cluster.secret:
-        keys = {key: key for key in SECRET_KEYS}
-        kubernetes.use_secret_as_env(task, cluster.secret, keys, optional=True)
-    if cluster.checkpoints and step in TRAINING:
-        kubernetes.mount_pvc(task, pvc_name=cluster.checkpoints, mount_path=CHECKPOINTS)
-        task.set_env_variable("GLIOFLOW_CHECKPOINTS", CHECKPOINTS)
-    if cluster.of(step).gpus:
-        kubernetes.empty_dir_mount(
-            task, "shm", SHARED_MEMORY, medium="Memory", size_limit=cluster.shared_memory
-        )
