@@ -39,13 +39,13 @@ def draw_answer_explanation(
     from components.classify.infer import MODEL_FILE, Classifier
     from components.features.step import StepSpec, step_from_mask
     from components.preprocess.atlas import atlas_of
+    from components.segment.mask import MaskRule
 
     folder = classifier if (classifier / MODEL_FILE).is_file() else classifier / MODEL_FOLDER
     model = Classifier.load(folder)
     plan = contents.plan
-    spec = StepSpec(
-        contents.threshold, 0.0, contents.channels, plan.clip, atlas_of(plan.atlas_files)
-    )
+    rule = MaskRule(contents.threshold, min_ml=0.0)
+    spec = StepSpec(rule, contents.channels, plan.clip, atlas_of(plan.atlas_files))
     volumes = {sequence: case.volume(sequence) for sequence in contents.channels}
     age = float("nan") if case.age is None else case.age
     where = (case.brain, case.grid, case.working, case.to_mni)

@@ -105,7 +105,7 @@ def export_release(
     atlas = atlas_of(plan.atlas_files)
     if atlas.sha256 != plan.atlas.sha256:
         raise BadInput("atlas", "it is not the plan's", "make it available, or train again")
-    spec = StepSpec(first.threshold, first.min_ml, second.channels, plan.clip, atlas)
+    spec = StepSpec(first.rule, second.channels, plan.clip, atlas)
     with atomic(out) as temporary:
         _lay_out(temporary, contents, settings)
         _export_networks(temporary, segmenter, classifier, settings)
@@ -142,7 +142,7 @@ def _contents(
         grid=plan.grid,
         segmenter=segmenter.inputs,
         channels=classifier.channels,
-        threshold=segmenter.threshold,
+        threshold=segmenter.rule.threshold,
         plan=plan,
         abstain_above=classifier.abstain_above,
         ood_limit=classifier.ood_limit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from components.cohort.manifest import AGE_YEARS
 from components.cohort.vocabulary import Sequence, Status
 from components.features.step import StepResult, StepSpec, feature_slice_step
 from components.preprocess.atlas import Atlas
+from components.segment.mask import MaskRule
 from serving.tensors import STATUS_CODES, Interface, Tensor, from_text, to_text
 
 SPACING_MM = (0.2, 20.0)
@@ -170,8 +171,7 @@ class ServedStep:
         """Write step.json and atlas.npz into `folder`."""
         spec, atlas = self.spec, self.spec.atlas
         content = {
-            "threshold": spec.threshold,
-            "min_ml": spec.min_ml,
+            "rule": asdict(spec.rule),
             "channels": [sequence.value for sequence in spec.channels],
             "clip": spec.clip,
             "working_mm": self.working_mm,
@@ -203,8 +203,7 @@ class ServedStep:
         )
         first, second = (Sequence(name) for name in content["channels"])
         spec = StepSpec(
-            threshold=content["threshold"],
-            min_ml=content["min_ml"],
+            rule=MaskRule(**content["rule"]),
             channels=(first, second),
             clip=content["clip"],
             atlas=atlas,

@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,7 @@ def _spec(plan: PreprocessingPlan, model: Segmenter, settings: FeatureSettings) 
             "not the one that the plan names",
             "restore the atlas, or prepare the cohorts again",
         )
-    return StepSpec(model.threshold, model.min_ml, settings.channels, plan.clip, atlas)
+    return StepSpec(model.rule, settings.channels, plan.clip, atlas)
 
 
 def _weights(segmenter: Path) -> dict[str, str]:
@@ -237,7 +237,6 @@ def _quality(
     case: PreparedCase, result: StepResult, probability: np.ndarray, job: _Job
 ) -> dict[str, Any]:
     """Agreement with the manual mask, where there is one; the age, known without any tumour."""
-    from components.segment.infer import confidence
     from components.segment.metrics import dice, hd95
 
     quality: dict[str, Any] = {"dice": "", "hd95_mm": "", "volume_error_ml": ""}
@@ -248,7 +247,7 @@ def _quality(
         quality["dice"] = dice(result.mask_working, case.tumor_working)
         quality["hd95_mm"] = "" if distance is None else distance
         quality["volume_error_ml"] = result.tumor_ml - true_ml
-    quality["confidence"] = confidence(probability, job.spec.threshold)
+    quality["confidence"] = job.spec.rule.confidence(probability)
     quality["t1c_slice_mm"] = round(max(case.native.spacing), 3)
     quality["age"] = "" if case.age is None else float(case.age)
     return quality
@@ -265,8 +264,7 @@ def _describe(
         "clip": job.spec.clip,
         "offsets": list(SLICE_OFFSETS),
         "plan_digest": case.plan_digest,
-        "threshold": job.spec.threshold,
-        "min_ml": job.spec.min_ml,
+        "mask_rule": asdict(job.spec.rule),
         "atlas": {"source": atlas.source, "licence": atlas.licence, "sha256": atlas.sha256},
         "segmenter": _weights(segmenter),
         "segmenter_trained_on": job.segmenter.trained_on.value,

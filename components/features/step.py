@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from components.features.normalise import normalise
 from components.features.shape import shape_features
 from components.features.slices import choose_slices
 from components.preprocess.atlas import Atlas
+from components.segment.mask import MaskRule
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,13 @@ class StepSpec:
     """What the step needs to know besides the patient.
 
     Attributes:
-        threshold: probability from which a voxel of the working grid is tumour.
-        min_ml: smaller islands are not tumour.
+        rule: how the tumour probability becomes a mask.
         channels: the two sequences of the image, in channel order.
         clip: see `normalise`.
         atlas: nine regions in MNI152.
     """
 
-    threshold: float
-    min_ml: float
+    rule: MaskRule
     channels: tuple[Sequence, Sequence]
     clip: float
     atlas: Atlas
@@ -91,12 +90,14 @@ def feature_slice_step(
     Raises:
         BadInput: a sequence is missing, or an input is not finite.
     """
-    # The segmenter's room needs torch; who only wants StepSpec need not wait for it.
-    from components.segment.infer import mask_on_working
-
     _check(probability, volumes, to_mni, spec)
-    mask = mask_on_working(probability, grid, working, spec.threshold, spec.min_ml)
-    return step_from_mask(mask, volumes, brain, grid, working, to_mni, age, spec)
+    mask = spec.rule.mask(probability, grid, working)
+    result = step_from_mask(mask, volumes, brain, grid, working, to_mni, age, spec)
+    cut = spec.rule.threshold_for(probability)
+    if cut == spec.rule.threshold or result.status is not Status.OK:
+        return result
+    faint = f"a faint tumour: cut at probability {cut:g} instead of {spec.rule.threshold:g}"
+    return replace(result, warnings=(*result.warnings, faint))
 
 
 def step_from_mask(

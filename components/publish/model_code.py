@@ -87,16 +87,8 @@ class GliomaModel(PythonModel):
         return self._segmenter.probability(volumes, case.brain)
 
     def _segment(self, row: dict[str, Any]) -> dict[str, Any]:
-        from components.segment.infer import mask_on_working
-
         case = self._prepare(row)
-        mask = mask_on_working(
-            self._probability(case),
-            case.grid,
-            case.working,
-            self._segmenter.threshold,
-            self._segmenter.min_ml,
-        )
+        mask = self._segmenter.rule.mask(self._probability(case), case.grid, case.working)
         return {
             "patient_id": case.patient_id,
             "tumor_volume_ml": float(mask.sum()) * _voxel_ml(case.working),
@@ -139,8 +131,7 @@ class GliomaModel(PythonModel):
 
         first, second = (Sequence(name) for name in self._classifier.channels)
         spec = StepSpec(
-            threshold=self._segmenter.threshold,
-            min_ml=self._segmenter.min_ml,
+            rule=self._segmenter.rule,
             channels=(first, second),
             clip=self._plan.clip,
             atlas=atlas_of(self._plan.atlas_files),

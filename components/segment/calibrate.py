@@ -9,11 +9,9 @@ import numpy as np
 
 from components.cohort.grid import resample
 from components.cohort.prepared import PreparedCase
-from components.segment.infer import Segmenter, confidence, mask_on_working
+from components.segment.infer import Segmenter
+from components.segment.mask import THRESHOLDS, MaskRule, confidences
 from components.segment.metrics import dice, hd95
-
-THRESHOLDS = tuple(np.round(np.arange(0.1, 0.951, 0.05), 2).tolist())
-"""Candidates; the authors' released threshold, 0.95, is among them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,11 @@ class HeldOut:
         inside = np.histogram(on_working[truth], edges)[0][::-1].cumsum()[::-1][1:]
         everywhere = np.histogram(on_working, edges)[0][::-1].cumsum()[::-1][1:]
         return 2.0 * inside / np.maximum(everywhere + truth.sum(), 1)
+
+    def curve_with(self, doubt: float) -> np.ndarray:
+        """`curve` as MaskRule would have it: its own best guess where the candidate is in doubt."""
+        expected = confidences(self.probability.astype(np.float32))
+        return np.where(expected < doubt, self.curve[expected.argmax()], self.curve)
 
 
 @dataclass(frozen=True)
@@ -69,32 +72,33 @@ def predict_held_out(
     return results
 
 
-def cross_fitted_thresholds(held_out: list[HeldOut]) -> dict[int, float]:
+def cross_fitted_thresholds(held_out: list[HeldOut], doubt: float) -> dict[int, float]:
     """Threshold to report each member with: chosen on the other members' cases.
 
     With a single member there are no others, and its own tuning cases serve.
     """
     members = sorted({h.member for h in held_out})
+    curves = [(h.member, h.curve_with(doubt)) for h in held_out]
     if len(members) == 1:
-        return {members[0]: best_threshold([h.curve for h in held_out])}
-    return {m: best_threshold([h.curve for h in held_out if h.member != m]) for m in members}
+        return {members[0]: best_threshold([curve for _, curve in curves])}
+    return {m: best_threshold([curve for k, curve in curves if k != m]) for m in members}
 
 
-def judge(held_out: HeldOut, threshold: float, min_ml: float) -> Row:
+def judge(held_out: HeldOut, rule: MaskRule) -> Row:
     """Compare one prediction with the manual mask on the working grid."""
     case = held_out.case
     truth = case.tumor_working
     assert truth is not None
     probability = held_out.probability.astype(np.float32)
-    mask = mask_on_working(probability, case.grid, case.working, threshold, min_ml)
+    mask = rule.mask(probability, case.grid, case.working)
     spacing = case.working.spacing
     return Row(
         patient_id=case.patient_id,
         member=held_out.member,
-        threshold=threshold,
+        threshold=rule.threshold_for(probability),
         dice=dice(mask, truth),
         hd95_mm=hd95(mask, truth, (spacing[2], spacing[1], spacing[0])),
         predicted_ml=float(mask.sum()) * case.working.voxel_ml,
         true_ml=float(truth.sum()) * case.working.voxel_ml,
-        confidence=confidence(probability, threshold),
+        confidence=rule.confidence(probability),
     )

@@ -14,7 +14,7 @@ from components.cohort.errors import BadInput
 from components.cohort.files import atomic, write_json
 from components.cohort.prepared import PreparedCase, read_cases
 from components.progress import Progress
-from components.segment.infer import Segmenter, confidence
+from components.segment.infer import Segmenter
 from components.segment.metrics import Summary, dice, hd95
 
 
@@ -45,7 +45,7 @@ def measure(segmenter: Segmenter, case: PreparedCase, seen: set[str]) -> Measure
     truth = case.tumor_working
     assert truth is not None
     probability = segmenter.case_probability(case)
-    mask = segmenter.mask(probability, case.grid, case.working)
+    mask = segmenter.rule.mask(probability, case.grid, case.working)
     member = segmenter.member_for(case)
     predicted, true = (float(m.sum()) * case.working.voxel_ml for m in (mask, truth))
     x, y, z = case.working.spacing
@@ -60,7 +60,7 @@ def measure(segmenter: Segmenter, case: PreparedCase, seen: set[str]) -> Measure
         predicted_ml=predicted,
         true_ml=true,
         volume_error_ml=predicted - true,
-        confidence=confidence(probability, segmenter.threshold),
+        confidence=segmenter.rule.confidence(probability),
     )
 
 
@@ -105,7 +105,7 @@ def evaluate_segmenter(
             progress(index + 1, len(cases), case.patient_id)
     report = {
         "trained_on": segmenter.trained_on.value,
-        "threshold": segmenter.threshold,
+        "threshold": segmenter.rule.threshold,
         "sets": {name: _summarise(rows, name) for name in sorted({row.cohort for row in rows})},
         "patients": [asdict(row) for row in rows],
     }

@@ -9,24 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from components.cohort.errors import BadInput
 from components.cohort.files import read_json, sha256_file
-from components.cohort.grid import Grid, resample
 from components.cohort.prepared import PreparedCase
 from components.cohort.vocabulary import Origin, Sequence
 from components.segment.checkpoint import load_tensors, require_same
 from components.segment.data import DEVELOPMENT
+from components.segment.mask import MaskRule
 from components.segment.network import UNet
 from components.segment.network_input import field_of_view, network_input
 from components.segment.settings import NetworkSettings
 
 MODEL_FILE = "model.json"
 REMEDY = "train again, or fetch the model folder again"
-
-_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
 def probability_map(
@@ -54,8 +51,7 @@ class Segmenter:
 
     Attributes:
         inputs: sequences, in the order `probability` wants its channels.
-        threshold: probability from which a voxel of the working grid is tumour.
-        min_ml: smaller islands are not tumour.
+        rule: how a probability becomes a mask.
         clip: see `network_input`.
         flips: whether predictions average over the left-right mirror image.
         grid: side of the cubic network grid in voxels.
@@ -66,8 +62,7 @@ class Segmenter:
     """
 
     inputs: tuple[Sequence, ...]
-    threshold: float
-    min_ml: float
+    rule: MaskRule
     clip: float
     flips: bool
     grid: int
@@ -99,8 +94,7 @@ class Segmenter:
         )
         return cls(
             inputs=tuple(Sequence(name) for name in content["inputs"]),
-            threshold=content["threshold"],
-            min_ml=content["min_ml"],
+            rule=MaskRule(content["threshold"], content["min_ml"], content["doubt"]),
             clip=content["clip"],
             flips=content["flips"],
             grid=content["grid"],
@@ -150,10 +144,6 @@ class Segmenter:
         cross_fitted = len(self.networks) > 1 and case.subset in DEVELOPMENT
         return case.fold if cross_fitted else None
 
-    def mask(self, probability: np.ndarray, grid: Grid, working: Grid) -> np.ndarray:
-        """`mask_on_working` with this model's threshold and smallest island."""
-        return mask_on_working(probability, grid, working, self.threshold, self.min_ml)
-
 
 def load_member(
     path: Path, architecture: dict[str, Any], settings: NetworkSettings, sha256: str | None
@@ -166,46 +156,6 @@ def load_member(
     network = UNet(architecture["channels"], settings)
     network.load_state_dict(tensors)
     return network.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
-
-
-def mask_on_working(
-    probability: np.ndarray, grid: Grid, working: Grid, threshold: float, min_ml: float
-) -> np.ndarray:
-    """Tumour mask bool [z, y, x] on `working`.
-
-    The probability is interpolated trilinearly before it is cut, so that the mask's surface is
-    finer than the network grid; connected islands (26 neighbours) under `min_ml` mL are removed.
-    An all-False result means that no tumour was found.
-    """
-    mask = resample(probability, grid, working) >= threshold
-    return remove_islands(mask, min_ml / working.voxel_ml)
-
-
-def remove_islands(mask: np.ndarray, min_voxels: float) -> np.ndarray:
-    """Keep the connected components (26 neighbours) of at least `min_voxels` voxels."""
-    if not mask.any():
-        return mask
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    labels, _ = ndimage.label(mask[box], structure=_NEIGHBOURS)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    kept = np.zeros_like(mask)
-    kept[box] = (sizes >= min_voxels)[labels] & mask[box]
-    return kept
-
-
-def confidence(probability: np.ndarray, threshold: float) -> float:
-    """Estimated Dice of the mask without knowing the truth, in [0, 1]; 0 for an empty mask.
-
-    The expected Dice if each voxel were tumour with its own probability p, to first order:
-    2 sum(p m) / (sum(p) + sum(m)) with m the mask p >= threshold. Disagreement between members or
-    mirror images lowers p inside and raises it outside the mask, and so lowers this.
-    """
-    mask = probability >= threshold
-    if not mask.any():
-        return 0.0
-    inside = float(probability[mask].sum(dtype=np.float64))
-    return 2.0 * inside / (float(probability.sum(dtype=np.float64)) + int(mask.sum()))
 
 
 def architecture_of(channels: int, settings: NetworkSettings) -> dict[str, Any]:

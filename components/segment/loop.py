@@ -338,7 +338,10 @@ def run_digest(member: Member, settings: SegmentSettings) -> str:
     trained = [case.patient_id for case in member.training]
     held_out = [case.patient_id for case in member.held_out]
     plan = member.training[0].plan_digest
-    aside = {"workers", "members_at_once", "checkpoint_every", "min_ml", "flips", "device"}
+    aside = {
+        *("workers", "members_at_once", "checkpoint_every", "device"),
+        *("min_ml", "doubt", "flips"),
+    }
     decisive = settings.model_dump(mode="json", exclude=aside)
     content = json.dumps([decisive, member.index, trained, held_out, plan], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

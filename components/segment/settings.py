@@ -154,6 +154,7 @@ class SegmentSettings(Settings):
         workers: processes that read cases ahead of the device; 0 reads in the training process.
         compile: compile the network (CUDA only).
         min_ml: islands smaller than this many mL are not tumour.
+        doubt: see MaskRule.
         flips: predict the left-right mirror image too, and average.
     """
 
@@ -182,6 +183,7 @@ class SegmentSettings(Settings):
     workers: int = Field(default=0, ge=0)
     compile: bool = False
     min_ml: float = Field(default=0.5, ge=0.0)
+    doubt: float = Field(default=0.0, ge=0.0, lt=1.0)
     flips: bool = False
     seed: int = 0
 

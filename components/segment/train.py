@@ -25,6 +25,7 @@ from components.segment.calibrate import (
 from components.segment.data import Member, development_cases, plan_members
 from components.segment.infer import MODEL_FILE, Segmenter, architecture_of, load_member
 from components.segment.loop import CurvePoint, run_digest
+from components.segment.mask import MaskRule
 from components.segment.members import prepare_torch, train_members
 from components.segment.metrics import Summary
 from components.segment.network import parameter_count
@@ -102,9 +103,10 @@ def _finish(
         for member in members
         for one in predict_held_out(segmenter, member.index, member.held_out)
     ]
-    threshold = best_threshold([one.curve for one in held_out])
-    reported = cross_fitted_thresholds(held_out)
-    rows = [judge(one, reported[one.member], settings.min_ml) for one in held_out]
+    doubt = settings.doubt
+    threshold = best_threshold([one.curve_with(doubt) for one in held_out])
+    reported = cross_fitted_thresholds(held_out, doubt)
+    rows = [judge(one, _rule(reported[one.member], settings)) for one in held_out]
     _write_table(out / "tuning.csv", Row, [asdict(row) for row in rows])
     described = [_describe_member(member, rows, out) for member in members]
     content = {
@@ -130,6 +132,7 @@ def _assemble(
         "inputs": [sequence.value for sequence in settings.inputs],
         "clip": settings.clip,
         "min_ml": settings.min_ml,
+        "doubt": settings.doubt,
         "flips": settings.flips,
         "folds": settings.folds,
         "grid": cases[0].grid.size[0],
@@ -143,8 +146,7 @@ def _assemble(
     )
     return Segmenter(
         inputs=settings.inputs,
-        threshold=0.5,
-        min_ml=settings.min_ml,
+        rule=_rule(0.5, settings),
         clip=settings.clip,
         flips=settings.flips,
         grid=description["grid"],
@@ -153,6 +155,10 @@ def _assemble(
         networks=networks,
         description=description,
     )
+
+
+def _rule(threshold: float, settings: SegmentSettings) -> MaskRule:
+    return MaskRule(threshold, settings.min_ml, settings.doubt)
 
 
 def _describe_member(member: Member, rows: list[Row], out: Path) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from components.features.loci import loci_features
 from components.features.normalise import normalise
 from components.features.shape import shape_features
 from components.features.step import StepResult, StepSpec, feature_slice_step, mask_on_network
+from components.segment.mask import MaskRule
 from tests.factories import make_prepared_case
 from tests.features.factories import make_atlas
 
-SPEC = StepSpec(0.5, 0.5, (Sequence.T1C, Sequence.T2), 5.0, make_atlas())
+SPEC = StepSpec(MaskRule(0.5, 0.5), (Sequence.T1C, Sequence.T2), 5.0, make_atlas())
 
 
 def run(case: PreparedCase, probability: np.ndarray, spec: StepSpec = SPEC) -> StepResult:
@@ -70,7 +71,7 @@ def test_an_empty_mask_is_a_status_not_a_number(case: PreparedCase) -> None:
 def test_islands_below_the_smallest_volume_are_no_tumour(case: PreparedCase) -> None:
     probability = np.zeros(case.grid.shape, np.float32)
     probability[12, 12, 12] = 1.0
-    spec = replace(SPEC, min_ml=10.0)
+    spec = replace(SPEC, rule=MaskRule(0.5, min_ml=10.0))
     assert run(case, probability, spec).status is Status.NO_TUMOR
 
 

@@ -16,14 +16,11 @@ from components.segment.evaluate import evaluate_segmenter
 from components.segment.export import export_onnx
 from components.segment.infer import (
     Segmenter,
-    confidence,
-    mask_on_working,
-    remove_islands,
 )
 from components.segment.metrics import Summary, dice, hd95
 from components.segment.settings import NetworkSettings, Norm, SegmentSettings
 from components.segment.train import train_segmenter
-from tests.factories import box_grid, make_prepared_case, make_prepared_set, write_prepared_set
+from tests.factories import make_prepared_case, make_prepared_set, write_prepared_set
 
 TINY = SegmentSettings(
     network=NetworkSettings(width=4, levels=3, fold_z=2, flat_levels=1, dropout=0.0, centred=True),
@@ -108,44 +105,6 @@ def test_broken_model_folders_are_refused_by_file(model, tmp_path) -> None:
     (other / "model.json").write_text(json.dumps(content))
     with pytest.raises(BadInput, match="its architecture is"):
         Segmenter.load(other)
-
-
-def test_the_mask_is_finer_than_the_network_grid() -> None:
-    grid, working = box_grid(16), box_grid(80)
-    z = np.arange(16, dtype=np.float32)[:, None, None]
-    ramp = np.broadcast_to(np.clip((z - 5.2) / 4.0, 0, 1), (16, 16, 16))
-    mask = mask_on_working(ramp, grid, working, 0.5, 0.0)
-    # The ramp crosses 0.5 at z = 7.2 voxels of 10 mm; voxel centres of 2 mm lie at 2 (i - 39.5).
-    crossing = (7.2 - 7.5) * 10.0
-    first = int(np.argmax(mask[:, 40, 40]))
-    assert first == int(np.ceil(crossing / 2 + 39.5))
-
-
-def test_islands_below_the_limit_go_and_diagonal_neighbours_hold_together() -> None:
-    mask = np.zeros((8, 8, 8), dtype=bool)
-    mask[1:3, 1:3, 1:3] = True
-    mask[3, 3, 3] = True
-    mask[6, 6, 6] = True
-    kept = remove_islands(mask, 2)
-    assert kept.sum() == 9
-    assert not kept[6, 6, 6]
-    assert remove_islands(mask, 0).sum() == 10
-    assert not remove_islands(mask, 100).any()
-
-
-def test_nothing_found_is_an_empty_mask_with_no_confidence() -> None:
-    grid = box_grid(16)
-    nothing = np.full((16, 16, 16), 0.1, dtype=np.float32)
-    assert not mask_on_working(nothing, grid, box_grid(40), 0.5, 0.5).any()
-    assert confidence(nothing, 0.5) == 0.0
-
-
-def test_confidence_is_the_expected_dice() -> None:
-    sharp = np.zeros((4, 4, 4))
-    sharp[:2] = 1.0
-    assert confidence(sharp, 0.5) == pytest.approx(1.0)
-    vague = np.where(sharp > 0, 0.7, 0.3)
-    assert confidence(vague, 0.5) == pytest.approx(2 * 0.7 * 32 / (0.7 * 32 + 0.3 * 32 + 32))
 
 
 def test_onnx_predicts_what_the_segmenter_does(model, tmp_path) -> None:
@@ -250,7 +209,7 @@ def test_the_step_writes_model_curves_and_metrics(prepared, tmp_path) -> None:
         curves=SimpleNamespace(path=str(tmp_path / "curves")),
         metrics=metrics,
     )
-    assert Segmenter.load(segmenter.path).threshold == logged["threshold"]
+    assert Segmenter.load(segmenter.path).rule.threshold == logged["threshold"]
     assert (tmp_path / "curves").read_text().startswith("member,step,learning_rate,loss")
     assert json.loads((tmp_path / "metrics").read_text()) == logged
     assert "tuning_dice_mean" in logged

@@ -37,8 +37,7 @@ def test_the_ensemble_says_what_the_trained_models_say(
     answer = client.ask(request_tensors(case, shop.release.contents))
     segmenter, classifier = Segmenter.load(shop.segmenter), Classifier.load(shop.classifier)
     spec = StepSpec(
-        threshold=segmenter.threshold,
-        min_ml=segmenter.min_ml,
+        rule=segmenter.rule,
         channels=classifier.channels,
         clip=shop.plan.clip,
         atlas=atlas_of(shop.plan.atlas_files),
