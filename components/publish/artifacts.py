@@ -49,7 +49,6 @@ class RunInfo(BaseModel):
         lock_sha256: sha256 of the file that pins package versions.
         approve: "name: reason" of a person who overrides the gate; as PublishSettings.approve.
         actor: who or what started the run.
-        run_folder: the local output folder; audit looks there for data.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -64,7 +63,6 @@ class RunInfo(BaseModel):
     approve: str | None = None
     lock_sha256: str = ""
     actor: str = ""
-    run_folder: str = ""
 
 
 @dataclass(frozen=True)

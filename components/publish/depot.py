@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 POINTER = "current.json"
 MAX_FILE_MB = 4096.0
-_ID = re.compile(r"glioma-idh-[0-9a-f]{12}")
+RELEASE_ID = re.compile(r"glioma-idh-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def fetch(
 
 
 def _checked_id(release: str, where: object) -> str:
-    if not isinstance(release, str) or not _ID.fullmatch(release):
+    if not isinstance(release, str) or not RELEASE_ID.fullmatch(release):
         raise BadInput(where, f"{release!r} is no release id", "publish it again")
     return release
 

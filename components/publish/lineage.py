@@ -13,6 +13,7 @@ from components.cohort.files import sha256_file, write_json
 from components.cohort.vocabulary import Model
 from components.publish import names
 from components.publish.artifacts import RunArtifacts
+from components.publish.datasets import log_datasets
 from components.publish.environment import hardware, packages
 from components.publish.evidence import headline, public_manifest, read_predictions
 from components.publish.settings import PublishSettings
@@ -89,10 +90,7 @@ def record_run(
         name = artifacts.release()["release"]
         parent = store.client.create_run(experiment_id, run_name=name, tags=tags)
     run_id = parent.info.run_id
-    # An earlier attempt may have run on other code: what completes the run is what it names.
-    for key, value in tags.items():
-        if parent.data.tags.get(key) != value:
-            store.client.set_tag(run_id, key, value)
+    _retag(store, parent, tags)
     digests, metrics, params = {}, {}, {}
     signer = signing_key()
     for record in [_parent_record(artifacts, settings, scratch), *step_records(artifacts)]:
@@ -104,7 +102,7 @@ def record_run(
             store.client.set_terminated(own)
         digests[record.name] = {name: sha256_file(path) for name, path in record.files.items()}
         metrics[record.name] = record.metrics
-    _log_datasets(store, run_id, artifacts)
+    log_datasets(store, run_id, artifacts.validated / "accepted.csv")
     signed_by = fingerprint(signer.public_key()) if signer else ""
     return Recorded(run_id, experiment_id, digests, metrics, params, tags, signed_by)
 
@@ -140,11 +138,19 @@ def children(store: Store, experiment_id: str, run_id: str) -> dict[str, Run]:
 
 
 def _child(store: Store, experiment_id: str, parent: str, step: str, tags: dict[str, str]) -> str:
-    existing = children(store, experiment_id, parent).get(step)
-    if existing is not None:
-        return existing.info.run_id
     own = {**tags, "mlflow.parentRunId": parent, names.STEP: step}
-    return store.client.create_run(experiment_id, run_name=step, tags=own).info.run_id
+    existing = children(store, experiment_id, parent).get(step)
+    if existing is None:
+        return store.client.create_run(experiment_id, run_name=step, tags=own).info.run_id
+    _retag(store, existing, own)
+    return existing.info.run_id
+
+
+def _retag(store: Store, run: Run, tags: dict[str, str]) -> None:
+    """An earlier attempt may have run on other code: what completes a run is what it names."""
+    for key, value in tags.items():
+        if run.data.tags.get(key) != value:
+            store.client.set_tag(run.info.run_id, key, value)
 
 
 def _tags(artifacts: RunArtifacts, publication: str) -> dict[str, str]:
@@ -160,7 +166,6 @@ def _tags(artifacts: RunArtifacts, publication: str) -> dict[str, str]:
         "code_version": artifacts.code_version,
         "git_dirty": {True: "yes", False: "no", None: ""}[info.code.dirty],
         "lock_sha256": info.lock_sha256,
-        names.RUN_FOLDER: info.run_folder,
         "mlflow.source.git.commit": info.code.commit,
         "mlflow.source.name": "glioflow",
         "mlflow.source.type": "PROJECT",
@@ -269,78 +274,6 @@ def link_or_copy(source: Path, target: Path) -> None:
         target.hardlink_to(source.resolve())
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _log_datasets(store: Store, run_id: str, artifacts: RunArtifacts) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    rows = public_manifest(artifacts.validated / "accepted.csv", hash_images=False)
-    cohorts: dict[str, int] = {}
-    for row in rows:
-        name = row.get("cohort") or "development"
-        cohorts[name] = cohorts.get(name, 0) + 1
-    manifest = sha256_file(artifacts.validated / "accepted.csv")
-    inputs = []
-    for name, count in cohorts.items():
-        context = "training" if name == "development" else "testing"
-        tags = {"mlflow.data.context": context, "sha256": manifest}
-        dataset = Dataset(
-            name=name,
-            # MLflow keeps 36 characters of a digest; the tag has all 64.
-            digest=manifest[:36],
-            source_type="manifest",
-            source=json.dumps({"artifact": names.MANIFEST_FILE, "cohort": name}),
-            profile=json.dumps({"num_rows": count}),
-        )
-        inputs.append(DatasetInput(dataset, [InputTag(k, v) for k, v in tags.items()]))
-    store.client.log_inputs(run_id, datasets=inputs)
-
-
-def describe(release: str, trained_on: str, sets: dict[str, Any], gate: dict[str, Any]) -> str:
-    """Markdown at the top of the parent run's page: the headline table and the verdict."""
-    lines = [
-        f"**{release}**, trained on **{trained_on}**. Research use only.",
-        "",
-        f"**Gate: {verdict_line(gate)}**",
-        "",
-        "| test set | patients | Dice | model | accuracy | AUROC (95 % CI) | AUPRC (95 % CI) |",
-        "|---|---:|---:|---|---:|---:|---:|",
-    ]
-    for name, block in sets.items():
-        dice = (block.get("dice") or {}).get("mean")
-        for model in (m.value for m in Model if m.value in block):
-            score = block[model]
-            lines.append(
-                f"| {name} | {block.get('patients', '')} | {_figure(dice)} | {model} "
-                f"| {_figure(score.get('accuracy'))} | {_interval(score.get('auroc'))} "
-                f"| {_interval(score.get('auprc'))} |"
-            )
-    lines.append("")
-    lines += [
-        f"- {'passed' if rule['passed'] else 'REFUSED'}: `{rule['rule']}`: {rule['reason']}"
-        for rule in gate["rules"]
-    ]
-    return "\n".join(lines)
-
-
-def verdict_line(gate: dict[str, Any]) -> str:
-    """The verdict in a few words."""
-    refused = [rule["rule"] for rule in gate["rules"] if not rule["passed"]]
-    text = f"refused by {', '.join(refused)}" if refused else "passed"
-    approval = gate.get("approval")
-    return f"{text}; overridden by {approval['name']}: {approval['reason']}" if approval else text
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(area: Any) -> str:
-    if not isinstance(area, dict) or area.get("value") is None:
-        return "-"
-    low, high = area.get("low"), area.get("high")
-    span = "" if low is None or high is None else f" ({low:.3f}-{high:.3f})"
-    return f"{area['value']:.3f}{span}"
 
 
 def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:

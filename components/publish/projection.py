@@ -10,8 +10,9 @@ from components.cohort.files import read_json
 from components.publish import names
 from components.publish.environment import actor
 from components.publish.ledger import Aliases, Entry, Ledger, append
-from components.publish.lineage import children, describe, verdict_line
+from components.publish.lineage import children
 from components.publish.names import Alias, RegisteredModel
+from components.publish.page import describe, verdict_line
 from components.publish.store import Store
 
 log = logging.getLogger(__name__)
@@ -58,18 +59,27 @@ def project(store: Store, ledger: Ledger, entry: Entry) -> None:
 def finish_versions(store: Store, entry: Entry) -> None:
     """Mark the versions of a registration complete, and name the entry that recorded them."""
     refused = entry.details["refused_because"]
-    wanted = {
-        names.LEDGER_ENTRY: entry.hash,
-        names.GATE: "passed" if entry.details["passed"] else "refused",
-        **({names.REFUSED_BECAUSE: refused} if refused else {}),
-        names.STATE: names.COMPLETE,
-    }
     release, trained_on = entry.details["release"], entry.details["trained_on"]
     text = f"{release}, trained on {trained_on}. Gate: {refused or 'passed'}."
     for model, facts in entry.details["versions"].items():
-        store.client.update_model_version(model, facts["version"], text)
-        for key, value in wanted.items():
-            store.client.set_model_version_tag(model, facts["version"], key, value)
+        version = store.client.update_model_version(model, facts["version"], text)
+        for key, value in version_tags(entry).items():
+            if version.tags.get(key, "") != value:
+                store.client.set_model_version_tag(model, facts["version"], key, value)
+
+
+def version_tags(entry: Entry) -> dict[str, str]:
+    """Tags of a version whose registration is complete, "" where it has none; the state is last."""
+    details = entry.details
+    return {
+        names.PUBLICATION: details["publication"],
+        names.RELEASE: details["release"],
+        names.TRAINED_ON: details["trained_on"],
+        names.LEDGER_ENTRY: entry.hash,
+        names.GATE: "passed" if details["passed"] else "refused",
+        names.REFUSED_BECAUSE: details["refused_because"],
+        names.STATE: names.COMPLETE,
+    }
 
 
 def finish_run(store: Store, run_id: str) -> None:

@@ -24,8 +24,9 @@ from components.publish.environment import completed
 from components.publish.evidence import read_predictions, read_rows
 from components.publish.gate import Evidence, judge
 from components.publish.ledger import Entry, Ledger, read_ledger
-from components.publish.lineage import Recorded, record_run, verdict_line
+from components.publish.lineage import Recorded, record_run
 from components.publish.names import Alias
+from components.publish.page import verdict_line
 from components.publish.projection import is_finished, project, settle
 from components.publish.promote import commit, versions_of
 from components.publish.registry import Uploaded, ensure_version, upload_models

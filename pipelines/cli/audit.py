@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from components.cohort.errors import BadInput, ExitCode
 from pipelines.cli.terminal import Json, console, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from components.publish.chain import AuditReport
 
 TrackingOption = Annotated[str, typer.Option("--tracking-uri", help="MLflow tracking URI.")]
 
@@ -25,20 +31,40 @@ def audit(
     key: Annotated[
         str, typer.Option(help="Public key (PEM file) that must have signed the release.")
     ] = "",
+    local: Annotated[
+        Path | None,
+        typer.Option(help="The run's --out, or an exported repository, to be checked as well."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Walk and verify the whole chain behind a model; exit 1 when any link is broken."""
     from components.publish.audit import audit as audit_model
 
-    report = audit_model(model, tracking_uri, key=key)
+    report = audit_model(model, tracking_uri, local=local, key=key)
     if as_json:
         print_json(report.to_json())
     else:
-        for check in report.checks:
-            mark = "[green]ok[/]    " if check.ok else "[red]BROKEN[/]"
-            detail = "" if check.ok else f": expected {check.expected}, found {check.found}"
-            console.print(f"{mark} {check.what}{detail}", highlight=False, soft_wrap=True)
+        console.print(_tree(report), soft_wrap=True)
     return ExitCode.DONE if report.ok else ExitCode.OUR_FAULT
+
+
+def _tree(report: AuditReport) -> Tree:
+    """The chain as a tree: a branch a link, a leaf a check; what broke says how."""
+    from rich.tree import Tree
+
+    tree = Tree(_marked(report.ok, report.reference))
+    for link, checks in report.links.items():
+        branch = tree.add(_marked(all(check.ok for check in checks), link.value))
+        for check in checks:
+            detail = "" if check.ok else f": expected {check.expected}, found {check.found}"
+            branch.add(_marked(check.ok, check.what.removeprefix(f"{link}: ") + detail))
+    return tree
+
+
+def _marked(ok: bool, words: str) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(("ok ", "green") if ok else ("BROKEN ", "bold red"), words)
 
 
 def publish(

@@ -84,6 +84,45 @@ def test_rules_refuse(rule: rules.Rule, changes: dict[str, Any]) -> None:
     assert found["reason"]
 
 
+def test_age_must_be_beaten_on_every_external_set() -> None:
+    both = pd.concat(
+        [predictions(3.0).assign(set="snuh"), predictions(0.5, seed=4).assign(set="tcia")]
+    )
+    found = verdict(rules.BetterThanAge(), evidence(predictions=both))
+    assert not found["passed"]
+    assert found["reason"].startswith("tcia: ")
+    assert found["found"]["snuh"]["delong_p"] < 0.05
+    internal = pd.concat(
+        [both[both["set"] == "snuh"], both[both["set"] == "tcia"].assign(set="internal")]
+    )
+    assert verdict(rules.BetterThanAge(), evidence(predictions=internal))["passed"]
+
+
+@pytest.mark.parametrize("failing", ["delong", "binomial"])
+def test_either_test_against_age_refuses_alone(failing: str) -> None:
+    """The same ranking at a better threshold, and a better ranking at the same accuracy."""
+    idh = np.arange(40) % 2
+    score = (1.2 if failing == "delong" else 0.3) * idh + np.random.default_rng(0).normal(size=40)
+    age = score - 3.0 if failing == "delong" else score - 0.15
+    if failing == "delong":
+        ours = score - 0.6 + 0.05 * idh
+    else:
+        right = int(((age > 0) == (idh == 1)).sum())
+        ours = np.where(idh == 1, -1.0, -2.0)
+        ours[np.flatnonzero(idh)[: right - 19]] = 1.0
+    table = predictions(3.0, count=40)
+    table["probability"] = 1 / (1 + np.exp(-np.concatenate([ours, age])))
+    tests = {
+        name: verdict(rules.BetterThanAge(tests=(name,)), evidence(predictions=table))["passed"]
+        for name in ("delong", "binomial")
+    }
+    assert tests == {"delong": failing != "delong", "binomial": failing != "binomial"}
+    found = verdict(rules.BetterThanAge(), evidence(predictions=table))
+    assert not found["passed"] and f"{failing} P = " in found["reason"]
+    deployers = rules.BetterThanAge(tests=())
+    assert verdict(deployers, evidence(predictions=table))["passed"]
+
+
 def test_non_inferiority_is_paired_on_the_same_patients() -> None:
     rule = rules.NonInferiorToChampion(margin=0.05)
     same = predictions(3.0)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from components.cohort.errors import BadInput
 from components.publish.audit import audit
+from components.publish.gate import judge
+from components.publish.publish import publish_run
+from components.publish.settings import PublishSettings
+from tests.publish.fabricated_run import fabricate
 from tests.publish.shop import Shop
 
 Tamper = Callable[[Shop], None]
@@ -74,9 +80,14 @@ def _add_artifact(shop: Shop) -> None:
     assert folder
 
 
-def _delete_artifact(shop: Shop) -> None:
-    for page in (shop.root / "mlflow" / "artifacts").rglob("report.html"):
-        page.unlink()
+def _delete(pattern: str) -> Tamper:
+    """Delete every stored file of a name."""
+
+    def tamper(shop: Shop) -> None:
+        for file in list((shop.root / "mlflow" / "artifacts").rglob(pattern)):
+            file.unlink()
+
+    return tamper
 
 
 ARTIFACTS = "artifacts/*/artifacts"
@@ -120,6 +131,22 @@ CASES: dict[str, tuple[Tamper, str]] = {
         _sql("UPDATE tags SET value = 'f' WHERE key = 'mlflow.source.git.commit'"),
         "tags as they were set",
     ),
+    "dataset": (
+        _sql("UPDATE datasets SET digest = 'g' || substr(digest, 2) WHERE name = 'snuh'"),
+        "data: datasets",
+    ),
+    "tag of a step": (
+        _sql("UPDATE tags SET value = 'x' WHERE key = 'code_version'"),
+        "classify: 14 tags",
+    ),
+    "verdict's tag": (
+        _sql("UPDATE model_version_tags SET value = 'refused' WHERE key = 'gate'"),
+        "is what was registered",
+    ),
+    "plan's tag": (
+        _sql("UPDATE model_version_tags SET value = 'x' WHERE key = 'plan'"),
+        "is what was registered",
+    ),
     "trained on": (
         _sql("UPDATE model_version_tags SET value = 'x' WHERE key = 'trained_on'"),
         "is what was registered",
@@ -132,13 +159,24 @@ CASES: dict[str, tuple[Tamper, str]] = {
     "ledger without its start": (_drop_first_entry, "ledger"),
     "ledger without its end": (_drop_last_entry, "registration is in the ledger"),
     "artifact added": (_add_artifact, "validate:"),
-    "artifact deleted": (_delete_artifact, "artifacts"),
+    "artifact deleted": (_delete("report.html"), "artifacts"),
+    "evaluation deleted": (_delete("evaluation.json"), "figures: can be read"),
+    "code deleted": (_delete("environment.json"), "code: can be read"),
+    "version deleted": (
+        _sql("DELETE FROM model_versions WHERE name = 'glioma-segmenter'"),
+        "registry: can be read",
+    ),
+    "run deleted": (
+        _sql("UPDATE runs SET lifecycle_stage = 'deleted' WHERE name = 'classify'"),
+        "classify: has its run",
+    ),
 }
 
 
 QUICK = {
     "segmenter weights", "config.pbtxt", "plan in the model", "manifest", "metric",
-    "versions swapped by source", "alias moved", "ledger rewritten",
+    "versions swapped by source", "alias moved", "ledger rewritten", "dataset", "verdict's tag",
+    "evaluation deleted",
 }  # fmt: skip
 """Every kind of link once; the others take a second each as well."""
 
@@ -167,11 +205,47 @@ def test_an_exported_repository_is_checked(shop: Shop, tmp_path: Path) -> None:
 
     copy = tmp_path / "repository"
     shutil.copytree(shop.runs[1].repository, copy)
-    assert audit(REFERENCE, shop.uri, repository=copy).ok
+    assert audit(REFERENCE, shop.uri, local=copy).ok
     _flip(copy / "segmenter" / "config.pbtxt")
-    report = audit(REFERENCE, shop.uri, repository=copy)
+    report = audit(REFERENCE, shop.uri, local=copy)
     assert [c.what for c in report.checks if not c.ok] == [f"repository {copy}: 6 files"]
-    assert audit("glioma-idh/1", shop.uri, repository=shop.runs[1].repository).ok is False
+    assert audit("glioma-idh/1", shop.uri, local=shop.runs[1].repository).ok is False
+
+
+def test_a_verdict_that_does_not_follow_is_found(
+    empty: PublishSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate that lied when it judged: its digest is in the ledger, but its rules say otherwise."""
+
+    def lenient(*given: Any) -> dict[str, Any]:
+        verdict = judge(*given)
+        for rule in verdict["rules"]:
+            rule["passed"] = True
+        return {**verdict, "passed": True, "promotable": True}
+
+    monkeypatch.setattr("components.publish.publish.judge", lenient)
+    done = publish_run(fabricate(tmp_path / "weak", skill=0.2), empty)
+    assert done.promotion == "champion"
+    broken = [c.what for c in audit("champion", empty.tracking_uri).checks if not c.ok]
+    assert broken and all(what.startswith("gate: ") for what in broken)
+    assert any(what.startswith("gate: better_than_age passed") for what in broken)
+
+
+def test_a_run_folder_is_checked_file_by_file(shop: Shop, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(shop.runs[1].predictions.parent, folder)
+    assert audit(REFERENCE, shop.uri, local=folder).ok
+    for name in ("validated/accepted.csv", "segmenter/member_0.safetensors"):
+        content = (folder / name).read_bytes()
+        _flip(folder / name)
+        report = audit(REFERENCE, shop.uri, local=folder)
+        where = f"{Path(name).parent} {folder}"
+        assert any(check.what.startswith(where) for check in report.checks if not check.ok)
+        (folder / name).write_bytes(content)
+    with pytest.raises(BadInput, match="no run's folder"):
+        audit(REFERENCE, shop.uri, local=tmp_path)
 
 
 def test_images_that_changed_are_named(tampered: Callable[[], Shop]) -> None:
