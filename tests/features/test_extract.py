@@ -87,7 +87,8 @@ def test_the_member_that_has_not_seen_the_patient_segments(
     for case, row in zip(read_cases([prepared]), rows_of(samples), strict=True):
         volumes = np.stack([case.volume(s) for s in model.inputs])
         member = case.fold if case.subset == "training" else None
-        mask = model.rule.mask(model.probability(volumes, case.brain, member), case.grid, case.working)
+        probability = model.probability(volumes, case.brain, member)
+        mask = model.rule.mask(probability, case.grid, case.working)
         with np.load(samples / "masks" / f"{case.patient_id}.npz") as archive:
             count = int(np.prod(archive["shape"]))
             kept = np.unpackbits(archive["mask"], count=count).reshape(archive["shape"])
