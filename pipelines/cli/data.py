@@ -28,16 +28,28 @@ def phantom(
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     resolution: Annotated[float, typer.Option(help="Rendering resolution in mm (1 or 2).")] = 1.0,
+    motion: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Move T2 and FLAIR within ±DEGREES and ±MM an axis, not as at the site."),
+    ] = None,
 ) -> None:
     """Make a phantom cohort with known truth."""
     from components.cohort.phantom.cohort import make_cohort
+    from components.cohort.phantom.draw import moved_within
     from components.cohort.phantom.settings import PhantomSettings
     from components.cohort.phantom.sites import site_named
 
     settings = PhantomSettings(resolution_mm=resolution)
     with progress_bar("phantoms") as progress:
         manifest = make_cohort(
-            site_named(site), patients, seed, out, settings, workers=workers, progress=progress
+            site_named(site),
+            patients,
+            seed,
+            out,
+            settings,
+            workers=workers,
+            progress=progress,
+            dial=moved_within(*motion) if motion else None,
         )
     console.print(f"wrote {manifest}")
 

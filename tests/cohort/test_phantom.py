@@ -13,7 +13,7 @@ from components.cohort.errors import BadInput
 from components.cohort.files import read_json, sha256_tree
 from components.cohort.manifest import read_manifest
 from components.cohort.phantom.cohort import make_cohort, split_development
-from components.cohort.phantom.draw import draw_cohort
+from components.cohort.phantom.draw import draw_cohort, moved_within
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import SEVERANCE, SITES, TCIA, site_named
 from components.cohort.vocabulary import Idh, Origin, Sequence, Split
@@ -112,6 +112,18 @@ def test_motion_brings_flair_onto_t1c(cohort: Path) -> None:
         inside = sitk.GetArrayFromImage(tumor) > 0
         around = (sitk.GetArrayFromImage(brain) > 0) & ~inside
         assert moved[inside].mean() > 1.15 * moved[around].mean()
+
+
+def test_motion_may_be_drawn_wider_and_leaves_t1c_and_the_rest_alone() -> None:
+    usual = draw_cohort(SEVERANCE, 20, 1)
+    moved = [moved_within(15.0, 20.0)(draw) for draw in usual]
+    turns = np.abs([d.scans[Sequence.FLAIR].rotation for d in moved])
+    shifts = np.abs([d.scans[Sequence.FLAIR].shift for d in moved])
+    assert np.deg2rad(12) < turns.max() <= np.deg2rad(15)
+    assert 16 < shifts.max() <= 20
+    for before, after in zip(usual, moved, strict=True):
+        assert after.scans[Sequence.T1C] == before.scans[Sequence.T1C]
+        assert after.tumor == before.tumor
 
 
 def test_splits_are_exact_disjoint_and_stratified() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -219,6 +219,27 @@ def _scan(
         rotation=_three(moved * np.deg2rad(rng.normal(0.0, degrees, 3))),
         shift=_three(moved * rng.normal(0.0, shift, 3)),
     )
+
+
+def moved_within(degrees: float, mm: float) -> Callable[[Draw], Draw]:
+    """What makes every sequence but T1C move evenly within ±degrees and ±mm about and along each
+    axis, instead of as the site's patients do."""
+
+    def move(draw: Draw) -> Draw:
+        rng = np.random.default_rng([draw.seed, 6])
+        scans = {
+            name: scan
+            if name is Sequence.T1C
+            else replace(
+                scan,
+                rotation=_three(np.deg2rad(rng.uniform(-degrees, degrees, 3))),
+                shift=_three(rng.uniform(-mm, mm, 3)),
+            )
+            for name, scan in draw.scans.items()
+        }
+        return replace(draw, scans=scans)
+
+    return move
 
 
 _BIAS_SCALES = np.array([1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.6, 0.6, 0.6])
