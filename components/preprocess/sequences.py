@@ -61,12 +61,22 @@ def read_patient(patient: Patient, sequences: Iterable[Sequence]) -> PatientImag
             raise BadInput(path, "every voxel has the same value", "export the image again")
         if sequence is Sequence.T1C:
             native = Grid.of(image)
-        read[sequence] = sitk.DICOMOrient(image, "LPS")
+        read[sequence] = _above_zero(sitk.DICOMOrient(image, "LPS"))
     assert native is not None  # a plan always holds T1C
     _refuse_twins(patient, read)
     tumor = read_mask(patient.tumor_mask) if patient.tumor_mask else None
     given = patient.extra.get(BRAIN_MASK)
     return PatientImages(read, native, tumor, read_mask(given) if given else None)
+
+
+def _above_zero(image: sitk.Image) -> sitk.Image:
+    """An image whose air lies at 0 or above: some exports shift it far below.
+
+    A bias field is a factor, and only means something over a true zero. The hundredth part that
+    is darkest is passed over, so that stray voxels move nothing.
+    """
+    floor = float(np.percentile(sitk.GetArrayViewFromImage(image), 1))
+    return image - floor if floor < 0.0 else image
 
 
 def read_mask(path: str) -> sitk.Image:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from threadpoolctl import threadpool_limits
 
 from components.cohort.grid import Grid, resample
 from components.cohort.manifest import Patient
@@ -111,6 +112,20 @@ def test_the_same_patient_gives_the_same_bytes(
         assert file.read_bytes() == (two / file.name).read_bytes(), file.name
 
 
+def test_two_threads_give_the_same_bytes(
+    patient: Patient, case: PreparedCase, tmp_path: Path
+) -> None:
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(2)
+    try:
+        with threadpool_limits(2):
+            again = prepared(patient, small_plan())
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    np.testing.assert_array_equal(again.volumes, case.volumes)
+    np.testing.assert_array_equal(again.to_mni, case.to_mni)
+
+
 def test_without_stripping_the_head_stays_and_the_brain_is_the_same(
     patient: Patient, case: PreparedCase, cache: Path
 ) -> None:
@@ -136,6 +151,41 @@ def test_a_tilted_left_handed_copy_is_prepared_alike(
     assert overlap(moved(other, case), case.brain) > 0.97
     native = sitk.ReadImage(str(tmp_path / "t1c.nii.gz"))
     assert Grid.of(mask_to_native(other.tumor_working, other)) == Grid.of(native)
+
+
+def test_oblique_slices_are_prepared_alike(
+    patient: Patient, case: PreparedCase, tmp_path: Path
+) -> None:
+    """The whole head turned in the scanner's space, header alone: the same voxels."""
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(*np.deg2rad((14.0, -6.0, 10.0)).tolist())
+    turned_about = np.reshape(turn.GetMatrix(), (3, 3))
+
+    def oblique(image: sitk.Image) -> sitk.Image:
+        tilted = sitk.Image(image)
+        tilted.SetDirection((turned_about @ np.reshape(image.GetDirection(), (3, 3))).ravel())
+        tilted.SetOrigin(turned_about @ np.array(image.GetOrigin()))
+        return tilted
+
+    other = prepared(
+        changed(patient, tmp_path, t1c=oblique, flair=oblique, tumor_mask=oblique), small_plan()
+    )
+    assert other.quality["brain_ml"] == pytest.approx(case.quality["brain_ml"], rel=0.03)
+    assert overlap(other.brain, case.brain) > 0.95
+    assert case.tumor is not None and other.tumor is not None
+    assert overlap(other.tumor, case.tumor) > 0.9
+
+
+def test_values_far_below_zero_change_nothing(
+    patient: Patient, case: PreparedCase, tmp_path: Path
+) -> None:
+    def shifted(image: sitk.Image) -> sitk.Image:
+        return sitk.Cast(image, sitk.sitkInt16) - 1000
+
+    other = prepared(changed(patient, tmp_path, t1c=shifted, flair=shifted), small_plan())
+    assert overlap(other.brain, case.brain) > 0.99
+    apart = np.abs(other.volumes.astype(float) - case.volumes.astype(float))
+    assert apart[:, case.brain & other.brain].mean() < 0.03
 
 
 def test_a_given_brain_mask_comes_first(patient: Patient, tmp_path: Path) -> None:
