@@ -100,7 +100,7 @@ class _Level:
             learningRate=step_mm,
             minStep=min(0.02 * self.mm, step_mm / 4.0),
             numberOfIterations=self.settings.iterations,
-            relaxationFactor=0.6,
+            relaxationFactor=self.settings.relaxation,
             gradientMagnitudeTolerance=1e-6,
         )
         method.SetOptimizerScalesFromPhysicalShift()

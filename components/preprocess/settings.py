@@ -23,6 +23,9 @@ class Aligned(StrEnum):
     """Align them like any other."""
 
 
+_RELAXATION = 0.6
+
+
 class AlignSettings(Settings):
     """Alignment by mutual information, from coarse to fine.
 
@@ -35,6 +38,9 @@ class AlignSettings(Settings):
         iterations: most optimiser steps a level.
         starts: most starts that are optimised on the coarsest level, best first.
         second_opinion: similarity, in nats, below which all starts are tried on the next level too.
+        relaxation: by what the optimiser's step shrinks where the way turns back; 0.8 comes closer
+            to the best place. Left out of the plan at its default, so that older plans keep their
+            digests.
     """
 
     degrees_of_freedom: Literal[6, 12] = 6
@@ -45,6 +51,9 @@ class AlignSettings(Settings):
     iterations: int = Field(default=60, ge=5)
     starts: int = Field(default=3, ge=1, le=12)
     second_opinion: float = 0.25
+    relaxation: float = Field(
+        default=_RELAXATION, gt=0.0, lt=1.0, exclude_if=lambda value: value == _RELAXATION
+    )
 
     @field_validator("levels_mm")
     @classmethod
