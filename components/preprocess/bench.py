@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from components.preprocess.bias import fit_bias
 from components.preprocess.case import mask_to_native, prepare_patient
 from components.preprocess.plan import PreprocessingPlan
 from components.preprocess.resampling import binned, isotropic, one_thread, resample_to
-from components.preprocess.sequences import read_patient
+from components.preprocess.sequences import input_digests, read_patient
 from components.preprocess.settings import BiasMethod, BiasSettings
 from components.preprocess.space import Space, find_space
 from components.preprocess.stages import Clock
@@ -78,7 +79,7 @@ def bench_patient(
 
     Returns:
         CPU seconds of every stage ("s"), alignment errors ("mm"), overlaps ("Dice"), differences
-        of z-scores ("SD").
+        of z-scores ("SD"), how many times longer others take ("times").
 
     Raises:
         BadInput: as `prepare_patient`.
@@ -88,32 +89,47 @@ def bench_patient(
     def note(what: str, value: float, unit: str) -> None:
         rows.append(Row(patient.patient_id, what, float(value), unit))
 
-    _chain(patient, plan, note)
-    images = read_patient(patient, plan.sequences)
-    with one_thread():
-        space = find_space(images, plan, Clock(), files={}, cache=None)
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        seconds = _chain(patient, plan, Path(folder), note)
+        images = read_patient(patient, plan.sequences)
+        files = input_digests(patient, plan.sequences)
+        space = find_space(images, plan, Clock(), files=files, cache=Path(folder))
     _against_truth(space, truth, note)
     if not (n4 or ants):
         return rows
-    fields = _ours(images.sequences, space, plan, note)
+    corrected = _ours(images.sequences, space, plan, note)
     if n4:
-        _compare_n4(images.sequences, space, fields, note)
+        _compare_n4(images.sequences, space, corrected, note)
+        slower = _total(rows, "bias, the authors' N4") / _total(rows, " bias")
+        note("bias, the authors' N4 to ours", slower, "times")
     if ants:
         from components.preprocess.bench_ants import compare_with_ants
 
-        compare_with_ants(images.sequences, space, fields, note)
+        compare_with_ants(images.sequences, space, plan, corrected, note)
+        for stage in ("align", "mni", "bias"):
+            slower = _total(rows, f"{stage}, ANTs") / seconds[stage]
+            note(f"{stage}, ANTs to ours", slower, "times")
+        ours = sum(seconds[stage] for stage in ("align", "mni", "bias"))
+        note("align + mni + bias, ANTs to ours", _total(rows, ", ANTs") / ours, "times")
     return rows
+
+
+def _total(rows: list[Row], ending: str) -> float:
+    """Seconds of all rows whose name ends so."""
+    return sum(row.value for row in rows if row.what.endswith(ending) and row.unit == "s")
 
 
 Note = Callable[[str, float, str], None]
 Images = dict[Sequence, sitk.Image]
 
 
-def _chain(patient: Patient, plan: PreprocessingPlan, note: Note) -> None:
-    """The whole preparation, and the manual mask's way back."""
+def _chain(patient: Patient, plan: PreprocessingPlan, cache: Path, note: Note) -> dict[str, float]:
+    """The whole preparation, and the manual mask's way back. CPU seconds by stage."""
     clock = Clock()
     with timed(note, "whole"):
-        case = prepare_patient(patient, plan, subset="training", fold=None, cache=None, clock=clock)
+        case = prepare_patient(
+            patient, plan, subset="training", fold=None, cache=cache, clock=clock
+        )
     for stage, seconds in clock.seconds.items():
         note(stage, seconds, "s")
     if case.tumor_working is not None and case.tumor_working.any():
@@ -121,6 +137,7 @@ def _chain(patient: Patient, plan: PreprocessingPlan, note: Note) -> None:
         if Grid.of(manual) == case.native:
             back = _array(mask_to_native(case.tumor_working, case)) > 0
             note("tumour mask there and back", _dice(back, _array(manual) > 0), "Dice")
+    return clock.seconds
 
 
 def _against_truth(space: Space, truth: Truth, note: Note) -> None:

@@ -19,14 +19,21 @@ from components.preprocess.bench import (
     on_one_mm,
     timed,
 )
+from components.preprocess.plan import PreprocessingPlan
 from components.preprocess.space import Space
 from components.preprocess.template import load_template
 
 
 def compare_with_ants(
-    images: Images, space: Space, corrected: dict[Sequence, np.ndarray], note: Note
+    images: Images,
+    space: Space,
+    plan: PreprocessingPlan,
+    corrected: dict[Sequence, np.ndarray],
+    note: Note,
 ) -> None:
     """Note ANTs' CPU seconds for every stage, and how far its results lie from ours.
+
+    Its alignments have the plan's degrees of freedom, its N4 the authors' setting.
 
     Raises:
         BadInput: ANTsPy is not installed.
@@ -39,11 +46,12 @@ def compare_with_ants(
         ) from None
     t1c = _image(ants, images[Sequence.T1C])
     brain = space.brain.mask
+    kind = {6: "Rigid", 12: "Affine"}[plan.align.degrees_of_freedom]
     for name, image in images.items():
         if name is Sequence.T1C:
             continue
         with timed(note, f"{name.value} align, ANTs"):
-            found = _register(ants, t1c, _image(ants, image), "Rigid")
+            found = _register(ants, t1c, _image(ants, image), kind)
         apart = displacement(space.aligned[name].matrix, found, brain)
         note(f"{name.value} alignment, ours to ANTs'", apart, "mm")
     template = load_template()

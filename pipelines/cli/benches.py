@@ -51,12 +51,14 @@ def _print_summary(rows: list[Any]) -> None:
 
     from components.hardware import processor_name
 
-    table = Table("what", "median", "worst 5 %", "unit", title=f"one core of {processor_name()}")
+    table = Table(
+        "what", "median", "worst 5 %", "worst", "unit", title=f"one core of {processor_name()}"
+    )
     for what in dict.fromkeys(row.what for row in rows):
         values = [row.value for row in rows if row.what == what]
         unit = next(row.unit for row in rows if row.what == what)
-        worst = np.percentile(values, 5 if unit == "Dice" else 95)
-        table.add_row(what, f"{np.median(values):.3g}", f"{worst:.3g}", unit)
+        shares = (50, 5, 0) if unit in ("Dice", "times") else (50, 95, 100)
+        table.add_row(what, *(f"{np.percentile(values, share):.3g}" for share in shares), unit)
     console.print(table)
 
 
