@@ -1,4 +1,7 @@
-"""A local HTTP server that speaks the parts of the KFP v2beta1 API which submitting needs."""
+"""A local HTTP server that speaks the parts of the KFP v2beta1 API which submitting needs.
+
+A body that the API's schema does not allow is answered with 400, as the API does.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.pipelines.kfp_schema import breaches
+
+BODIES = {
+    "/apis/v2beta1/experiments": "V2beta1Experiment",
+    "/apis/v2beta1/runs": "V2beta1Run",
+    "/apis/v2beta1/recurringruns": "V2beta1RecurringRun",
+}
+"""Path -> type of what is posted there, and of the answer to it."""
+
+LISTS = {
+    "/apis/v2beta1/healthz": "V2beta1GetHealthzResponse",
+    "/apis/v2beta1/experiments": "V2beta1ListExperimentsResponse",
+    "/apis/v2beta1/runs": "V2beta1ListRunsResponse",
+    "/apis/v2beta1/runs/run-1": "V2beta1Run",
+}
+"""Path -> type of the answer to a GET."""
 
 ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/apis/v2beta1/healthz"): {"multi_user": False},
@@ -75,7 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         self.server.requests.append((self.command, path, body))  # type: ignore[attr-defined]
         answer = ANSWERS.get((self.command, path))
-        self.send_response(404 if answer is None else 200)
+        wrong = breaches(body, BODIES.get(path, "object"))
+        if wrong:
+            answer = {"error": "; ".join(wrong)}
+        self.send_response(400 if wrong else 404 if answer is None else 200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
         self.wfile.write(json.dumps(answer or {"error": f"no {path}"}).encode())

@@ -12,7 +12,8 @@ import yaml
 from components.cohort.errors import BadInput
 from pipelines import cluster
 from pipelines.profile import load_profile, profile_names
-from tests.pipelines.kfp_api import kfp_api
+from tests.pipelines.kfp_api import ANSWERS, BODIES, LISTS, kfp_api
+from tests.pipelines.kfp_schema import breaches
 
 STEPS = {
     "make-cohorts-op": set(),
@@ -162,6 +163,26 @@ def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         cluster.compile_profile(profile, tmp_path / name)
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
+
+
+def test_the_server_of_these_tests_speaks_the_apis_schema() -> None:
+    for (method, path), answer in ANSWERS.items():
+        assert breaches(answer, (LISTS if method == "GET" else BODIES)[path]) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"displayname": "misspelt"},
+        {"run_id": ["no text"]},
+        {"state": "FINISHED"},
+        {"runtime_config": {"parameter": {}}},
+        {"pipeline_spec": {"pipelineInfo": {"nam": "glioflow"}}},
+    ],
+    ids=str,
+)
+def test_what_the_api_would_refuse_is_refused(body: dict[str, Any]) -> None:
+    assert len(breaches(body, "V2beta1Run")) == 1
 
 
 def test_submit_sends_the_pipeline_and_its_cohorts() -> None:
