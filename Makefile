@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint types serve compile images bench clean
+.PHONY: help setup run test test-slow lint types serve compile images sbom bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ compile: setup  ## the Kubeflow pipeline as IR YAML (build/pipeline.yaml)
 
 images: setup  ## build the container images
 	@bash infra/docker/build.sh
+
+sbom: setup  ## what .venv is made of, as CycloneDX (build/sbom.json)
+	@mkdir -p build && $(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json $(BIN)/python
 
 bench: setup  ## time preprocessing, training and serving on this machine
 	@$(BIN)/glioflow bench
