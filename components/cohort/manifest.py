@@ -41,6 +41,8 @@ COLUMNS = (
 
 T = TypeVar("T")
 
+_SURPLUS = "cells beyond the header"
+
 IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
 """Columns that hold paths."""
 
@@ -92,7 +94,8 @@ class ManifestTable:
     """A manifest as read: cells are still text, so that one bad row does not hide the others.
 
     `base` is what relative paths are relative to: a folder, or an s3:// address. `bases` has one a
-    cohort where the rows of several were brought together.
+    cohort where the rows of several were brought together. `longer` are the rows (0-based) with
+    more cells than the header has: a comma too many shifts what stands behind it.
     """
 
     path: Path
@@ -101,6 +104,7 @@ class ManifestTable:
     rows: tuple[dict[str, str], ...]
     sha256: str
     bases: Mapping[str, str] = field(default_factory=dict)
+    longer: frozenset[int] = frozenset()
 
     def location(self, index: int, column: str) -> str | None:
         """Absolute path or s3:// address in one of IMAGE_COLUMNS of row `index`; None if empty."""
@@ -121,17 +125,19 @@ def read_table(path: Path | str) -> ManifestTable:
     content = path.read_bytes()
     try:
         lines = content.decode("utf-8-sig").splitlines()
-        reader = csv.DictReader(lines, strict=True)
+        reader = csv.DictReader(lines, strict=True, restkey=_SURPLUS)
         columns = tuple(name.strip() for name in reader.fieldnames or ())
         reader.fieldnames = list(columns)
-        rows = tuple({name: (row.get(name) or "").strip() for name in columns} for row in reader)
+        read = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadInput(path, f"not a readable CSV ({error})", "save it as UTF-8 CSV") from error
     _check_columns(path, columns)
+    rows = tuple({name: (row.get(name) or "").strip() for name in columns} for row in read)
+    longer = frozenset(n for n, row in enumerate(read) if _SURPLUS in row)
     if not rows:
         raise BadInput(path, "the manifest has no rows", "add one row a patient")
     digest = hashlib.sha256(content).hexdigest()
-    return ManifestTable(path, base, columns, rows, digest, _read_bases(path, base))
+    return ManifestTable(path, base, columns, rows, digest, _read_bases(path, base), longer)
 
 
 def bases_file(manifest: Path) -> Path:
@@ -176,6 +182,12 @@ def parse_patient(table: ManifestTable, index: int) -> Patient:
     """
     row = table.rows[index]
     where = f"{table.path.name}, row {index + 1}"
+    if index in table.longer:
+        raise BadInput(
+            f"{where}, column {table.columns[-1]}",
+            "more cells than the header has columns",
+            "put quotes around a cell that holds a comma",
+        )
     cell = _Cells(where, row)
     return Patient(
         patient_id=cell.identifier(),

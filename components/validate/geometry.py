@@ -27,15 +27,38 @@ def missing_slices(stack: np.ndarray) -> float:
     return float((np.ptp(stack.reshape(len(stack), -1), axis=1) == 0).mean())
 
 
-def cut_head(stack: np.ndarray) -> float:
-    """Largest share of the four in-plane faces of a stack that is head: it goes on beyond them."""
+def _bright(stack: np.ndarray) -> float:
+    """95th percentile of the values above zero, on a raster; infinite where none is."""
     sample = stack[::2, ::4, ::4]
     positive = sample[sample > 0]
-    if not positive.size:
-        return 0.0
-    limit = HEAD_SHARE * np.percentile(positive, 95)
+    return float(np.percentile(positive, 95)) if positive.size else float("inf")
+
+
+def cut_head(stack: np.ndarray) -> float:
+    """Largest share of the four in-plane faces of a stack that is head: it goes on beyond them."""
+    limit = HEAD_SHARE * _bright(stack)
     faces = (stack[:, 0], stack[:, -1], stack[:, :, 0], stack[:, :, -1])
     return max(float((face > limit).mean()) for face in faces)
+
+
+def _corners(stack: np.ndarray) -> list[np.ndarray]:
+    side = max(3, min(stack.shape[1:]) // 16)
+    ends = (slice(None, side), slice(-side, None))
+    return [stack[:, rows, columns] for rows in ends for columns in ends]
+
+
+def background(stack: np.ndarray) -> float:
+    """Median of the brightest of the four in-plane corners, as a share of the bright tissue."""
+    return max(float(np.median(corner)) for corner in _corners(stack)) / _bright(stack)
+
+
+def glare(stack: np.ndarray) -> float:
+    """Brightest half percent of the middle third of a head, in medians of the tissue there."""
+    slices, rows, columns = (slice(n // part, n - n // part) for n, part in
+                             zip(stack.shape, (5, 3, 3), strict=True))  # fmt: skip
+    middle = stack[slices, rows, columns]
+    tissue = middle[middle > HEAD_SHARE * _bright(stack)]
+    return float(np.percentile(middle, 99.5) / np.median(tissue)) if tissue.size else 0.0
 
 
 def empty_corners(stack: np.ndarray) -> float:
@@ -47,9 +70,7 @@ def empty_corners(stack: np.ndarray) -> float:
     frame = np.concatenate([face.ravel() for face in (stack[:, :, :3], stack[:, :, -3:])])
     if (frame == 0).mean() > FULL_FRAME:
         return 0.0
-    side = max(3, min(stack.shape[1:]) // 16)
-    ends = (slice(None, side), slice(-side, None))
-    shares = [float((stack[:, rows, columns] == 0).mean()) for rows in ends for columns in ends]
+    shares = [float((corner == 0).mean()) for corner in _corners(stack)]
     return max(shares) - min(shares)
 
 

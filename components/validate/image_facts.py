@@ -30,11 +30,14 @@ class ImageFacts:
         error: why it could not be read ("" where it could); remedy: how to mend that.
         digest: sha256 of voxel values and geometry: equal for a copied image under another name.
         content: sha256 of the voxel values alone: equal for a copied channel.
-        missing_slices: share of axial slices without any signal between the first and last with.
+        missing_slices: share of slices that hold a single value.
+        drawn_slices: slices with anything above zero.
         overlap: share of the T1C's field of view inside this image's; of a mask, the share of
             what is drawn that lies inside the T1C's.
         foreground: share of voxels above zero; volume_ml: their volume.
         levels: number of different values on a sample of slices: few in a mask.
+        background: brightness of the air in the corners, as a share of the bright tissue's.
+        glare: how many times brighter than the tissue around the brightest of the brain is.
         tilt: degrees between the image's axes and the body's.
         cut_head: share of an in-plane face that is head: above zero where the head goes on.
         empty_corners: how far the corners differ in exact zeros: a turned image, resampled.
@@ -56,10 +59,13 @@ class ImageFacts:
     anisotropy: float | None = None
     spread: float | None = None
     missing_slices: float | None = None
+    drawn_slices: int | None = None
     overlap: float | None = None
     foreground: float | None = None
     volume_ml: float | None = None
     levels: int | None = None
+    background: float | None = None
+    glare: float | None = None
     tilt: float | None = None
     cut_head: float | None = None
     empty_corners: float | None = None
@@ -122,10 +128,13 @@ def _measure(fact: ImageFacts, image: sitk.Image, reference: sitk.Image) -> Imag
         anisotropy=float(spacing.max() / spacing.min()),
         spread=float(array.std()),
         missing_slices=geometry.missing_slices(stack),
+        drawn_slices=int(geometry.slices_first(positive, axis).any(axis=(1, 2)).sum()),
         overlap=inside(image, reference),
         foreground=float(positive.mean()),
         volume_ml=float(positive.sum() * spacing.prod() / 1000.0),
         levels=len(np.unique(array[:: max(1, array.shape[0] // 16)])),
+        background=geometry.background(stack),
+        glare=geometry.glare(stack),
         tilt=geometry.tilt(image),
         cut_head=geometry.cut_head(stack),
         empty_corners=geometry.empty_corners(stack),

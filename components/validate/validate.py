@@ -17,14 +17,16 @@ from components.cohort.manifest import (
     read_table,
 )
 from components.cohort.vocabulary import Split
+from components.validate.checks import FLAGS, image_checks, patient_checks
 from components.validate.cohort_suite import judge_cohort
+from components.validate.contradictions import contradictions
 from components.validate.image_facts import ImageFacts, cohort_facts
 from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
 from components.validate.output import Candidate, content_digest, make_report, write_tables
 from components.validate.report import render_report
 from components.validate.settings import ValidateSettings
 from components.validate.splits import Assignment, assign_development
-from components.validate.suites import Finding, image_checks, judge, patient_checks
+from components.validate.suites import Finding, judge
 
 DEVELOPMENT = "development"
 
@@ -48,10 +50,11 @@ def validate_manifest(
     settings: ValidateSettings,
     out: Path,
     progress: Progress | None = None,
+    against: str | Path | None = None,
 ) -> ValidationResult:
     """Judge one manifest by itself (as a development cohort would be, but of any size)."""
     alone = settings.model_copy(update={"min_development": 0})
-    return validate_cohorts({DEVELOPMENT: manifest}, alone, out, progress=progress)
+    return validate_cohorts({DEVELOPMENT: manifest}, alone, out, progress, against)
 
 
 def validate_cohorts(
@@ -59,29 +62,37 @@ def validate_cohorts(
     settings: ValidateSettings,
     out: Path,
     progress: Progress | None = None,
+    against: str | Path | None = None,
 ) -> ValidationResult:
     """Judge all cohorts of a run and write accepted.csv, quarantine.csv, validation.json and .html.
 
     accepted.csv holds every accepted patient with three columns more: cohort, subset ("training",
     "tuning", "internal" or the cohort's name) and fold (0-based, or empty).
 
+    Args:
+        against: another manifest of the same patients; where the two differ is a warning.
+
     Raises:
         BadInput: a manifest as a whole cannot be read; the same patient stands in two sets
             (leakage); or too few development patients remain. Nothing is written then.
     """
     tables = {name: read_table(path) for name, path in cohorts.items()}
+    second = None if against is None else read_table(against)
     candidates = [c for name, table in tables.items() for c in _candidates(name, table)]
     _refuse_shared_ids(candidates)
     patients = [c.patient for c in candidates if c.patient is not None]
     homes = {c.key: (c.cohort, c.patient.split) for c in candidates if c.patient is not None}
     facts = cohort_facts(patients, settings.sequences, workers=settings.workers, progress=progress)
     findings = _find(patients, homes, facts, settings)
+    for finding in contradictions(patients, second) if second else ():
+        findings[finding.patient_id].append(finding)
     candidates = [_with(candidate, findings) for candidate in candidates]
     accepted = [c for c in candidates if not any(f.fatal for f in c.findings)]
     assignments = _assign(accepted, settings)
     refuse_leakage({name: subset for name, (subset, _) in assignments.items()}, facts)
     checks = [check for name, table in tables.items() for check in judge_cohort(name, table)]
     report = make_report(tables, candidates, assignments, settings, checks)
+    report["against_sha256"] = second.sha256 if second else None
     report["accepted_content_sha256"] = content_digest(candidates, assignments, facts)
     with atomic(out) as folder:
         folder.mkdir()
@@ -95,6 +106,7 @@ def validate_cohorts(
 
 def _candidates(cohort: str, table: ManifestTable) -> list[Candidate]:
     seen: set[str] = set()
+    splits: dict[str, Split | None] = {}
     found = []
     for row in range(len(table.rows)):
         key = f"row {row + 1}" if cohort == DEVELOPMENT else f"{cohort}, row {row + 1}"
@@ -106,6 +118,10 @@ def _candidates(cohort: str, table: ManifestTable) -> list[Candidate]:
             column = error.subject.rpartition("column ")[2]
             key = _usable(table.rows[row].get("patient_id", ""), seen) or key
             problem = (Finding(key, column, f"{column}: {error.problem}", error.remedy, True),)
+        if patient and splits.setdefault(patient.patient_id, patient.split) != patient.split:
+            raise BadInput(
+                f"patient {patient.patient_id}", "stands in two splits", "give each patient one row"
+            )
         if patient is not None and patient.patient_id in seen:
             reason = f"patient_id '{patient.patient_id}' stands twice"
             problem = (Finding(key, "patient_id", reason, "give each patient one row", True),)
@@ -150,6 +166,7 @@ def _find(
             "idh": None if p.idh is None else int(p.idh),
             "tumor_mask": p.tumor_mask,
             "spacing_source": p.extra.get("spacing_source", ""),
+            FLAGS: p.extra.get(FLAGS, ""),
         }
         for p in patients
     ]

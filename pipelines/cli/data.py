@@ -71,6 +71,8 @@ def ingest(
         f"{done.patients} patients, {done.complete} with all sequences: {done.manifest}; "
         f"what was chosen and why: {done.chosen}"
     )
+    if done.other_files:
+        console.print(f"{done.other_files} files passed over: no DICOM image, or damaged")
     if done.identities:
         console.print(f"who is who, for your eyes alone: {done.identities}")
 
@@ -97,6 +99,10 @@ def validate(
     manifest: ManifestArgument,
     out: OutFolder,
     profile: Annotated[str, typer.Option(help="Says which sequences are required.")] = "paper",
+    against: Annotated[
+        str | None,
+        typer.Option(help="Another manifest of these patients: warn where the two differ."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a cohort: accepted.csv, quarantine.csv, validation.json, validation.html."""
@@ -105,7 +111,7 @@ def validate(
 
     settings = load_profile(profile).validation
     with progress_bar("validate") as progress:
-        result = validate_manifest(manifest, settings, out, progress=progress)
+        result = validate_manifest(manifest, settings, out, progress, against)
     if as_json:
         print_json(result.report)
         return

@@ -101,6 +101,42 @@ def test_no_trace_of_a_patient_is_left(done: Ingested) -> None:
             assert secret.lower().encode() not in content.lower(), (file, secret)
 
 
+def test_nothing_of_a_patient_is_printed(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    caplog.set_level("DEBUG")
+    root = tmp_path / "DOE_JANE"
+    write_series(root / "a", phantom(1), T2)
+    for file in write_series(root / "b", phantom(2), FLAIR, lambda i: i[:4] + i[5:]).iterdir():
+        # A value that breaks the rules for numbers, as a name in the wrong place would.
+        file.write_bytes(file.read_bytes().replace(b"IS\x02\x005 ", b"IS\x02\x00DJ"))
+    (root / "Doe.txt").write_text("no DICOM")
+    ingest(root, tmp_path / "out")
+    told = capfd.readouterr()
+    lines = [told.out, told.err, caplog.text, *(str(warning.message) for warning in recwarn)]
+    for secret in [*SECRETS.values(), "Doe", "DOE_JANE", "MRN", "'DJ'"]:
+        assert not any(secret in line for line in lines), secret
+
+
+def test_a_damaged_header_costs_its_series_and_nothing_else(tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom" / "a", phantom(1), T1C)
+    other = sorted(write_series(tmp_path / "dicom" / "b", phantom(2), T2).iterdir())
+    for file, (old, new) in zip(
+        other[3:5],
+        [(b"IS\x02\x00", b"Q?\x02\x00"), (b"1.2.840.10008.1.2.1\0", b"1.2.840.x" * 2 + b"xx")],
+        strict=True,
+    ):
+        assert old in file.read_bytes()
+        file.write_bytes(file.read_bytes().replace(old, new))
+    done = ingest(tmp_path / "dicom", tmp_path / "out")
+    (patient,) = read_manifest(done.manifest)
+    assert patient.t1c and not patient.t2
+    assert "refused" in next(row for row in rows(done) if row["sequence"] == "t2")["reason"]
+
+
 def test_who_is_who_is_kept_beside_the_output_for_its_owner_alone(done: Ingested) -> None:
     assert done.identities is not None
     assert done.manifest.parent not in done.identities.parents

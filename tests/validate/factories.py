@@ -37,7 +37,7 @@ def _framed(array: np.ndarray) -> np.ndarray:
 
 def _mask(value: int = 1) -> sitk.Image:
     array = np.zeros(SHAPE, np.uint8)
-    array[8:12, 8:12, 8:12] = value
+    array[8:13, 8:13, 8:13] = value
     image = sitk.GetImageFromArray(array)
     image.SetSpacing((6.0, 6.0, 6.0))
     return image
@@ -103,7 +103,9 @@ def _spacing(*spacing: float) -> Callable[[sitk.Image], sitk.Image]:
     return change
 
 
-def _array(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[sitk.Image], sitk.Image]:
+def on_voxels(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[sitk.Image], sitk.Image]:
+    """Apply a change of arrays (z, y, x) to an image, whatever it does to their shape."""
+
     def changed(image: sitk.Image) -> sitk.Image:
         result = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(image)), isVector=False)
         if result.GetDimension() == image.GetDimension() and result.GetSize() == image.GetSize():
@@ -158,26 +160,30 @@ CELLS = {
 }
 
 IMAGES = {
-    "t1c-4d": ("t1c", _array(lambda a: np.stack([a, a])), "4-D image"),
-    "t1c-2-slices": ("t1c", _array(lambda a: a[:2]), "too thin"),
-    "t1c-5-slices": ("t1c", _array(lambda a: a[:5]), "slices"),
-    "flair-nan": ("flair", _array(lambda a: np.where(a > 890, np.nan, a)), "NaN or infinite"),
-    "flair-infinite": ("flair", _array(lambda a: np.where(a > 890, np.inf, a)), "NaN or infinite"),
-    "flair-constant": ("flair", _array(np.zeros_like), "same value"),
+    "t1c-4d": ("t1c", on_voxels(lambda a: np.stack([a, a])), "4-D image"),
+    "t1c-2-slices": ("t1c", on_voxels(lambda a: a[:2]), "too thin"),
+    "t1c-5-slices": ("t1c", on_voxels(lambda a: a[:5]), "slices"),
+    "flair-nan": ("flair", on_voxels(lambda a: np.where(a > 890, np.nan, a)), "NaN or infinite"),
+    "flair-infinite": (
+        "flair",
+        on_voxels(lambda a: np.where(a > 890, np.inf, a)),
+        "NaN or infinite",
+    ),
+    "flair-constant": ("flair", on_voxels(np.zeros_like), "same value"),
     "t1c-spacing-tiny": ("t1c", _spacing(0.01, 0.01, 0.01), "voxel size"),
     "t1c-spacing-huge": ("t1c", _spacing(6.0, 6.0, 30.0), "voxel size"),
     "t1c-small-field": ("t1c", _spacing(1.0, 1.0, 1.0), "field of view"),
     "flair-elsewhere": ("flair", _moved, "covers only"),
-    "flair-empty-slices": ("flair", _array(_empty_slices), "slices are empty"),
+    "flair-empty-slices": ("flair", on_voxels(_empty_slices), "slices are empty"),
     "t1c-colour": (
         "t1c",
         lambda i: sitk.Compose([sitk.Cast(i, sitk.sitkUInt8)] * 3),
         "colour image",
     ),
-    "mask-empty": ("mask", _array(np.zeros_like), "empty tumour mask"),
-    "mask-whole-head": ("mask", _array(np.ones_like), "tumour mask of"),
+    "mask-empty": ("mask", on_voxels(np.zeros_like), "empty tumour mask"),
+    "mask-whole-head": ("mask", on_voxels(np.ones_like), "tumour mask of"),
     "mask-elsewhere": ("mask", _moved, "drawn lies inside"),
-    "mask-nan": ("mask", _array(lambda a: np.where(a > 0, np.nan, a)), "NaN or infinite"),
+    "mask-nan": ("mask", on_voxels(lambda a: np.where(a > 0, np.nan, a)), "NaN or infinite"),
 }
 
 FILES = {

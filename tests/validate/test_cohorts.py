@@ -9,8 +9,6 @@ import pytest
 
 from components.cohort.errors import BadInput
 from components.cohort.manifest import read_manifest
-from components.cohort.vocabulary import Sequence
-from components.validate.settings import ValidateSettings
 from components.validate.validate import validate_cohorts, validate_manifest
 from tests.validate.factories import SETTINGS, Cohort
 
@@ -85,6 +83,14 @@ def test_one_image_in_two_splits_stops(cohort: Cohort, tmp_path: Path) -> None:
         validate_manifest(cohort.write(), SETTINGS, tmp_path / "out")
 
 
+def test_one_patient_in_two_splits_stops(cohort: Cohort, tmp_path: Path) -> None:
+    for row in cohort.rows:
+        row["split"] = "training"
+    cohort.rows[5].update(patient_id="p0", split="internal")
+    with pytest.raises(BadInput, match="patient p0: stands in two splits"):
+        validate_manifest(cohort.write(), SETTINGS, tmp_path / "out")
+
+
 def test_too_few_patients_stop(cohort: Cohort, tmp_path: Path) -> None:
     few = SETTINGS.model_copy(update={"min_development": 9})
     with pytest.raises(BadInput, match="8 usable patients"):
@@ -117,28 +123,3 @@ def test_same_seed_same_files(cohort: Cohort, tmp_path: Path) -> None:
     assert (tmp_path / "a" / "accepted.csv").read_bytes() == (
         tmp_path / "b" / "accepted.csv"
     ).read_bytes()
-
-
-@pytest.mark.real_data
-def test_the_oddities_of_the_open_cohort_are_found(data_dir: Path, tmp_path: Path) -> None:
-    real = ValidateSettings(sequences=(Sequence.T1C, Sequence.FLAIR), folds=5)
-    report = validate_manifest(data_dir / "tcga-lgg" / "manifest.csv", real, tmp_path / "o").report
-    assert report["patients"] == 60
-    without_t1c = {"DU-6407", "DU-7013", "DU-7301", "DU-8165", "FG-7634", "FG-A60K"}
-    assert set(report["reasons"]) == {f"TCGA-{name}" for name in without_t1c}
-    assert all(r == ["t1c: not in the manifest"] for r in report["reasons"].values())
-
-    def warned(of: str) -> set[str]:
-        warnings = report["warnings"].items()
-        return {name.removeprefix("TCGA-") for name, all_ in warnings if of in " ".join(all_)}
-
-    assert warned("slices are empty") == {"DU-A5TW"}
-    assert warned("IDH status unknown") == {"DU-7014"}
-    cut = {"FG-7634", "FG-A4MU", "FG-A4MT", "FG-5964", "FG-6692", "FG-8189"}
-    assert warned("cut by the field of view") == cut
-    assert warned("tilted by more than 5°") == {"FG-6692"}
-    assert len(warned("empty wedges")) == 12
-    assert len(warned("voxel size estimated")) == 58
-    checks = {check["what"]: check for check in report["cohort_checks"]}
-    assert checks["both IDH classes are there"]["found"] == "46 mutant, 13 wildtype"
-    assert not checks["t2 is known for 80% or more"]["ok"]

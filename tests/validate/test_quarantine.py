@@ -76,6 +76,13 @@ def test_an_empty_dicom_folder_is_named(tmp_path: Path) -> None:
     assert report["reasons"] == {"p3": ["t1c: a folder without a DICOM series"]}
 
 
+def test_a_comma_too_many_shifts_no_cell(tmp_path: Path) -> None:
+    path = Cohort(tmp_path / "cohort").write()
+    path.write_text(path.read_text().replace("p3,a,", "p3,Clinic, ward a,"))
+    report = validate_manifest(path, SETTINGS, tmp_path / "out").report
+    assert report["reasons"] == {"p3": ["split: more cells than the header has columns"]}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     return Cohort(tmp_path_factory.mktemp("whole"))

@@ -65,19 +65,18 @@ def convert(name: object, images: Several[Instance]) -> sitk.Image:
         # -m y: what order_stack found to be one stack is not to be taken apart again.
         options = ["-b", "n", "-z", "n", "-m", "y", "-f", "volume", "-o", str(made)]
         try:
-            done = subprocess.run(
-                [dcm2niix.bin, *options, str(given)],
-                capture_output=True,
-                text=True,
-                timeout=CONVERSION_S,
+            # What it prints may quote the header, and goes nowhere.
+            subprocess.run(
+                [dcm2niix.bin, *options, str(given)], capture_output=True, timeout=CONVERSION_S
             )
-            problem = (done.stdout + done.stderr).strip().splitlines()[-1:] or ["no message"]
         except subprocess.TimeoutExpired:
-            problem = [f"no end after {CONVERSION_S} s"]
+            raise BadInput(
+                name, f"no conversion within {CONVERSION_S} s", "export the series again"
+            ) from None
         volumes = sorted(made.glob("*.nii"))
         if len(volumes) != 1:
             raise BadInput(
-                name, f"not convertible to one volume ({problem[0]})", "export the series again"
+                name, f"dcm2niix makes {len(volumes)} volumes of it", "export the series again"
             )
         volume = sitk.ReadImage(str(volumes[0]))
     if volume.GetDimension() != 3 or len(images) not in volume.GetSize():

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from components.cohort.dicom import enhanced
 
-log = logging.getLogger(__name__)
+# It would print values that break DICOM's rules, and a name may be among them.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 _TAGS = (
     "PatientID",
@@ -87,24 +86,27 @@ class Instance:
 
 
 def read_instances(files: Iterable[Path]) -> tuple[list[Instance], int]:
-    """Headers of all DICOM images among `files`, a frame each, and how many files were none."""
+    """Headers of the DICOM images among `files`, a frame each, and how many are none or damaged."""
     found: list[Instance] = []
     others = 0
     for path in files:
         try:
-            with path.open("rb") as stream:
-                header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
-                rest = path.stat().st_size - stream.tell()
-        except (InvalidDicomError, OSError, EOFError, ValueError) as error:
-            log.debug("%s: %s", path, error)
-            others += 1
-            continue
-        if header.get("Rows") and header.get("SeriesInstanceUID"):
-            frames = enumerate(enhanced.frames_of(header))
-            found.extend(_instance(path, frame, index, rest) for index, frame in frames)
-        else:
-            others += 1
+            images = _read(path)
+        except Exception:  # pydicom meets a damaged header with whatever its parser stumbles over
+            images = []
+        found.extend(images)
+        others += not images
     return found, others
+
+
+def _read(path: Path) -> list[Instance]:
+    with path.open("rb") as stream:
+        header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+        rest = path.stat().st_size - stream.tell()
+    if not header.get("Rows") or not header.get("SeriesInstanceUID"):
+        return []
+    frames = enumerate(enhanced.frames_of(header))
+    return [_instance(path, frame, index, rest) for index, frame in frames]
 
 
 def _instance(path: Path, header: pydicom.Dataset, index: int, rest: int) -> Instance:

@@ -55,7 +55,8 @@ class Ingested:
     Attributes:
         chosen: series.csv, a Choice a row.
         identities: who is who; None when the patients kept their identifiers.
-        complete: patients with all three sequences; other_files: files that are no DICOM image.
+        complete: patients with all three sequences; other_files: files that are no DICOM
+            image, or damaged.
     """
 
     manifest: Path
