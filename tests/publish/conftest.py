@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,12 @@ import pytest
 from components.publish.publish import publish_run
 from components.publish.settings import PublishSettings
 from tests.publish.fabricated_run import fabricate
+from tests.publish.servers import (
+    Servers,
+    free_port,
+    mlflow_on_postgres_and_s3,
+    postgres_binaries,
+)
 from tests.publish.shop import Shop
 
 
@@ -30,6 +36,30 @@ def empty(tmp_path: Path, cold_store: Path) -> PublishSettings:
     shutil.copytree(cold_store, tmp_path / "shop")
     uri = f"sqlite:///{tmp_path}/shop/mlflow/mlflow.db"
     return PublishSettings(tracking_uri=uri, attempts=1, patience_s=0)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """MLflow on PostgreSQL and S3, for the whole session. The client gets no S3 keys."""
+    if postgres_binaries() is None:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql to run this test")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.delenv(name, raising=False)
+        root = tmp_path_factory.mktemp("server")
+        with mlflow_on_postgres_and_s3(root, free_port()) as running:
+            yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("server", marks=pytest.mark.slow)])
+def anywhere(request: pytest.FixtureRequest) -> PublishSettings:
+    """Settings of an empty store, once on SQLite with a folder, once on PostgreSQL with S3."""
+    if request.param == "sqlite":
+        settings: PublishSettings = request.getfixturevalue("empty")
+        return settings
+    running: Servers = request.getfixturevalue("servers")
+    running.wipe()
+    return PublishSettings(tracking_uri=running.uri, attempts=1, patience_s=0)
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,7 @@ def _validated(folder: Path, patients: list[dict[str, str]]) -> None:
         "quarantined": 1,
         "reasons": {"X-1": ["no T1C"]},
         "manifest_sha256": sha256_file(folder / "accepted.csv"),
+        "accepted_sha256": sha256_file(folder / "accepted.csv"),
     }
     write_json(folder / "validation.json", content)
     (folder / "validation.html").write_text("<h1>Validation</h1>")

@@ -38,6 +38,14 @@ class Servers:
             region_name="us-east-1",
         )
 
+    def wipe(self) -> None:
+        """Forget every run, model and file."""
+        self.sql("TRUNCATE experiments, registered_models CASCADE")
+        s3 = self.s3()
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            for item in page.get("Contents", ()):
+                s3.delete_object(Bucket=BUCKET, Key=item["Key"])
+
     def sql(self, statement: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Run one statement on the database; its rows."""
         import sqlalchemy
@@ -49,7 +57,7 @@ class Servers:
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql",)
 BUCKET = "mlflow"
-_WAIT_S = 120
+_WAIT_S = 600
 
 
 def postgres_binaries() -> Path | None:

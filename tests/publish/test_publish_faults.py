@@ -146,8 +146,8 @@ def test_the_same_run_published_twice_at_once_is_one_release(tmp_path: Path) -> 
     assert audit(f"{RELEASE}/1", uri).ok
 
 
-def test_a_run_is_kept_while_the_store_is_away(tmp_path: Path, empty: PublishSettings) -> None:
-    away = empty.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
+def test_a_run_is_kept_while_the_store_is_away(tmp_path: Path, anywhere: PublishSettings) -> None:
+    away = anywhere.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
     run = fabricate(tmp_path / "run")
     out = tmp_path / "out" / "published"
     kept = publish_or_keep(run, away, out)
@@ -157,10 +157,10 @@ def test_a_run_is_kept_while_the_store_is_away(tmp_path: Path, empty: PublishSet
     with pytest.raises(StoreUnreachable):
         resume(tmp_path / "out")
     shutil.rmtree(tmp_path / "run")
-    (sent,) = resume(tmp_path / "out", empty.tracking_uri)
+    (sent,) = resume(tmp_path / "out", anywhere.tracking_uri)
     assert sent.promotion == "champion"
     assert read_json(out / "published.json")["mlflow_run_id"] == sent.mlflow_run_id
-    assert audit(RELEASE, empty.tracking_uri).ok
+    assert audit(RELEASE, anywhere.tracking_uri).ok
     with pytest.raises(BadInput, match="no run that waits"):
         resume(tmp_path / "out")
 

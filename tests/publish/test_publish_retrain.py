@@ -52,10 +52,10 @@ def aliases(settings: PublishSettings) -> dict[str, str]:
 
 
 def test_an_inferior_challenger_is_refused_and_a_better_one_promoted(
-    empty: PublishSettings, tmp_path: Path, asked: list[dict[str, Any]]
+    anywhere: PublishSettings, tmp_path: Path, asked: list[dict[str, Any]]
 ) -> None:
-    assert publish_run(fabricate(tmp_path / "a", skill=3.0), empty).promotion == "champion"
-    worse = publish_run(fabricate(tmp_path / "b", seed=5, skill=1.2, sets=MORE), empty)
+    assert publish_run(fabricate(tmp_path / "a", skill=3.0), anywhere).promotion == "champion"
+    worse = publish_run(fabricate(tmp_path / "b", seed=5, skill=1.2, sets=MORE), anywhere)
     assert worse.promotion == ""
     assert len(asked) == 40 and Path(asked[0]["t1c"]).is_file()
     said = rule(worse.gate)
@@ -63,23 +63,23 @@ def test_an_inferior_challenger_is_refused_and_a_better_one_promoted(
     assert (said["found"]["shared_patients"], said["found"]["union"]) == (160, 160)
     assert len(said["found"]["asked"]) == 40
     assert said["found"]["high"] < 0
-    store = connect(empty)
+    store = connect(anywhere)
     version = store.client.get_model_version(RELEASE, worse.registered[RELEASE])
     assert version.tags[names.GATE] == "refused"
     assert "non_inferior_to_champion" in version.tags[names.REFUSED_BECAUSE]
     run = store.client.get_run(str(worse.mlflow_run_id))
     assert "REFUSED: `non_inferior_to_champion`" in run.data.tags["mlflow.note.content"]
-    assert aliases(empty) == {"candidate": "2", "champion": "1"}
-    better = publish_run(fabricate(tmp_path / "c", seed=6, skill=3.4, sets=MORE), empty)
+    assert aliases(anywhere) == {"candidate": "2", "champion": "1"}
+    better = publish_run(fabricate(tmp_path / "c", seed=6, skill=3.4, sets=MORE), anywhere)
     assert better.promotion == "champion", better.gate
     assert rule(better.gate)["found"]["shared_patients"] == 160
-    assert aliases(empty) == {"candidate": "3", "champion": "3"}
+    assert aliases(anywhere) == {"candidate": "3", "champion": "3"}
     for number in "123":
-        report = audit(f"{RELEASE}/{number}", empty.tracking_uri)
+        report = audit(f"{RELEASE}/{number}", anywhere.tracking_uri)
         assert report.ok, [check for check in report.checks if not check.ok]
     # Its own answers are kept: the next challenger on the same patients asks nobody.
     asked.clear()
-    publish_run(fabricate(tmp_path / "d", seed=7, skill=3.5, sets=MORE), empty)
+    publish_run(fabricate(tmp_path / "d", seed=7, skill=3.5, sets=MORE), anywhere)
     assert asked == []
 
 

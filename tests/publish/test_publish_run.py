@@ -152,55 +152,57 @@ def test_models_load_without_pickle_and_keep_their_signature(shop: Shop) -> None
     assert model.input_example.to_dict("records")[0]["patient_id"] == "P001"
 
 
-def test_roll_back_moves_all_models_and_is_recorded(empty: PublishSettings, tmp_path: Path) -> None:
-    first = publish_run(fabricate(tmp_path / "a"), empty)
+def test_roll_back_moves_all_models_and_is_recorded(
+    anywhere: PublishSettings, tmp_path: Path
+) -> None:
+    first = publish_run(fabricate(tmp_path / "a"), anywhere)
     with pytest.raises(BadInput, match="no earlier champion"):
-        rollback(RELEASE, empty.tracking_uri)
-    second = publish_run(fabricate(tmp_path / "b", seed=3, skill=2.7), empty)
+        rollback(RELEASE, anywhere.tracking_uri)
+    second = publish_run(fabricate(tmp_path / "b", seed=3, skill=2.7), anywhere)
     assert (first.promotion, second.promotion) == ("champion", "champion")
-    assert rollback(RELEASE, empty.tracking_uri, "drift") == "1"
-    store = connect(empty)
+    assert rollback(RELEASE, anywhere.tracking_uri, "drift") == "1"
+    store = connect(anywhere)
     assert {held["champion"] for held in found_aliases(store).values()} == {"1"}
     entry = read_ledger(store).entries[-1]
     assert (entry.event, entry.details["reason"]) == ("rolled_back", "drift")
-    assert audit(RELEASE, empty.tracking_uri).ok
+    assert audit(RELEASE, anywhere.tracking_uri).ok
     with pytest.raises(BadInput, match="no earlier champion"):
-        rollback(RELEASE, empty.tracking_uri)
-    assert promote("2", empty.tracking_uri, "Ada: drift was a scanner fault") == "2"
-    assert rollback(RELEASE, empty.tracking_uri) == "1"
+        rollback(RELEASE, anywhere.tracking_uri)
+    assert promote("2", anywhere.tracking_uri, "Ada: drift was a scanner fault") == "2"
+    assert rollback(RELEASE, anywhere.tracking_uri) == "1"
 
 
-def test_phantoms_never_become_champion(empty: PublishSettings, tmp_path: Path) -> None:
-    approved = empty.model_copy(update={"approve": "Ada: demo"})
+def test_phantoms_never_become_champion(anywhere: PublishSettings, tmp_path: Path) -> None:
+    approved = anywhere.model_copy(update={"approve": "Ada: demo"})
     done = publish_run(fabricate(tmp_path / "a", trained_on="phantoms"), approved)
     assert done.promotion == ""
-    store = connect(empty)
+    store = connect(anywhere)
     assert found_aliases(store)[RELEASE] == {"candidate": "1"}
     version = resolve(store, RELEASE)
     assert version.tags[names.TRAINED_ON] == "phantoms"
     assert "trained_on_patients" in version.tags[names.REFUSED_BECAUSE]
     with pytest.raises(BadInput, match="phantoms"):
-        promote("1", empty.tracking_uri, "Ada: I insist")
-    assert audit(RELEASE, empty.tracking_uri).ok
+        promote("1", anywhere.tracking_uri, "Ada: I insist")
+    assert audit(RELEASE, anywhere.tracking_uri).ok
 
 
-def test_a_person_may_override_other_rules(empty: PublishSettings, tmp_path: Path) -> None:
+def test_a_person_may_override_other_rules(anywhere: PublishSettings, tmp_path: Path) -> None:
     weak = fabricate(tmp_path / "a", skill=0.2)
-    refused = publish_run(weak, empty)
+    refused = publish_run(weak, anywhere)
     assert (refused.gate["passed"], refused.promotion) == (False, "")
-    assert promote("1", empty.tracking_uri, "Ada: only for research") == "1"
-    report = audit(f"{RELEASE}@champion", empty.tracking_uri)
+    assert promote("1", anywhere.tracking_uri, "Ada: only for research") == "1"
+    report = audit(f"{RELEASE}@champion", anywhere.tracking_uri)
     assert report.ok
     let_through = next(check for check in report.checks if check.what.startswith("champion:"))
     assert let_through.found["by"] == {"name": "Ada", "reason": "only for research"}
 
 
-def test_manual_promotion_waits_as_challenger(empty: PublishSettings, tmp_path: Path) -> None:
-    manual = empty.model_copy(update={"promote": "manual"})
+def test_manual_promotion_waits_as_challenger(anywhere: PublishSettings, tmp_path: Path) -> None:
+    manual = anywhere.model_copy(update={"promote": "manual"})
     assert publish_run(fabricate(tmp_path / "a"), manual).promotion == Alias.CHALLENGER
-    store = connect(empty)
+    store = connect(anywhere)
     assert found_aliases(store)[RELEASE] == {"candidate": "1", "challenger": "1"}
-    promote(f"{RELEASE}@challenger", empty.tracking_uri, "Ada: reviewed")
+    promote(f"{RELEASE}@challenger", anywhere.tracking_uri, "Ada: reviewed")
     assert found_aliases(store)[RELEASE] == {"candidate": "1", "champion": "1"}
 
 
@@ -217,11 +219,11 @@ def test_an_alias_moved_by_hand_is_put_back_and_recorded(tampered, tmp_path: Pat
 
 
 def test_a_repository_that_differs_from_its_manifest_is_refused(
-    empty: PublishSettings, tmp_path: Path
+    anywhere: PublishSettings, tmp_path: Path
 ) -> None:
     run = fabricate(tmp_path / "a")
     (run.repository / "segmenter" / "config.pbtxt").write_text('name: "other"\n')
     with pytest.raises(BadInput, match=r"differs from release\.json"):
-        publish_run(run, empty)
+        publish_run(run, anywhere)
     seal(run.repository, trained_on="patients", plan="0" * 64)
-    publish_run(run, empty)
+    publish_run(run, anywhere)

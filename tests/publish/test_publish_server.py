@@ -7,7 +7,6 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -26,37 +25,16 @@ from components.publish.registry import fetch_repository
 from components.publish.settings import PublishSettings
 from components.publish.store import LEASE_PREFIX, connect, exclusive
 from tests.publish.fabricated_run import fabricate
-from tests.publish.servers import (
-    BUCKET,
-    Servers,
-    free_port,
-    mlflow_on_postgres_and_s3,
-    postgres_binaries,
-)
+from tests.publish.servers import BUCKET, Servers, free_port
 from tests.publish.test_publish_faults import served_is_whole, start, visible_is_whole
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        postgres_binaries() is None,
-        reason="no PostgreSQL server here: apt-get install postgresql to run this test",
-    ),
-]
+pytestmark = pytest.mark.slow
 RELEASE = RegisteredModel.RELEASE.value
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.delenv(name, raising=False)
-        root = tmp_path_factory.mktemp("server")
-        with mlflow_on_postgres_and_s3(root, free_port()) as running:
-            yield running
-
-
-@pytest.fixture(scope="module")
 def uri(servers: Servers) -> str:
+    servers.wipe()
     return servers.uri
 
 

@@ -213,7 +213,7 @@ def test_an_exported_repository_is_checked(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_a_verdict_that_does_not_follow_is_found(
-    empty: PublishSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    anywhere: PublishSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gate that lied when it judged: its digest is in the ledger, but its rules say otherwise."""
 
@@ -224,9 +224,9 @@ def test_a_verdict_that_does_not_follow_is_found(
         return {**verdict, "passed": True, "promotable": True}
 
     monkeypatch.setattr("components.publish.publish.judge", lenient)
-    done = publish_run(fabricate(tmp_path / "weak", skill=0.2), empty)
+    done = publish_run(fabricate(tmp_path / "weak", skill=0.2), anywhere)
     assert done.promotion == "champion"
-    broken = [c.what for c in audit("champion", empty.tracking_uri).checks if not c.ok]
+    broken = [c.what for c in audit("champion", anywhere.tracking_uri).checks if not c.ok]
     assert broken and all(what.startswith("gate: ") for what in broken)
     assert any(what.startswith("gate: better_than_age passed") for what in broken)
 
