@@ -113,6 +113,7 @@ def test_what_another_table_says_otherwise_is_told(tmp_path: Path) -> None:
         cohort.write(), SETTINGS, tmp_path / "out", against=other.write()
     ).report
     assert report["accepted"] == 8
+    assert report["against_sha256"] in (tmp_path / "out" / "validation.html").read_text()
     assert report["warnings"] == {
         "p3": ["idh is 1, but 0 in manifest.csv"],
         "p4": ["sex is F, but M in manifest.csv"],
