@@ -26,10 +26,11 @@ _Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Interval:
-    """Percentile interval, and how many iterations had a value (both classes drawn)."""
+    """Percentile interval, the mean of the iterations, and how many had a value (both classes)."""
 
     low: float
     high: float
+    mean: float
     usable: int
 
 
@@ -87,9 +88,9 @@ def bootstrap(
 def _percentiles(values: np.ndarray, tail: float) -> Interval:
     usable = values[~np.isnan(values)]
     if not usable.size:
-        return Interval(math.nan, math.nan, 0)
+        return Interval(math.nan, math.nan, math.nan, 0)
     low, high = np.percentile(usable, [tail, 100 - tail])
-    return Interval(float(low), float(high), int(usable.size))
+    return Interval(float(low), float(high), float(usable.mean()), int(usable.size))
 
 
 def _rank(

@@ -273,7 +273,8 @@ def render_markdown(result: dict[str, Any]) -> str:
     notes = [
         "Age: mean ± SD, two-sample t-test of equal variances. Counts: n (%), chi-square with"
         " Yates' correction in 2 x 2 tables; F: Fisher's exact test, an expected count being below"
-        " 5. Percentages of a molecular subgroup are within its grade."
+        " 5. Percentages of a molecular subgroup are within its grade; the P beside a grade's first"
+        " one compares them all."
     ]
     notes += [f"Note: {warning}." for warning in result["warnings"]]
     return "\n".join([*lines, "", *notes])

@@ -128,17 +128,14 @@ def _phi(a: int, b: int, c: int, d: int) -> float:
 
 
 def independent_difference(
-    first: tuple[int, int], second: tuple[int, int], confidence: float
+    first: tuple[float, float, float], second: tuple[float, float, float]
 ) -> tuple[float, float, float]:
-    """Difference of two proportions (count, total) of different patients, with its interval.
+    """Difference of two figures (value, low, high) of different patients, with its interval.
 
-    Newcombe, Statistics in Medicine 1998, 17:873, method 10: Wilson's limits, squared and added.
+    The limits squared and added; with Wilson's limits of proportions this is method 10 of Newcombe,
+    Statistics in Medicine 1998, 17:873.
     """
-    from components.evaluate.metrics import wilson
-
-    one, two = first[0] / first[1], second[0] / second[1]
-    low1, high1 = wilson(*first, confidence)
-    low2, high2 = wilson(*second, confidence)
+    (one, low1, high1), (two, low2, high2) = first, second
     difference = one - two
     return (
         difference,

@@ -14,7 +14,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Area:
-    """An AUROC with its standard error and its DeLong interval, clipped to [0, 1]."""
+    """An AUROC with its standard error and its DeLong interval, clipped to [0, 1].
+
+    A perfect ranking has no variance by DeLong, which says nothing of the next patient: its limits
+    are Newcombe's (see `perfect_limits`), and only its standard error stays 0.
+    """
 
     value: float
     standard_error: float
@@ -53,9 +57,33 @@ def delong(idh: np.ndarray, probability: np.ndarray, confidence: float = 0.95) -
     error = math.sqrt(covariance[0, 0]) if covariance[0, 0] >= 0 else math.nan
     half = float(ndtri(0.5 + confidence / 2)) * error
     value = float(areas[0])
+    if value in (0.0, 1.0):
+        mutants = int((np.asarray(idh) == 1).sum())
+        return Area(value, error, *perfect_limits(value, mutants, len(idh) - mutants, confidence))
     if math.isnan(value):
         return Area(value, math.nan, math.nan, math.nan)
     return Area(value, error, max(value - half, 0.0), min(value + half, 1.0))
+
+
+def perfect_limits(
+    value: float, mutants: int, wildtypes: int, confidence: float
+) -> tuple[float, float]:
+    """Limits of an AUROC of exactly 1 or 0 (Newcombe, Stat Med 2006, 25:559, method 5).
+
+    The other limit is the area whose own standard error, by Hanley and McNeil's formula with both
+    classes of (n - 2) / 2, just reaches the observed one.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtri
+
+    z, others = float(ndtri(0.5 + confidence / 2)), (mutants + wildtypes) / 2 - 1
+
+    def room(area: float) -> float:
+        spread = 1 + others * ((1 - area) / (2 - area) + area / (1 + area))
+        return (1 - area) - z * math.sqrt(area * (1 - area) * spread / (mutants * wildtypes))
+
+    low = float(brentq(room, 0.0, 1 - 1e-12))
+    return (low, 1.0) if value == 1.0 else (0.0, 1 - low)
 
 
 def paired_delong(

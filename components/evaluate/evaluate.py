@@ -196,7 +196,7 @@ class Study:
             report(index, model)
             threshold = self._tuned_threshold(name, model)
             figures[model] = patient_block(answers, self._settings, threshold)
-            block = slice_block(answers, self._settings)
+            block = slice_block(answers, self._settings, threshold)
             if block is not None:
                 per_slice[model] = block
         subgroups = None

@@ -172,18 +172,26 @@ class Calibration:
     in_the_large_error: float
 
 
-def calibration(idh: np.ndarray, probability: np.ndarray) -> Calibration:
-    """Fit the recalibration by maximum likelihood (R: glm(y ~ lp), glm(y ~ offset(lp)))."""
+def calibration(
+    idh: np.ndarray, probability: np.ndarray, patient: np.ndarray | None = None
+) -> Calibration:
+    """Fit the recalibration by maximum likelihood (R: glm(y ~ lp), glm(y ~ offset(lp))).
+
+    Args:
+        patient: int [n], 0-based patient of each prediction where a patient has several (slices):
+            errors are then robust to their likeness (R: sandwich::vcovCL, type "HC0").
+    """
     from scipy.special import logit
 
     score = logit(np.clip(probability.astype(float), LOGIT_CLIP, 1 - LOGIT_CLIP))
-    joint = _fit_logistic(np.column_stack([np.ones_like(score), score]), idh, np.zeros_like(score))
-    alone = _fit_logistic(np.ones((len(score), 1)), idh, score)
+    joint = _fit_logistic(np.column_stack([np.ones_like(score), score]), idh, np.zeros_like(score),
+                          patient)  # fmt: skip
+    alone = _fit_logistic(np.ones((len(score), 1)), idh, score, patient)
     return Calibration(joint[1][0], joint[1][1], *joint[0], *alone[0])
 
 
 def _fit_logistic(
-    design: np.ndarray, truth: np.ndarray, offset: np.ndarray
+    design: np.ndarray, truth: np.ndarray, offset: np.ndarray, patient: np.ndarray | None
 ) -> list[tuple[float, float]]:
     """(estimate, standard error) of each coefficient by Newton's method; NaN when it diverges."""
     from scipy.special import expit
@@ -200,9 +208,20 @@ def _fit_logistic(
         step = np.linalg.solve(information, design.T @ (truth - mean))
         beta = beta + np.clip(step, -5.0, 5.0)
         if np.abs(step).max() < 1e-10:
-            errors = np.sqrt(np.diag(np.linalg.inv(information)))
+            covariance = np.linalg.inv(information)
+            if patient is not None:
+                surplus = _by_patient(design * (truth - expit(design @ beta + offset))[:, None],
+                                      patient)  # fmt: skip
+                covariance = covariance @ (surplus.T @ surplus) @ covariance
+                covariance *= len(surplus) / max(len(surplus) - 1, 1)
+            errors = np.sqrt(np.diag(covariance))
             return [(float(b), float(e)) for b, e in zip(beta, errors, strict=True)]
     return nothing
+
+
+def _by_patient(rows: np.ndarray, patient: np.ndarray) -> np.ndarray:
+    """Sums [patients, k] of rows [n, k] over each patient."""
+    return np.column_stack([np.bincount(patient, weights=column) for column in rows.T])
 
 
 def youden_threshold(idh: np.ndarray, probability: np.ndarray) -> float:

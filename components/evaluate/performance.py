@@ -28,7 +28,7 @@ def patient_block(
     """
     seen = answers.answered
     idh, probability = answers.idh[seen], answers.probability[seen]
-    intervals = _bootstrap(idh, probability, settings)
+    intervals = bootstrap(idh, probability, settings) if len(idh) else {}
     block: dict[str, Any] = {
         "patients": len(answers.idh),
         "mutant": int(answers.idh.sum()),
@@ -51,51 +51,57 @@ def patient_block(
     return without_nan(block)
 
 
-def slice_block(answers: Answers, settings: EvaluateSettings) -> dict[str, Any] | None:
-    """Performance per slice, intervals by resampling patients; None without slices."""
+def slice_block(
+    answers: Answers, settings: EvaluateSettings, tuned: tuple[float, str] | None = None
+) -> dict[str, Any] | None:
+    """Performance per slice, intervals by resampling patients; None without slices.
+
+    Args:
+        tuned: as in `patient_block`.
+    """
     if not len(answers.slice_patient):
         return None
     idh, probability = answers.idh[answers.slice_patient], answers.slice_probability
-    intervals = _bootstrap(idh, probability, settings, answers.slice_patient)
-    confusion = metrics.Confusion.at(idh, probability, settings.threshold)
+    names, patient = np.unique(answers.slice_patient, return_inverse=True)
+    intervals = bootstrap(idh, probability, settings, patient=patient)
+    block = {
+        "slices": len(idh),
+        "patients": len(names),
+        **_slice_decisions(idh, probability, settings.threshold, intervals),
+        "auroc": _with(metrics.auroc(idh, probability), intervals, "auroc"),
+        **_precision(idh, probability, intervals),
+        **_calibration(idh, probability, intervals, settings, patient),
+        "tuned": None,
+    }
+    if tuned is not None and not math.isnan(tuned[0]):
+        again = bootstrap(idh, probability, settings, patient=patient, threshold=tuned[0])
+        at_tuned = _slice_decisions(idh, probability, tuned[0], again)
+        block["tuned"] = {"threshold": tuned[0], "tuned_on": tuned[1], **at_tuned}
+    return without_nan(block)
+
+
+def _slice_decisions(
+    idh: np.ndarray, probability: np.ndarray, threshold: float, intervals: dict[str, Interval]
+) -> dict[str, Any]:
+    """The 2 x 2 figures of slices at one threshold, with intervals found there."""
+    confusion = metrics.Confusion.at(idh, probability, threshold)
     shares = {
         name: _with(_ratio(*counts), intervals, name)
         for name, counts in confusion.proportions.items()
     }
-    return without_nan(
-        {
-            "slices": len(idh),
-            "patients": len(np.unique(answers.slice_patient)),
-            "accuracy": shares["accuracy"]["value"],
-            "accuracy_ci": _limits(intervals["accuracy"]),
-            **{name: value for name, value in shares.items() if name != "accuracy"},
-            "auroc": _with(metrics.auroc(idh, probability), intervals, "auroc"),
-            "auprc": _with(metrics.auprc(idh, probability), intervals, "auprc"),
-            "average_precision": _with(
-                metrics.average_precision(idh, probability), intervals, "average_precision"
-            ),
-            "brier": _with(metrics.brier(idh, probability), intervals, "brier"),
-        }
-    )
+    return {
+        "accuracy": shares.pop("accuracy")["value"],
+        "accuracy_ci": _limits(intervals["accuracy"]),
+        "balanced_accuracy": confusion.balanced_accuracy,
+        "balanced_accuracy_ci": _limits(intervals["balanced_accuracy"]),
+        **shares,
+    }
 
 
 def correct(answers: Answers, threshold: float) -> np.ndarray:
     """bool [n]: the call at the threshold agrees with the truth; no answer is not correct."""
     called = np.nan_to_num(answers.probability, nan=-1.0) >= threshold
     return answers.answered & (called == (answers.idh == 1))
-
-
-def _bootstrap(
-    idh: np.ndarray,
-    probability: np.ndarray,
-    settings: EvaluateSettings,
-    patient: np.ndarray | None = None,
-) -> dict[str, Interval]:
-    if not len(idh):
-        return {}
-    if patient is not None:
-        _, patient = np.unique(patient, return_inverse=True)
-    return bootstrap(idh, probability, settings, patient=patient)
 
 
 def _decisions(answers: Answers, threshold: float, settings: EvaluateSettings) -> dict[str, Any]:
@@ -117,10 +123,7 @@ def _decisions(answers: Answers, threshold: float, settings: EvaluateSettings) -
         "accuracy": _ratio(right, len(seen)),
         "accuracy_ci": {"low": low, "high": high},
         "accuracy_answered": _ratio(right, answered),
-        "balanced_accuracy": (
-            proportions["sensitivity"]["value"] + proportions["specificity"]["value"]
-        )
-        / 2,
+        **_balanced(proportions["sensitivity"], proportions["specificity"]),
         **proportions,
         "confusion": {
             "true_positive": found.true_positive,
@@ -131,6 +134,15 @@ def _decisions(answers: Answers, threshold: float, settings: EvaluateSettings) -
     }
 
 
+def _balanced(one: dict[str, float], two: dict[str, float]) -> dict[str, Any]:
+    """Mean of two proportions of different patients; their Wilson limits squared and added."""
+    value = (one["value"] + two["value"]) / 2
+    down = math.hypot(one["value"] - one["low"], two["value"] - two["low"]) / 2
+    up = math.hypot(one["high"] - one["value"], two["high"] - two["value"]) / 2
+    limits = {"low": value - down, "high": value + up}
+    return {"balanced_accuracy": value, "balanced_accuracy_ci": limits}
+
+
 def _areas(
     idh: np.ndarray,
     probability: np.ndarray,
@@ -138,17 +150,28 @@ def _areas(
     settings: EvaluateSettings,
 ) -> dict[str, Any]:
     area = delong(idh, probability, settings.confidence)
+    found = _with(area.value, intervals, "auroc")
+    if area.value in (0.0, 1.0):
+        # Every resample of a perfect ranking is perfect: the bootstrap has nothing to say.
+        found |= {"low": area.low, "high": area.high}
     return {
         "auroc": {
-            **_with(area.value, intervals, "auroc"),
+            **found,
             "delong_low": area.low,
             "delong_high": area.high,
             "delong_se": area.standard_error,
         },
+        **_precision(idh, probability, intervals),
+    }
+
+
+def _precision(
+    idh: np.ndarray, probability: np.ndarray, intervals: dict[str, Interval]
+) -> dict[str, Any]:
+    average = metrics.average_precision(idh, probability)
+    return {
         "auprc": _with(metrics.auprc(idh, probability), intervals, "auprc"),
-        "average_precision": _with(
-            metrics.average_precision(idh, probability), intervals, "average_precision"
-        ),
+        "average_precision": _with(average, intervals, "average_precision"),
     }
 
 
@@ -157,11 +180,12 @@ def _calibration(
     probability: np.ndarray,
     intervals: dict[str, Interval],
     settings: EvaluateSettings,
+    patient: np.ndarray | None = None,
 ) -> dict[str, Any]:
     from scipy.special import ndtri
 
     z = float(ndtri(0.5 + settings.confidence / 2))
-    fit = metrics.calibration(idh, probability)
+    fit = metrics.calibration(idh, probability, patient)
     error = metrics.expected_calibration_error(idh, probability, settings.calibration_bins)
     wald = {
         name: {"value": value, "low": value - z * se, "high": value + z * se}
@@ -173,7 +197,7 @@ def _calibration(
     }
     return {
         "brier": _with(metrics.brier(idh, probability), intervals, "brier"),
-        "ece": _with(error, intervals, "ece"),
+        "ece": _shifted(error, intervals, "ece"),
         "calibration": wald,
     }
 
@@ -197,6 +221,18 @@ def _with(value: float, intervals: dict[str, Interval], name: str) -> dict[str, 
     if found is None or math.isnan(value):
         return {"value": value, "low": math.nan, "high": math.nan}
     return {"value": value, **_limits(found)}
+
+
+def _shifted(value: float, intervals: dict[str, Interval], name: str) -> dict[str, float]:
+    """A figure that resampling itself raises, with its interval moved back by that rise.
+
+    A resample repeats patients, so that its bins stray further from the diagonal than the sample's.
+    """
+    found = _with(value, intervals, name)
+    if not math.isnan(found["low"]):
+        rise = intervals[name].mean - value
+        found |= {key: max(found[key] - rise, 0.0) for key in ("low", "high")}
+    return found
 
 
 def _limits(interval: Interval) -> dict[str, float]:

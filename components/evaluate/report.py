@@ -97,6 +97,7 @@ def render_report(
         },
         shows_saliency=any(one.saliency is not None for some in failures.values() for one in some),
         headline=_headline(result),
+        slices=_slices(result),
         table_one=table_rows(result["cohorts"]["cohorts"]) if result["cohorts"] else [],
         published=published,
         inputs=INPUTS,
@@ -114,8 +115,8 @@ def percent(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with a fixed count of decimals, with a true minus sign."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    """A number with a fixed count of decimals, with a true minus sign, and none before 0."""
+    return "–" if value is None else f"{value:z.{digits}f}".replace("-", "−")
 
 
 def interval(found: dict[str, Any] | None, digits: int = 2, between: str = " to ") -> str:
@@ -177,8 +178,6 @@ def _headline(result: dict[str, Any]) -> list[dict[str, Any]]:
     for name, block in result["sets"].items():
         paper = published.counterpart(name)
         for index, model in enumerate(m for m in result["models"] if m in block):
-            known = published.RESULTS[paper] if paper else {}
-            theirs = next((found for key, found in known.items() if key.value == model), None)
             rows.append(
                 {
                     "set": name,
@@ -187,11 +186,32 @@ def _headline(result: dict[str, Any]) -> list[dict[str, Any]]:
                     "patients": block["patients"],
                     "model": model,
                     "ours": block[model],
-                    "paper": theirs,
+                    "paper": _published(published.PER_PATIENT, name, model),
                     "paper_set": paper,
                 }
             )
     return rows
+
+
+def _slices(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same per slice."""
+    return [
+        {
+            "set": name,
+            "model": model,
+            "ours": block,
+            "paper": _published(published.PER_SLICE, name, model),
+        }
+        for name, models in result["per_slice"].items()
+        for model, block in models.items()
+    ]
+
+
+def _published(
+    table: dict[str, dict[Model, published.Published]], name: str, model: str
+) -> published.Published | None:
+    known = table.get(published.counterpart(name) or "", {})
+    return next((found for key, found in known.items() if key.value == model), None)
 
 
 def _findings(result: dict[str, Any]) -> list[str]:

@@ -30,6 +30,9 @@ KNOWN_COLUMNS = {
 """Columns with a meaning of their own. Any other one that a cohort carries along (scanner, field
 strength, slice thickness, noise, missing sequence) makes subgroups."""
 
+MEASURES = ("accuracy", "auroc")
+"""What groups are compared by."""
+
 _MOST_GROUPS = 6
 _SEX = {"M": "male", "F": "female"}
 
@@ -40,8 +43,9 @@ def subgroup_block(
     """{"groups": [...], "gaps": [...]} of one model on one set, JSON-ready.
 
     A group: attribute, group, patients, mutant, accuracy, auroc, sensitivity, specificity (each
-    value, low, high) and "too_small" with its reason. A gap: the largest difference of accuracy
-    between two groups of one attribute that are large enough, with its Newcombe interval.
+    value, low, high) and "too_small" with its reason. A gap: attribute, measure (accuracy or
+    auroc), and the largest difference of it between two groups that are large enough: best, worst,
+    gap (value, low, high).
 
     Args:
         people: one row a patient, indexed by patient_id, at least for every patient of `answers`.
@@ -49,21 +53,23 @@ def subgroup_block(
     people = people.reindex(answers.patient_id)
     groups, gaps = [], []
     for attribute, labels in _attributes(people, settings).items():
-        members = [
-            (group, np.asarray(labels == group)) for group in _in_order(labels, attribute, settings)
+        found = [
+            {
+                "attribute": attribute,
+                "group": group,
+                **_group(answers, np.asarray(labels == group), settings),
+            }
+            for group in _in_order(labels, settings)
         ]
-        found = [_group(answers, inside, settings) for _, inside in members]
-        groups += [
-            {"attribute": attribute, "group": name, **block}
-            for (name, _), block in zip(members, found, strict=True)
-        ]
-        sized = [
-            (name, inside)
-            for (name, inside), block in zip(members, found, strict=True)
-            if not block["too_small"]
-        ]
-        if len(sized) > 1:
-            gaps.append({"attribute": attribute, **_gap(answers, sized, settings)})
+        groups += found
+        for measure in MEASURES:
+            sized = [
+                block
+                for block in found
+                if not block["too_small"] and not math.isnan(block[measure]["value"])
+            ]
+            if len(sized) > 1:
+                gaps.append(_gap(sized, measure))
     return without_nan({"groups": groups, "gaps": gaps})
 
 
@@ -83,7 +89,7 @@ def _attributes(people: pd.DataFrame, settings: EvaluateSettings) -> dict[str, p
     if "age" in people:
         found["age"] = _banded(people["age"], settings.age_bands, "years")
     if "grade" in people:
-        found["grade"] = people["grade"].map({2: "grade 2", 3: "grade 3", 4: "grade 4"})
+        found["grade"] = people["grade"].map({2: "2", 3: "3", 4: "4"})
     if "site" in people:
         found["site"] = people["site"]
     if "tumor_ml" in people:
@@ -118,7 +124,7 @@ def _carried(values: pd.Series) -> pd.Series:
     return _banded(numbers, borders, "")
 
 
-def _in_order(labels: pd.Series, attribute: str, settings: EvaluateSettings) -> list[str]:
+def _in_order(labels: pd.Series, settings: EvaluateSettings) -> list[str]:
     present = set(labels.dropna())
     by_size = [
         *bands(settings.age_bands, "years"),
@@ -163,12 +169,19 @@ def _proportion(count: int, total: int, confidence: float) -> dict[str, float]:
     return {"value": count / total if total else math.nan, "low": low, "high": high}
 
 
-def _gap(
-    answers: Answers, members: list[tuple[str, np.ndarray]], settings: EvaluateSettings
-) -> dict[str, Any]:
-    right = correct(answers, settings.threshold)
-    counts = {name: (int(right[inside].sum()), int(inside.sum())) for name, inside in members}
-    ranked = sorted(counts, key=lambda name: counts[name][0] / counts[name][1])
+def _gap(groups: list[dict[str, Any]], measure: str) -> dict[str, Any]:
+    """The best and the worst of two or more groups by one measure, and what lies between."""
+    ranked = sorted(groups, key=lambda group: group[measure]["value"])
     worst, best = ranked[0], ranked[-1]
-    gap, low, high = independent_difference(counts[best], counts[worst], settings.confidence)
-    return {"best": best, "worst": worst, "accuracy_gap": {"value": gap, "low": low, "high": high}}
+    gap, low, high = independent_difference(_triple(best[measure]), _triple(worst[measure]))
+    return {
+        "attribute": best["attribute"],
+        "measure": measure,
+        "best": best["group"],
+        "worst": worst["group"],
+        "gap": {"value": gap, "low": low, "high": high},
+    }
+
+
+def _triple(found: dict[str, float]) -> tuple[float, float, float]:
+    return found["value"], found["low"], found["high"]

@@ -1,4 +1,4 @@
-"""The statistics against R 4.2.2 (stats, pROC) and PRROC's published value; see reference/."""
+"""The statistics against R 4.2.2 (stats, pROC, sandwich) and PRROC's value; see reference/."""
 
 from __future__ import annotations
 
@@ -69,6 +69,23 @@ def test_calibration_equals_glm(case: dict[str, Any]) -> None:
         "in_the_large_error": "in_the_large_error",
     }.items():
         assert getattr(found, ours) == pytest.approx(case[theirs], rel=1e-6), ours
+
+
+def test_errors_over_slices_equal_vcov_cl() -> None:
+    known = R["clustered"]
+    idh, p, patient = (np.array(known[key]) for key in ("idh", "probability", "patient"))
+    found = metrics.calibration(idh, p, patient)
+    for name in ("slope", "slope_error", "intercept_error", "in_the_large_error"):
+        assert getattr(found, name) == pytest.approx(known[name], rel=1e-6), name
+    assert metrics.calibration(idh, p).slope_error < found.slope_error
+
+
+@pytest.mark.parametrize("row", R["perfect"], ids=lambda r: f"{r['mutants']}+{r['wildtypes']}")
+def test_a_perfect_ranking_has_an_interval(row: dict[str, Any]) -> None:
+    idh = np.repeat([1, 0], [row["mutants"], row["wildtypes"]])
+    for p, limits in ((idh * 0.9, (row["low"], 1.0)), (1.0 - idh, (0.0, 1 - row["low"]))):
+        area = delong(idh, p)
+        assert (area.low, area.high) == pytest.approx(limits, abs=1e-9)
 
 
 def test_brier_and_wilson_equal_r(case: dict[str, Any]) -> None:

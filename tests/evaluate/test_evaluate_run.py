@@ -63,6 +63,45 @@ def test_the_figures_are_those_of_the_single_file_command(
     assert alone["accuracy"] == pytest.approx(block["accuracy"])
 
 
+def test_slices_have_every_figure_that_patients_have(result: dict[str, Any]) -> None:
+    block, sliced = result["sets"]["north"]["hybrid"], result["per_slice"]["north"]["hybrid"]
+    only_of_patients = {"mutant", "wildtype", "unanswered", "unknown_idh", "abstained"}
+    only_of_patients |= {"accuracy_answered", "accuracy_without_abstained", "confusion"}
+    assert set(block) - only_of_patients <= set(sliced)
+    for one in (block, sliced):
+        for where in (one, one["tuned"]):
+            limits = where["balanced_accuracy_ci"]
+            assert limits["low"] < where["balanced_accuracy"] < limits["high"]
+        for name in ("auroc", "auprc", "brier", "ece"):
+            assert one[name]["low"] <= one[name]["value"] <= one[name]["high"], name
+    assert sliced["calibration"]["slope"]["value"] != block["calibration"]["slope"]["value"]
+
+
+def test_the_order_of_rows_changes_no_byte(out: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(out / "predictions.csv", dtype=str).sample(frac=1, random_state=1)
+    table.to_csv(tmp_path / "predictions.csv", index=False)
+    settings = EvaluateSettings(iterations=200, figures=False)
+    shuffled = evaluate_predictions(tmp_path / "predictions.csv", out / "samples" / "features.csv",
+                                    settings, tmp_path / "e")  # fmt: skip
+    again = evaluate_predictions(out / "predictions.csv", out / "samples" / "features.csv",
+                                 settings, tmp_path / "f")  # fmt: skip
+    for one in (shuffled, again):
+        one["inputs"].pop("predictions_sha256")
+    assert shuffled == again
+
+
+def test_gaps_stand_between_the_best_and_the_worst_group(result: dict[str, Any]) -> None:
+    block = result["subgroups"]["north"]
+    assert {gap["measure"] for gap in block["gaps"]} == {"accuracy", "auroc"}
+    for gap in block["gaps"]:
+        of = {g["group"]: g for g in block["groups"] if g["attribute"] == gap["attribute"]}
+        best, worst = (of[gap[end]][gap["measure"]]["value"] for end in ("best", "worst"))
+        sized = [g[gap["measure"]]["value"] for g in of.values() if not g["too_small"]]
+        assert (best, worst) == (max(sized), min(sized))
+        assert gap["gap"]["value"] == pytest.approx(best - worst)
+        assert gap["gap"]["low"] <= gap["gap"]["value"] <= gap["gap"]["high"]
+
+
 def test_the_report_stands_alone_and_says_what_it_is(out: Path) -> None:
     text = (out / "evaluation" / "report.html").read_text()
     assert "http://" not in text.replace("http://www.w3.org", "")

@@ -1,14 +1,15 @@
 # Reference values of the statistics, computed by R: writes reference.json beside this script.
 #
-#   apt-get install r-base-core r-cran-proc r-cran-jsonlite
+#   apt-get install r-base-core r-cran-proc r-cran-jsonlite r-cran-sandwich
 #   Rscript make_reference.R
 #
-# pROC gives AUROC, DeLong's variance, interval and paired test; stats gives the rest. PRROC is not
+# pROC gives AUROC, DeLong's variance, interval and paired test; sandwich gives errors robust to
+# clusters; stats gives the rest. PRROC is not
 # among Debian's packages: its area is computed here from its definition by numeric quadrature of
 # the Davis-Goadrich interpolation, and one value that PRROC's own tests publish (seed 101, and the
 # area of the worst ranking) stands beside, with the data that its test draws.
 
-suppressMessages({library(pROC); library(jsonlite)})
+suppressMessages({library(pROC); library(jsonlite); library(sandwich)})
 
 pr_area <- function(y, p) {
   thresholds <- sort(unique(p), decreasing = TRUE)
@@ -80,8 +81,29 @@ set.seed(9)
 a <- rnorm(60, 52, 15); b <- rnorm(35, 47, 11)
 binomials <- list(c(121, 129, 0.721), c(94, 107, 0.748), c(160, 203, 0.685), c(7, 20, 0.3), c(0, 12, 0.1), c(12, 12, 0.9))
 
+# Five slices a patient: the recalibration's errors by clusters.
+set.seed(10)
+patient <- rep(1:40, each = 5)
+y <- rep(rbinom(40, 1, 0.35), each = 5)
+p <- plogis(1.5 * y - 1 + rep(rnorm(40), each = 5) + rnorm(200, sd = 0.5)); lp <- qlogis(p)
+joint <- glm(y ~ lp, family = binomial, epsilon = 1e-14)
+large <- glm(y ~ offset(lp), family = binomial, epsilon = 1e-14)
+errors <- function(fit) sqrt(diag(vcovCL(fit, cluster = patient, type = "HC0")))
+clustered <- list(idh = y, probability = p, patient = patient - 1, slope = unname(coef(joint)[2]),
+                  intercept_error = unname(errors(joint)[1]), slope_error = unname(errors(joint)[2]),
+                  in_the_large_error = unname(errors(large)[1]))
+
+# Newcombe 2006, method 5, of an AUROC of 1 with m mutants and n wildtypes.
+perfect <- lapply(list(c(6, 17), c(10, 10), c(30, 77), c(1, 4)), function(v) {
+  m <- v[1]; n <- v[2]; s <- (m + n) / 2 - 1
+  reach <- function(a) (1 - a)^2 - qnorm(0.975)^2 * a * (1 - a) * (1 + s * (1 - a) / (2 - a) + s * a / (1 + a)) / (m * n)
+  list(mutants = m, wildtypes = n, low = uniroot(reach, c(0, 1 - 1e-9), tol = 1e-15)$root)
+})
+
 write_json(list(
-  made_by = paste(R.version.string, "pROC", as.character(packageVersion("pROC"))),
+  made_by = paste(R.version.string, "pROC", as.character(packageVersion("pROC")),
+                  "sandwich", as.character(packageVersion("sandwich"))),
+  clustered = clustered, perfect = perfect,
   continuous = continuous, tied = tied,
   prroc_published = list(
     source = "PRROC tests/testthat/test-PR.R: auc.integral, seed 101; worst ranking of equal classes",
