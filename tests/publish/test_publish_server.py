@@ -18,8 +18,6 @@ from components.publish import depot
 from components.publish.audit import audit
 from components.publish.ledger import read_ledger
 from components.publish.names import RegisteredModel
-from components.publish.projection import found_aliases
-from components.publish.promote import rollback
 from components.publish.publish import publish_run
 from components.publish.registry import fetch_repository
 from components.publish.settings import PublishSettings
@@ -87,13 +85,6 @@ def test_tampering_through_the_api_is_found(
     (tmp_path / "manifest.csv").write_text("patient_id\n")
     client.log_artifact(run.info.run_id, str(tmp_path / "manifest.csv"))
     assert any("artifacts" in c.what for c in audit(reference, uri).checks if not c.ok)
-
-
-def test_roll_back(settings: PublishSettings, uri: str, tmp_path: Path) -> None:
-    publish_run(fabricate(tmp_path / "c", seed=4, skill=2.9), settings)
-    version = rollback(RELEASE, uri, "test")
-    assert found_aliases(connect(settings))[RELEASE]["champion"] == version
-    assert read_ledger(connect(settings)).entries[-1].event == "rolled_back"
 
 
 def test_publishing_at_once(settings: PublishSettings, uri: str, tmp_path: Path) -> None:
@@ -207,18 +198,6 @@ def test_one_row_in_postgresql_is_found(
         servers.sql(change.format(new=":old", **newest), {"old": old})
     assert any(link in what for what in found), found
     assert broken(newest, uri) == []
-
-
-def test_an_inferior_challenger_is_refused(
-    settings: PublishSettings, uri: str, tmp_path: Path
-) -> None:
-    champion = found_aliases(connect(settings))[RELEASE]["champion"]
-    done = publish_run(fabricate(tmp_path / "worse", seed=41, skill=1.0), settings)
-    assert done.promotion == ""
-    version = connect(settings).client.get_model_version(RELEASE, done.registered[RELEASE])
-    assert "non_inferior_to_champion" in version.tags["refused_because"]
-    assert found_aliases(connect(settings))[RELEASE]["champion"] == champion
-    assert audit(f"{RELEASE}/{version.version}", uri).ok
 
 
 def test_a_run_with_a_pickle_reaches_no_server(
