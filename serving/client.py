@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from components.cohort.errors import BadInput
+from components.cohort.errors import BadInput, Outage
 from serving.contents import Contents
 from serving.request import Answer, canary_request
 from serving.tensors import ENSEMBLE
@@ -50,13 +50,37 @@ class Access:
     """How to reach a server that is not on this machine.
 
     Attributes:
-        tls: encrypt; with `certificates` (PEM) instead of the system's.
+        tls: encrypt; with the authorities in `certificates` (PEM) instead of the system's.
+        identity: this client's certificate and its private key (PEM), where the server asks.
         token: sent as `authorization: Bearer ...` with every request.
+
+    Raises:
+        BadInput: one of the files is missing, or something secret would travel unencrypted.
     """
 
     tls: bool = False
     certificates: Path | None = None
+    identity: tuple[Path, Path] | None = None
     token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        files = [file for file in (self.certificates, *(self.identity or ())) if file]
+        if not self.tls and (files or self.token):
+            raise BadInput("--tls", "not given beside certificates or a token", "add --tls")
+        for file in files:
+            if not file.is_file():
+                raise BadInput(file, "no such file", "give a PEM file")
+
+    @property
+    def channel(self) -> dict[str, Any]:
+        """What tritonclient's InferenceServerClient takes."""
+        certificate, key = self.identity or (None, None)
+        return {
+            "ssl": self.tls,
+            "root_certificates": str(self.certificates) if self.certificates else None,
+            "certificate_chain": str(certificate) if certificate else None,
+            "private_key": str(key) if key else None,
+        }
 
     @property
     def headers(self) -> dict[str, str]:
@@ -85,10 +109,7 @@ class Client:
             )
         self.address, self.deadline_s = address, deadline_s
         self.access = access or Access()
-        roots = self.access.certificates
-        self._raw = InferenceServerClient(
-            address, ssl=self.access.tls, root_certificates=str(roots) if roots else None
-        )
+        self._raw = InferenceServerClient(address, **self.access.channel)
         self._contents: Contents | None = None
 
     def __enter__(self) -> Client:
@@ -179,7 +200,9 @@ class Client:
         from tritonclient.utils import InferenceServerException
 
         try:
-            config = self._raw.get_model_config(ENSEMBLE, client_timeout=CANARY_DEADLINE_S)
+            config = self._raw.get_model_config(
+                ENSEMBLE, headers=self.access.headers, client_timeout=CANARY_DEADLINE_S
+            )
             contents = contents_of(config.config.parameters, self.address)
             inputs = infer_inputs(canary_request(contents))
             result = self._infer(inputs, "canary", CANARY_DEADLINE_S)
@@ -226,7 +249,7 @@ def explained(error: InferenceServerException, address: str) -> Exception:
             subject, problem, remedy = f"server {address}", message, "send what the release expects"
         return BadInput(subject, problem, remedy)
     if status == _UNAVAILABLE and "failed to connect" in message.lower():
-        return BadInput(
+        return Outage(
             f"server {address}", "nothing answers there", "start one with `glioflow serve`"
         )
     if status == _UNAVAILABLE and "queue" in message.lower():

@@ -116,14 +116,19 @@ def predict_with(
     Raises:
         BadInput: an image, the age, `out` or `explain` cannot be used.
     """
-    from components.preprocess.prepare import prepare_patient
-
     if out.exists() and not out.is_dir():
         raise BadInput(out, "a file, not a folder", "give another --out")
+    return answer_patient(release, patient.as_patient(release.contents()), out, explain=explain)
+
+
+def answer_patient(
+    release: Answering, patient: Patient, out: Path, *, explain: Path | None = None
+) -> dict[str, Any]:
+    """Like `predict_with`, for a manifest's row."""
+    from components.preprocess.prepare import prepare_patient
+
     contents = release.contents()
-    case = prepare_patient(
-        patient.as_patient(contents), contents.plan, subset="prediction", fold=None, cache=None
-    )
+    case = prepare_patient(patient, contents.plan, subset="prediction", fold=None, cache=None)
     answer = release.ask(request_tensors(case, contents))
     content = describe(answer, case, contents)
     _write(out, content, answer, case, contents, explain)

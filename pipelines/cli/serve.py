@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,9 +10,24 @@ import typer
 from rich.table import Table
 
 from components.cohort.errors import BadInput, ExitCode
-from pipelines.cli.terminal import Json, console, print_json
+from pipelines.cli.terminal import Json, console, print_json, progress_bar
 
 ServerOption = Annotated[str, typer.Option("--server", help="Triton's gRPC address, HOST:PORT.")]
+TlsOption = Annotated[bool, typer.Option("--tls", help="Encrypt the connection.")]
+CaOption = Annotated[
+    Path | None,
+    typer.Option("--ca", help="PEM file of the authorities to trust; else the system's."),
+]
+CertificateOption = Annotated[
+    Path | None, typer.Option("--certificate", help="PEM file that tells the server who asks.")
+]
+KeyOption = Annotated[Path | None, typer.Option("--key", help="PEM file of its private key.")]
+TokenOption = Annotated[
+    str,
+    typer.Option(
+        "--token", envvar="GLIOFLOW_TOKEN", show_envvar=True, help="Sent as a bearer token."
+    ),
+]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Folder of a run, whose release is served.")
 ]
@@ -21,6 +37,7 @@ def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     for command in (serve, ready, predict, bench):
         app.command()(command)
+    app.command("predict-cohort")(predict_cohort)
     app.command("fetch-release")(fetch_release)
 
 
@@ -89,11 +106,29 @@ def _repository(
     return folder
 
 
-def ready(server: ServerOption = "localhost:8001") -> int:
+def _access(
+    tls: bool, ca: Path | None, certificate: Path | None, key: Path | None, token: str
+) -> Any:
+    from serving.client import Access
+
+    if (certificate is None) != (key is None):
+        raise BadInput("--certificate, --key", "only one of the two", "give both")
+    identity = (certificate, key) if certificate and key else None
+    return Access(tls=tls, certificates=ca, identity=identity, token=token)
+
+
+def ready(
+    server: ServerOption = "localhost:8001",
+    tls: TlsOption = False,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    token: TokenOption = "",
+) -> int:
     """Exit 0 when the ensemble answers a whole request, 1 when it does not."""
     from serving.client import Client
 
-    with Client(server) as client:
+    with Client(server, access=_access(tls, ca, certificate, key, token)) as client:
         reason = client.canary()
     console.print(f"{server}: {'the ensemble answers' if reason is None else reason}")
     return ExitCode.DONE if reason is None else ExitCode.OUR_FAULT
@@ -113,6 +148,11 @@ def predict(
             help="Run (or classifier folder) that the release came from: draw where it looked."
         ),
     ] = None,
+    tls: TlsOption = False,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    token: TokenOption = "",
     as_json: Json = False,
 ) -> None:
     """Send one patient to the server; write mask, prediction.json and a picture."""
@@ -120,7 +160,8 @@ def predict(
 
     files = PatientFiles(t1c=t1c, t2=t2, flair=flair, age=age, patient_id=patient_id)
     with console.status("preparing and asking the server"):
-        answer = predict_patient(files, server=server, out=out, explain=explain)
+        access = _access(tls, ca, certificate, key, token)
+        answer = predict_patient(files, server=server, out=out, access=access, explain=explain)
     if as_json:
         print_json(answer)
         return
@@ -133,6 +174,40 @@ def predict(
     console.print(f"  {out}/prediction.png  {out}/tumor_mask.nii.gz  {out}/prediction.json")
     if "saliency" in answer:
         console.print(f"  {out}/explanation.png: where in the images the hybrid looked")
+
+
+def predict_cohort(
+    manifest: Annotated[Path, typer.Argument(help="CSV with one row a patient.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+    server: ServerOption = "localhost:8001",
+    workers: Annotated[int, typer.Option(min=1, help="Patients at a time.")] = 2,
+    deadline: Annotated[
+        float, typer.Option(min=1, help="Longest wait for one patient's answer, seconds.")
+    ] = 300.0,
+    tls: TlsOption = False,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    token: TokenOption = "",
+    as_json: Json = False,
+) -> None:
+    """Send a manifest's patients; run again, it skips the answered. Bad ones are set apart."""
+    from serving.batch import predict_manifest
+    from serving.client import Client
+
+    access = _access(tls, ca, certificate, key, token)
+    with (
+        Client(server, deadline_s=deadline, access=access) as client,
+        progress_bar("patients") as progress,
+    ):
+        done = predict_manifest(client, manifest, out, workers=workers, progress=progress)
+    if as_json:
+        print_json({**asdict(done), "out": str(out)})
+        return
+    console.print(f"{done.answered} answered ({done.kept} before), in {out}/predictions.csv")
+    for failure in done.quarantined:
+        console.print(f"  {failure.patient_id}: {failure.reason}; {failure.remedy}", style="yellow")
+    console.print("  Research use only.")
 
 
 def bench(
