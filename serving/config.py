@@ -11,6 +11,9 @@ from serving.tensors import ENSEMBLE, Interface, Step, Tensor, named_in_ensemble
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+VERSION = "1"
+"""Version folder of every model: a release is immutable, a new one is another repository."""
+
 NETWORKS = (Step.SEGMENTER, Step.CLASSIFIER)
 """Models that are one ONNX file."""
 
@@ -54,6 +57,7 @@ def _model(step: Step, interface: Interface, settings: ServingSettings, suffix: 
     on_gpu = settings.node is Node.GPU and step in NETWORKS
     config.backend = "onnxruntime" if on_gpu else "python"
     config.default_model_filename = "model.onnx" if on_gpu else "model.py"
+    _pin_version(config)
     group = config.instance_group.add(count=_instances(step, settings))
     group.kind = group.KIND_GPU if on_gpu else group.KIND_CPU
     if on_gpu:
@@ -70,6 +74,11 @@ def _model(step: Step, interface: Interface, settings: ServingSettings, suffix: 
     if step in NETWORKS and settings.warm_up:
         _warm_up(config, interface.inputs(step))
     return config
+
+
+def _pin_version(config: ModelConfig) -> None:
+    """Serve this one version: whatever else lies beside it is never picked up."""
+    config.version_policy.specific.versions.append(int(VERSION))
 
 
 def _add_tensors(
@@ -133,12 +142,13 @@ def _ensemble(interface: Interface, parameters: Mapping[str, str], suffix: str) 
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     config = ModelConfig(name=ENSEMBLE, platform="ensemble")
+    _pin_version(config)
     _add_tensors(config, interface.inputs(), interface.outputs())
     for key, value in sorted(parameters.items()):
         config.parameters[key].string_value = value
     for step in Step:
         entry = config.ensemble_scheduling.step.add(
-            model_name=model_name(step, suffix), model_version=-1
+            model_name=model_name(step, suffix), model_version=int(VERSION)
         )
         for tensor in interface.inputs(step):
             entry.input_map[tensor.name] = named_in_ensemble(step, tensor).name

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from serving.config import VERSION
 from serving.contents import Contents
 from serving.network import OnnxNetwork
 from serving.predict import PatientFiles, predict_with
-from serving.repository import VERSION, network_file
+from serving.repository import network_file
 from serving.request import Answer
 from serving.steps import (
     Limits,

@@ -34,8 +34,11 @@ def read_metrics(address: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def in_flight(address: str) -> int:
+def in_flight(address: str, suffix: str = "") -> int:
     """Requests inside the ensemble; 0 when the server does not answer.
+
+    Args:
+        suffix: of one release's models (see Release.suffix); empty: of all.
 
     Triton counts what ended, not what is under way: what passed the first model and neither came
     out of the last nor failed in between is still inside.
@@ -44,11 +47,19 @@ def in_flight(address: str) -> int:
         metrics = read_metrics(address)
     except OSError:
         return 0
-    entered = _of(metrics[SUCCESS], Step.CHECK) + _of(metrics[PENDING], Step.CHECK)
-    failed = sum(_of(metrics[FAILURE], step) for step in Step if step is not Step.CHECK)
-    return max(round(entered - failed - _of(metrics[SUCCESS], Step.ANSWER)), 0)
+
+    def count(metric: str, step: Step) -> float:
+        return _of(metrics[metric], step, suffix)
+
+    entered = count(SUCCESS, Step.CHECK) + count(PENDING, Step.CHECK)
+    failed = sum(count(FAILURE, step) for step in Step if step is not Step.CHECK)
+    return max(round(entered - failed - count(SUCCESS, Step.ANSWER)), 0)
 
 
-def _of(by_model: dict[str, float], step: Step) -> float:
-    """Sum over all releases' models of one step."""
-    return sum(v for model, v in by_model.items() if model.rpartition("_")[0] == step.value)
+def _of(by_model: dict[str, float], step: Step, suffix: str) -> float:
+    """Sum over the models of one step, of one release or of all."""
+    return sum(
+        value
+        for model, value in by_model.items()
+        if model.rpartition("_")[0] == step.value and model.endswith(suffix)
+    )

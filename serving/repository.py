@@ -18,7 +18,7 @@ from components.cohort.vocabulary import FEATURE_NAMES, Origin
 from components.features.step import StepSpec
 from components.preprocess.atlas import atlas_of
 from components.preprocess.plan import PreprocessingPlan
-from serving.config import NETWORKS, model_configs
+from serving.config import NETWORKS, VERSION, model_configs
 from serving.contents import RELEASE_FILE, Contents, FeatureReference
 from serving.network import OnnxNetwork
 from serving.settings import Node, ServingSettings
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from components.segment.infer import Segmenter
 
 log = logging.getLogger(__name__)
-
-VERSION = "1"
-"""Version folder of every model: a release is immutable, a new one is another repository."""
 
 PLAN_FILE = "plan.json"
 TOLERANCE = {Step.SEGMENTER: 5e-3, Step.CLASSIFIER: 1e-4}
@@ -69,7 +66,12 @@ class Release:
     @property
     def suffix(self) -> str:
         """What sets this release's models apart from another's on one server."""
-        return "_" + self.release.rpartition("-")[2]
+        return suffix_of(self.release)
+
+
+def suffix_of(release: str) -> str:
+    """See Release.suffix."""
+    return "_" + release.rpartition("-")[2]
 
 
 def export_release(

@@ -17,15 +17,21 @@ from types import FrameType, TracebackType
 from components.cohort.errors import BadInput
 from serving.binary import prepare_backends, server_environment, tritonserver
 from serving.client import Client
+from serving.config import model_name
+from serving.control import load, unload
 from serving.metrics import in_flight
+from serving.repository import suffix_of
 from serving.store import Store
-from serving.tensors import ENSEMBLE
+from serving.tensors import ENSEMBLE, Step
 
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 180.0
 DRAIN_TIMEOUT_S = 120.0
 """Longest wait for requests in flight before the server is told to stop."""
+
+EMPTY_LOOKS = 2
+"""A request on its way from one model to the next is in none of them: one look is not enough."""
 
 STOP_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 15
@@ -74,7 +80,6 @@ class LocalServer:
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
         self.release = ""
-        self._refused = ""
 
     def __enter__(self) -> LocalServer:
         with contextlib.ExitStack() as guard:
@@ -154,11 +159,12 @@ class LocalServer:
 
     def _command(self, binary: Path, backends: Path) -> list[str]:
         grpc, http, metrics = self._ports
+        # Each by name: what the ensemble alone brought in would leave with its next config.
+        names = [*(model_name(step, suffix_of(self.release)) for step in Step), ENSEMBLE]
         flags = {
             "model-repository": self.store.models,
             "backend-directory": backends,
             "model-control-mode": "explicit",
-            "load-model": ENSEMBLE,
             "strict-readiness": "true",
             # One broken model must not take the server down with it.
             "exit-on-error": "false",
@@ -173,9 +179,14 @@ class LocalServer:
             "exit-timeout-secs": round(STOP_TIMEOUT_S),
             "log-verbose": 0,
         }
-        return [str(binary)] + [
-            f"--{name}" if value is None else f"--{name}={value}" for name, value in flags.items()
-        ]
+        return (
+            [str(binary)]
+            + [
+                f"--{name}" if value is None else f"--{name}={value}"
+                for name, value in flags.items()
+            ]
+            + [f"--load-model={name}" for name in names]
+        )
 
     def _await_answer(self) -> None:
         """Ready is who answers: liveness and readiness stay true over a dead Python model."""
@@ -213,27 +224,39 @@ class LocalServer:
                 raise ServerFailed(f"the server ended by itself with code {code}\n{self._tail()}")
 
     def follow_store(self) -> None:
-        """Load what has become live in the store; whatever fails there, the old one serves on."""
-        live = self.store.history()[-1:]
-        if not live or live[0] in (self.release, self._refused):
+        """Load what has become live in the store; whatever fails there, the old one serves on.
+
+        A release that does not load is not live any more. The old one's models go when the last
+        request inside them has left.
+        """
+        live, old = self.store.history()[-1:], self.release
+        if not live or live[0] == old:
             return
         try:
             with Client(self.grpc_address) as client:
-                client.raw.load_model(ENSEMBLE)
+                load(client.raw, live[0])
         except Exception as error:
-            self._refused = live[0]
-            log.error("%s does not load (%s); %s serves on", live[0], error, self.release)
+            log.error("%s does not load (%s); %s serves on", live[0], error, old)
+            self.store.make_live(self.store.release(old))
             return
-        log.info("%s serves now, instead of %s", live[0], self.release)
         self.release = live[0]
+        log.info("%s serves now, instead of %s", live[0], old)
+        self._await_empty(suffix_of(old))
+        with Client(self.grpc_address) as client:
+            unload(client.raw, old)
+
+    def _await_empty(self, suffix: str = "") -> None:
+        """Wait until nothing is inside the models of a release (of any), seen twice in a row."""
+        deadline, empty = time.monotonic() + DRAIN_TIMEOUT_S, 0
+        while self.alive() and empty < EMPTY_LOOKS and time.monotonic() < deadline:
+            empty = 0 if in_flight(self.metrics_address, suffix) else empty + 1
+            time.sleep(0.2)
 
     def drain(self) -> None:
         """Take no new request, and wait for those in flight: SIGTERM would fail them."""
-        deadline = time.monotonic() + DRAIN_TIMEOUT_S
         with Client(self.grpc_address) as client, contextlib.suppress(Exception):
             client.raw.unload_model(ENSEMBLE)
-        while self.alive() and in_flight(self.metrics_address) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        self._await_empty()
 
     def stop(self) -> None:
         """Drain, stop, clean up."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic, read_json, write_json
-from serving.config import model_configs, model_name
+from serving.config import VERSION, model_configs, model_name
 from serving.contents import RELEASE_FILE
-from serving.repository import VERSION, Release
+from serving.repository import Release
 from serving.tensors import ENSEMBLE, Step
 from serving.verify import verify_release
 
@@ -32,7 +32,7 @@ class Store:
         self.models = folder / MODELS
         self.models.mkdir(parents=True, exist_ok=True)
 
-    def add(self, repository: Path) -> Release:
+    def add(self, repository: Path | str) -> Release:
         """Verify a release, copy it here and lay out its models; the live one stays live.
 
         Raises:
@@ -71,6 +71,14 @@ class Store:
         """Ids of the releases that were live, oldest first; the last one is live."""
         path = self.folder / HISTORY_FILE
         return list(read_json(path)) if path.is_file() else []
+
+    def previous(self) -> Release:
+        """The release that was live before this one. Raises BadInput when there was none."""
+        history = self.history()
+        earlier = [identifier for identifier in history if identifier != history[-1]]
+        if not earlier:
+            raise BadInput(self.folder, "no release was live before", "nothing to go back to")
+        return self.add(self.release(earlier[-1]).folder)
 
     def release(self, identifier: str) -> Release:
         """A release kept here. Raises BadInput when there is none of this id, or it was altered."""

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from components.cohort.errors import BadInput, ExitCode
-from pipelines.cli import audit, benches, data, runs, serve, statistics, studies
+from pipelines.cli import audit, benches, data, deploy, runs, serve, statistics, studies
 
 app = typer.Typer(
     name="glioflow",
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, statistics, runs, studies, serve, audit, benches):
+for module in (data, statistics, runs, studies, serve, deploy, audit, benches):
     module.add_to(app)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.classify.settings import ClassifySettings, ForestSettings, StageSettings
 from components.classify.settings import NetworkSettings as ResNetSettings
 from components.classify.train import train_classifiers
-from components.cohort.files import write_json
+from components.cohort.files import sha256_tree, write_json
 from components.cohort.prepared import PreparedCase
 from components.features.extract import extract_samples
 from components.features.settings import FeatureSettings
@@ -16,8 +18,12 @@ from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.settings import PreprocessSettings
 from components.segment.settings import NetworkSettings, SegmentSettings
 from components.segment.train import train_segmenter
-from serving.repository import Release, export_release
+from serving.config import VERSION
+from serving.contents import RELEASE_FILE
+from serving.repository import Release, export_release, network_file, read_release, release_id
 from serving.settings import ServingSettings
+from serving.steps import ServedStep
+from serving.tensors import Step
 from tests.factories import make_prepared_case, write_prepared_set
 
 PREPROCESS = PreprocessSettings(grid=24, working_mm=4.0)
@@ -85,3 +91,20 @@ def build(root: Path) -> Shop:
         settings=SERVING,
     )
     return Shop(plan, root / "segmenter", root / "classifier", release)
+
+
+def altered(
+    release: Release, folder: Path, *, threshold: float | None = None, segmenter: bytes = b""
+) -> Release:
+    """A whole release like another but for one thing, sealed again."""
+    shutil.copytree(release.folder, folder)
+    if threshold is not None:
+        path = folder / Step.FEATURE_SLICE / VERSION / ServedStep.SPEC_FILE
+        write_json(path, {**json.loads(path.read_text()), "threshold": threshold})
+    if segmenter:
+        network_file(folder, Step.SEGMENTER).write_bytes(segmenter)
+    files = sha256_tree(folder)
+    files.pop(RELEASE_FILE)
+    sealed = json.loads((folder / RELEASE_FILE).read_text())
+    write_json(folder / RELEASE_FILE, {**sealed, "files": files, "release": release_id(files)})
+    return read_release(folder)
