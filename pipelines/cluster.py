@@ -32,11 +32,14 @@ CRON_FIELDS = 6
 _HEALTH = "/apis/v2beta1/healthz"
 
 
-def compile_profile(profile: Profile, out: Path, *, only_new: bool = False) -> None:
+def compile_profile(
+    profile: Profile, out: Path, *, only_new: bool = False, on_drift: bool = False
+) -> None:
     """Write the IR YAML of a profile's pipeline, atomically.
 
     Args:
         only_new: let the run end at once when its manifests were seen before; see `guarded`.
+        on_drift: let it end after its drift report when nothing drifted; see `guarded`.
 
     Raises:
         BadInput: not the name of a YAML file.
@@ -46,7 +49,8 @@ def compile_profile(profile: Profile, out: Path, *, only_new: bool = False) -> N
     if out.suffix not in (".yaml", ".yml"):
         raise BadInput(f"--out {out}", "not a YAML file name", "end it in .yaml")
     with atomic(out) as temporary:
-        compiler.Compiler().compile(build_guarded(profile, only_new=only_new), str(temporary))
+        graph = build_guarded(profile, only_new=only_new, on_drift=on_drift)
+        compiler.Compiler().compile(graph, str(temporary))
 
 
 def connect(host: str) -> kfp.Client:
@@ -112,6 +116,14 @@ def check_cron(cron: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Audits:
+    """Addresses of two audit logs: of the reference patients, and of the patients of late."""
+
+    reference: str
+    answers: str
+
+
 def schedule(
     client: kfp.Client,
     profile: Profile,
@@ -120,19 +132,29 @@ def schedule(
     experiment: str,
     cron: str,
     only_new: str = "",
+    drift: Audits | None = None,
 ) -> dict[str, Any]:
     """Make a recurring run, one at a time and never catching up; returns {"schedule_id"}.
 
     Args:
         only_new: s3:// address of the record of manifests seen; a run whose manifests stand in it
             ends after its first step. Empty: every run goes through.
+        drift: audit logs that are compared first; a run whose answers did not drift ends there.
+
+    Raises:
+        BadInput: not an S3 address, no cohort, or both `only_new` and `drift`.
     """
     parameters = arguments(profile, cohorts, tracking_uri)
+    if only_new and drift:
+        raise BadInput("--only-new", "given beside --drift", "make two schedules")
     if only_new:
-        parameters["seen"] = _record(only_new, cohorts)
+        parameters["seen"] = _record("--only-new", only_new, cohorts)
+    if drift:
+        parameters["reference"] = _record("--drift-reference", drift.reference, cohorts)
+        parameters["answers"] = _record("--drift", drift.answers, cohorts)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         package = Path(folder) / "pipeline.yaml"
-        compile_profile(profile, package, only_new=bool(only_new))
+        compile_profile(profile, package, only_new=bool(only_new), on_drift=drift is not None)
         made = client.create_recurring_run(
             experiment_id=client.create_experiment(experiment).experiment_id,
             job_name=f"glioflow-{profile.name}",
@@ -145,12 +167,12 @@ def schedule(
     return {"schedule_id": made.recurring_run_id}
 
 
-def _record(address: str, cohorts: Mapping[str, str]) -> str:
+def _record(option: str, address: str, cohorts: Mapping[str, str]) -> str:
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not (address.startswith("s3://") and bucket and key):
-        raise BadInput(f"--only-new {address}", "not an S3 address", "write s3://BUCKET/KEY.json")
+        raise BadInput(f"{option} {address}", "not an S3 address", "write s3://BUCKET/KEY")
     if not cohorts:
-        raise BadInput("--only-new", "no cohort is given", "add --cohort development=s3://...")
+        raise BadInput(option, "no cohort is given", "add --cohort development=s3://...")
     return address
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kfp import dsl
 
+from components.drift.component import judge_drift_op
 from components.outcome.component import report_outcome_op
 from components.trigger.component import find_new_cohorts_op, remember_cohorts_op
 from pipelines.pipeline import NAME, build
@@ -16,12 +17,16 @@ from pipelines.placement import attach, place
 from pipelines.profile import Cluster, Profile
 
 
-def build_guarded(profile: Profile, *, only_new: bool = False) -> Callable[..., Any]:
+def build_guarded(
+    profile: Profile, *, only_new: bool = False, on_drift: bool = False
+) -> Callable[..., Any]:
     """The whole pipeline as one task of another, whose last task says how the run ended.
 
     Args:
         only_new: begin with a look at the manifests, and end there when parameter `seen` (address
             of a JSON record) shows that this profile was run on them before.
+        on_drift: begin with a comparison of two audit logs (parameters `reference` and `answers`),
+            and end after its report when nothing drifted.
     """
     inner = build(profile, on_cluster=True)
     cluster = profile.cluster
@@ -70,6 +75,28 @@ def build_guarded(profile: Profile, *, only_new: bool = False) -> Callable[..., 
                 ).after(trained)
                 _prepared(kept, "trigger", cluster)
 
+    @dsl.pipeline(name=NAME, description=profile.description)
+    def after_drift(
+        cohorts: str = "[]",
+        code_version: str = "",
+        run_info: str = "{}",
+        tracking_uri: str = "",
+        reference: str = "",
+        answers: str = "",
+    ) -> None:
+        with dsl.ExitHandler(outcome(), name="run"):
+            judged = judge_drift_op(reference=reference, current=answers)
+            _prepared(judged, "drift", cluster)
+            with dsl.If(judged.outputs["Output"] == True, name="drifted"):  # noqa: E712
+                inner(
+                    cohorts=cohorts,
+                    code_version=code_version,
+                    run_info=run_info,
+                    tracking_uri=tracking_uri,
+                )
+
+    if on_drift:
+        return after_drift
     return on_new_data if only_new else always
 
 

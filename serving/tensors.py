@@ -149,7 +149,7 @@ class Interface:
             Step.SEGMENTER: (self.stack, self.brain),
             Step.FEATURE_SLICE: (probability, *channels, self.brain, *place),
             Step.CLASSIFIER: (self.images, CLASSIFIER_FEATURES),
-            Step.ANSWER: (FOUND, NOTES, INPUT_DIGEST, *classified),
+            Step.ANSWER: (FOUND, NOTES, INPUT_DIGEST, FEATURE_VALUES, *classified),
         }[model]
 
     def outputs(self, model: Step | None = None) -> tuple[Tensor, ...]:

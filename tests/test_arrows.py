@@ -20,6 +20,7 @@ ALLOWED = {
     "publish": {"cohort", "evaluate"},
     "outcome": {"cohort"},
     "trigger": {"cohort"},
+    "drift": {"cohort"},
     "serving": {"cohort", "preprocess", "segment", "features", "classify"},
 }
 """Room -> rooms whose modules it may import."""

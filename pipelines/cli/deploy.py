@@ -1,4 +1,4 @@
-"""Commands that change which release a running server answers with."""
+"""Commands for a server that runs: which release it answers with, and whether patients drift."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.terminal import console
+from pipelines.cli.terminal import Json, console, print_json
 
 if TYPE_CHECKING:
     from serving.repository import Release
@@ -23,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     app.command()(deploy)
     app.command()(rollback)
+    app.command()(drift)
 
 
 def deploy(
@@ -53,3 +54,21 @@ def _make_live(store: Store, release: Release, server: str) -> None:
         with console.status(f"{server} loads {release.release}"):
             await_release(server, release.release)
     console.print(f"{release.release} is live in {store.folder}", soft_wrap=True, highlight=False)
+
+
+def drift(
+    reference: Annotated[Path, typer.Argument(help="Audit log of the reference patients.")],
+    answers: Annotated[Path, typer.Argument(help="Audit log of the patients of late.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for drift.json and drift.html.")],
+    as_json: Json = False,
+) -> None:
+    """Compare what a release is asked and answers with what it answered on reference patients."""
+    from dataclasses import asdict
+
+    from components.drift.report import judge_drift, said
+
+    found = judge_drift(reference, answers, out)
+    if as_json:
+        print_json({**asdict(found), "enough": found.enough, "drifted": found.drifted})
+    else:
+        console.print(f"{said(found)}  {out}/drift.html", soft_wrap=True, highlight=False)

@@ -138,9 +138,16 @@ def schedule(
             help="s3:// address of a record of manifests; a run on none but those ends at once."
         ),
     ] = "",
+    drift: Annotated[
+        str,
+        typer.Option(help="s3:// audit log of late; a run ends when its answers did not drift."),
+    ] = "",
+    drift_reference: Annotated[
+        str, typer.Option(help="s3:// audit log of the reference patients, for --drift.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Retrain on a schedule, or when a manifest has changed: a recurring run on Kubeflow."""
+    """Retrain on a schedule, on a new manifest, or after drift: a recurring run on Kubeflow."""
     from pipelines import cluster
     from pipelines.profile import load_profile
 
@@ -154,6 +161,7 @@ def schedule(
         experiment,
         cron,
         only_new,
+        cluster.Audits(drift_reference, drift) if drift or drift_reference else None,
     )
     print_json(done) if as_json else console.print(f"schedule {done['schedule_id']} made on {host}")
 

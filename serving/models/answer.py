@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from components.cohort.vocabulary import Status
+from components.cohort.vocabulary import AGE, FEATURE_NAMES, Status
 from serving.backend import answer_each, inputs_of, log
 from serving.contents import Contents, release_beside
 from serving.steps import Limits, final_tensors
+
+OLDEST = 90.0
+"""Years; a higher age could tell who a patient is, and is written as this."""
 
 
 class TritonPythonModel:
@@ -33,22 +36,28 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> dict[str, np.ndarray]:
         tensors = inputs_of(request)
         final = final_tensors(tensors, self.limits, self.release)
-        self._record(request.request_id(), tensors["input_digest"].tobytes().hex(), final)
+        self._record(request.request_id(), tensors, final)
         return final
 
-    def _record(self, request_id: str, digest: str, final: dict[str, np.ndarray]) -> None:
+    def _record(
+        self, request_id: str, tensors: dict[str, np.ndarray], final: dict[str, np.ndarray]
+    ) -> None:
         """One JSON line: who asked what of which release, and what it said; no identity."""
         numbers = {
-            name: round(float(final[name][0]), 6) if np.isfinite(final[name][0]) else None
+            name: _number(final[name][0])
             for name in ("probability_idh_mutant", "uncertainty", "ood")
         }
+        features = dict(zip(FEATURE_NAMES, map(_number, tensors["features"]), strict=True))
+        if features[AGE] is not None:
+            features[AGE] = min(features[AGE], OLDEST)
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "request_id": request_id,
             "release": self.release,
-            "input_sha256": digest,
+            "input_sha256": tensors["input_digest"].tobytes().hex(),
             "status": list(Status)[int(final["status"][0])].value,
             **numbers,
+            "features": features,
         }
         line = json.dumps(entry)
         log(f"prediction {line}")
@@ -56,3 +65,8 @@ class TritonPythonModel:
             # One write of one line in append mode: lines of several instances never interleave.
             with Path(self.audit).open("a") as stream:
                 stream.write(line + "\n")
+
+
+def _number(value: float) -> float | None:
+    """As JSON has it: 6 decimals, no NaN."""
+    return round(float(value), 6) if np.isfinite(value) else None

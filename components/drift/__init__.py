@@ -1,0 +1,1 @@
+"""Have the patients, or what is said of them, changed since the training?"""
