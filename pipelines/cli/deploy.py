@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from components.cohort.errors import BadInput
 from pipelines.cli.terminal import Json, console, print_json
 
 if TYPE_CHECKING:
@@ -22,28 +23,27 @@ WaitOption = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     app.command()(deploy)
-    app.command()(rollback)
     app.command()(drift)
 
 
 def deploy(
-    repository: Annotated[Path, typer.Argument(help="Exported release: holds release.json.")],
     store: StoreOption,
+    repository: Annotated[
+        Path | None, typer.Argument(help="Exported release: a folder with release.json.")
+    ] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="Go back to the release that was live before.")
+    ] = False,
     server: WaitOption = "",
 ) -> None:
     """Serve another release, verified; requests in flight are answered by the old one."""
     from serving.store import Store
 
+    if (repository is None) is not previous:
+        raise BadInput("deploy", "give a release or --previous", "try deploy runs/demo/repository")
     kept = Store(store)
-    _make_live(kept, kept.add(repository), server)
-
-
-def rollback(store: StoreOption, server: WaitOption = "") -> None:
-    """Serve the release that was live before this one."""
-    from serving.store import Store
-
-    kept = Store(store)
-    _make_live(kept, kept.previous(), server)
+    release = kept.previous() if repository is None else kept.add(repository)
+    _make_live(kept, release, server)
 
 
 def _make_live(store: Store, release: Release, server: str) -> None:

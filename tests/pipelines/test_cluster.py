@@ -217,6 +217,21 @@ def test_schedule_makes_one_recurring_run() -> None:
     assert int(body["max_concurrency"]) == 1
 
 
+def test_a_schedule_may_wait_for_drift() -> None:
+    cohorts = {"development": "s3://b/d.csv"}
+    audits = cluster.Audits("s3://b/reference.jsonl", "s3://b/now.jsonl")
+    profile = load_profile("demo")
+    with kfp_api() as (host, requests):
+        client = cluster.connect(host)
+        cluster.schedule(client, profile, cohorts, "", "glioflow", "0 0 2 * * 1", drift=audits)
+        for wrong in (cluster.Audits("", "s3://b/now.jsonl"), cluster.Audits("s3://b/r", "now")):
+            with pytest.raises(BadInput, match="not an S3 address"):
+                cluster.schedule(client, profile, cohorts, "", "g", "0 0 2 * * 1", drift=wrong)
+    body = next(body for _, path, body in requests if path.endswith("/recurringruns"))
+    given = body["runtime_config"]["parameters"]
+    assert (given["reference"], given["answers"]) == (audits.reference, audits.answers)
+
+
 def test_nothing_listening_is_one_line() -> None:
     with pytest.raises(BadInput, match="no KFP API answers"):
         cluster.connect("http://127.0.0.1:9")

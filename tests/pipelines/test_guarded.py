@@ -24,6 +24,7 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     profile = load_profile(request.param)
     cluster.compile_profile(profile, folder / "always.yaml")
     cluster.compile_profile(profile, folder / "new.yaml", only_new=True)
+    cluster.compile_profile(profile, folder / "drift.yaml", on_drift=True)
     compiler.Compiler().compile(build(profile), str(folder / "local.yaml"))
     return {file.stem: list(yaml.safe_load_all(file.read_text())) for file in folder.iterdir()}
 
@@ -48,12 +49,12 @@ def test_the_graph_inside_is_the_one_that_runs_on_one_machine(compiled: Any) -> 
 
     here = edges(_tasks(compiled["local"][0]))
     assert len(here) >= 9
-    for name in ("always", "new"):
+    for name in ("always", "new", "drift"):
         assert edges(_tasks(compiled[name][0], "comp-glioflow")) == here
 
 
 def test_the_last_task_runs_whatever_happened(compiled: Any) -> None:
-    for name in ("always", "new"):
+    for name in ("always", "new", "drift"):
         last = _tasks(compiled[name][0])["report-outcome-op"]
         assert last["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
         assert last["inputs"]["parameters"]["status"] == {
@@ -61,6 +62,16 @@ def test_the_last_task_runs_whatever_happened(compiled: Any) -> None:
         }
         assert not last["cachingOptions"].get("enableCache")
     assert "comp-report-outcome-op" not in compiled["local"][0]["components"]
+
+
+def test_training_waits_for_drift(compiled: Any) -> None:
+    pipeline = compiled["drift"][0]
+    run = _tasks(pipeline, "comp-exit-handler-1")
+    assert not run["judge-drift-op"]["cachingOptions"].get("enableCache")
+    waits = run["condition-2"]
+    assert waits["dependentTasks"] == ["judge-drift-op"]
+    assert waits["triggerPolicy"]["condition"].endswith("judge-drift-op-Output'] == true")
+    assert set(_tasks(pipeline, "comp-condition-2")) == {"glioflow"}
 
 
 def test_training_waits_for_new_manifests_and_remembers_them_when_it_succeeded(
@@ -79,7 +90,7 @@ def test_training_waits_for_new_manifests_and_remembers_them_when_it_succeeded(
 
 
 def test_every_step_has_an_image_resources_and_retries(compiled: Any) -> None:
-    for name in ("always", "new"):
+    for name in ("always", "new", "drift"):
         pipeline = compiled[name][0]
         for executor in pipeline["deploymentSpec"]["executors"].values():
             container = executor["container"]

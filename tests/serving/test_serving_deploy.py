@@ -105,7 +105,7 @@ def test_deploying_rolling_back_and_a_corrupt_release_under_load(
         server.store.make_live(server.store.add(shop.release.folder))
         server.follow_store()
         assert server.release == first
-        assert cli.run(["rollback", *store]) == 0
+        assert cli.run(["deploy", "--previous", *store]) == 0
         server.follow_store()
         assert server.release == other.release
         server.store.make_live(server.store.add(shop.release.folder))
@@ -126,4 +126,5 @@ def test_deploying_rolling_back_and_a_corrupt_release_under_load(
 def test_nothing_to_go_back_to(tmp_path: Path) -> None:
     with pytest.raises(BadInput):
         Store(tmp_path / "store").previous()
-    assert cli.run(["rollback", "--store", str(tmp_path / "store")]) == 2
+    assert cli.run(["deploy", "--previous", "--store", str(tmp_path / "store")]) == 2
+    assert cli.run(["deploy", "--store", str(tmp_path / "store")]) == 2
