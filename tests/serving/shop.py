@@ -100,7 +100,9 @@ def altered(
     shutil.copytree(release.folder, folder)
     if threshold is not None:
         path = folder / Step.FEATURE_SLICE / VERSION / ServedStep.SPEC_FILE
-        write_json(path, {**json.loads(path.read_text()), "threshold": threshold})
+        content = json.loads(path.read_text())
+        content["rule"]["threshold"] = threshold
+        write_json(path, content)
     if segmenter:
         network_file(folder, Step.SEGMENTER).write_bytes(segmenter)
     files = sha256_tree(folder)

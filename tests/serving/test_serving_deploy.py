@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,11 +79,6 @@ class Load:
                     self.releases.append(answer.release)
 
 
-def _ready(server: LocalServer) -> int:
-    with urllib.request.urlopen(f"http://{server.http_address}/v2/health/ready") as reply:
-        return int(reply.status)
-
-
 def test_deploying_rolling_back_and_a_corrupt_release_under_load(
     shop: Shop, server: LocalServer, tmp_path: Path
 ) -> None:
@@ -101,7 +95,8 @@ def test_deploying_rolling_back_and_a_corrupt_release_under_load(
         assert cli.run(["deploy", str(corrupt.folder), *store]) == 0
         server.follow_store()
         assert (server.release, server.store.history()[-1]) == (other.release, other.release)
-        assert _ready(server) == 200
+        with Client(server.grpc_address) as client:
+            assert client.canary() is None
         server.store.make_live(server.store.add(shop.release.folder))
         server.follow_store()
         assert server.release == first
