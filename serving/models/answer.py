@@ -48,8 +48,9 @@ class TritonPythonModel:
             for name in ("probability_idh_mutant", "uncertainty", "ood")
         }
         features = dict(zip(FEATURE_NAMES, map(_number, tensors["features"]), strict=True))
-        if features[AGE] is not None:
-            features[AGE] = min(features[AGE], OLDEST)
+        age = features[AGE]
+        if age is not None:
+            features[AGE] = min(age, OLDEST)
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "request_id": request_id,
