@@ -79,6 +79,7 @@ class Load:
                     self.releases.append(answer.release)
 
 
+@pytest.mark.slow
 def test_deploying_rolling_back_and_a_corrupt_release_under_load(
     shop: Shop, server: LocalServer, tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ def _same(answer: Answer, expected: Answer) -> None:
     assert answer.probability == pytest.approx(expected.probability, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_clients_that_vanish_or_dawdle_harm_nobody(shop: Shop, client: Client) -> None:
     good = request_tensors(shop.case(2), shop.release.contents)
     before = client.ask(good)
