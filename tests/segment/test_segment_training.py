@@ -69,7 +69,7 @@ def test_it_learns_to_find_the_tumour(tmp_path, prepared) -> None:
     assert not (tmp_path / CHECKPOINTS).exists()
     segmenter = Segmenter.load(tmp_path)
     case = make_prepared_case(99)
-    mask = segmenter.mask(segmenter.case_probability(case), case.grid, case.working)
+    mask = segmenter.rule.mask(segmenter.case_probability(case), case.grid, case.working)
     assert 2 * (mask & case.tumor_working).sum() / (mask.sum() + case.tumor_working.sum()) > 0.6
 
 
