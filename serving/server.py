@@ -19,7 +19,7 @@ from serving.binary import prepare_backends, server_environment, tritonserver
 from serving.client import Client
 from serving.config import model_name
 from serving.control import load, unload
-from serving.metrics import in_flight
+from serving.metrics import IDLE, read_activity
 from serving.repository import suffix_of
 from serving.store import Store
 from serving.tensors import ENSEMBLE, Step
@@ -32,6 +32,11 @@ DRAIN_TIMEOUT_S = 120.0
 
 EMPTY_LOOKS = 2
 """A request on its way from one model to the next is in none of them: one look is not enough."""
+
+STILL_S = 3.0
+STILL_TIMES = 5.0
+"""With no queue and no model ending anything for STILL_S and this many times the slowest model's
+mean computation, nothing is being computed."""
 
 STOP_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 15
@@ -207,6 +212,14 @@ class LocalServer:
         """Whether the server's process runs."""
         return self._process is not None and self._process.poll() is None
 
+    def memory_mib(self) -> float:
+        """What the server and its models hold; shared pages counted once."""
+        import psutil
+
+        server = psutil.Process(self.pid)
+        pids = [server, *server.children(recursive=True)]
+        return sum(process.memory_full_info().pss for process in pids) / 2**20
+
     def wait(self) -> None:
         """Serve what is live in the store until SIGTERM, SIGINT or the server's own end.
 
@@ -246,10 +259,23 @@ class LocalServer:
             unload(client.raw, old)
 
     def _await_empty(self, suffix: str = "") -> None:
-        """Wait until nothing is inside the models of a release (of any), seen twice in a row."""
+        """Wait until nothing is inside the models of a release (of any), seen twice in a row.
+
+        Requests whose end Triton never counts (see `read_activity`) are waited for no longer than
+        any model could still be computing them.
+        """
         deadline, empty = time.monotonic() + DRAIN_TIMEOUT_S, 0
-        while self.alive() and empty < EMPTY_LOOKS and time.monotonic() < deadline:
-            empty = 0 if in_flight(self.metrics_address, suffix) else empty + 1
+        seen, moved = IDLE, time.monotonic()
+        while self.alive() and time.monotonic() < deadline:
+            before, seen = seen, read_activity(self.metrics_address, suffix)
+            empty = 0 if seen.inside else empty + 1
+            if empty == EMPTY_LOOKS:
+                return
+            if seen.pending or seen.ended != before.ended:
+                moved = time.monotonic()
+            if seen.longest_s and time.monotonic() - moved > STILL_S + STILL_TIMES * seen.longest_s:
+                log.info("%d requests without an end: refused, or their clients left", seen.inside)
+                return
             time.sleep(0.2)
 
     def drain(self) -> None:
