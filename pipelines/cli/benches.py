@@ -1,19 +1,25 @@
-"""Commands that measure preprocessing and the segmenter on this machine."""
+"""Commands that measure preprocessing, the segmenter and serving on this machine."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
 from pipelines.cli.terminal import Json, console, print_json, progress_bar
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     app.command("bench-preprocess")(bench_preprocess)
     app.command("bench-segment")(bench_segment)
+    app.command()(bench)
 
 
 def bench_preprocess(
@@ -47,7 +53,6 @@ def bench_preprocess(
 
 def _print_summary(rows: list[Any]) -> None:
     import numpy as np
-    from rich.table import Table
 
     from components.hardware import processor_name
 
@@ -77,9 +82,97 @@ def bench_segment(
     if as_json:
         print_json(rows)
         return
-    from rich.table import Table
-
     table = Table("what", "value", "unit", title=f"{rows[0]['hardware']}: {rows[0]['settings']}")
     for row in rows:
         table.add_row(row["what"], f"{row['value']:.4g}", row["unit"])
     console.print(table)
+
+
+class Benched(StrEnum):
+    """What `bench` measures."""
+
+    ENSEMBLE = "ensemble"
+    NETWORKS = "networks"
+    LAYOUTS = "layouts"
+    LOAD = "load"
+
+
+def bench(
+    run: Annotated[Path, typer.Option(help="Folder of a run.")] = Path("runs/demo"),
+    what: Annotated[
+        Benched,
+        typer.Option(
+            help="ensemble: against its parts in this process; networks: what runs the segmenter; "
+            "layouts: threads and copies of it; load: rates up to four times what it can do."
+        ),
+    ] = Benched.ENSEMBLE,
+    requests: Annotated[int, typer.Option(min=2, help="Answers timed in each row.")] = 12,
+    seconds: Annotated[float, typer.Option(min=1, help="How long each rate is offered.")] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Measure the release of a run on this machine."""
+    repository = run / "repository"
+    with console.status("preparing patients, then asking"):
+        rows = _benched(what, run, repository, requests, seconds)
+    print_json(rows) if as_json else console.print(_bench_table(what, rows))
+
+
+def _benched(
+    what: Benched, run: Path, repository: Path, requests: int, seconds: float
+) -> list[dict[str, Any]]:
+    from components.hardware import cores
+    from serving.bench.ensemble import bench_ensemble
+    from serving.bench.layouts import bench_layouts
+    from serving.bench.load import bench_load
+    from serving.bench.networks import bench_networks
+    from serving.server import LocalServer
+
+    patients = _bench_patients(run, repository, count=3 if what is Benched.LOAD else 1)
+    if what is Benched.ENSEMBLE:
+        return bench_ensemble(repository, patients[0], requests=requests)
+    if what is Benched.LAYOUTS:
+        return bench_layouts(repository, patients[0], requests=requests)
+    if what is Benched.NETWORKS:
+        segmenter = run / "segmenter"
+        return [
+            row
+            for threads in range(1, cores() + 1)
+            for row in bench_networks(
+                repository, segmenter, patients[0], threads=threads, rounds=requests
+            )
+        ]
+    with LocalServer(repository) as server:
+        return bench_load(server, patients, seconds=seconds)
+
+
+def _bench_patients(run: Path, repository: Path, count: int) -> list[dict[str, np.ndarray]]:
+    """The last patients of a run, as its release wants them."""
+    from components.cohort.manifest import read_manifest
+    from components.preprocess.prepare import prepare_patient
+    from serving.request import request_tensors
+    from serving.verify import verify_release
+
+    contents = verify_release(repository).contents
+    rows = read_manifest(run / "validated" / "accepted.csv")[-count:]
+    cases = [
+        prepare_patient(row, contents.plan, subset="bench", fold=None, cache=None) for row in rows
+    ]
+    return [request_tensors(case, contents) for case in cases]
+
+
+def _bench_table(what: Benched, rows: list[dict[str, Any]]) -> Table:
+    from components.hardware import cores, processor_name
+
+    table = Table(title=f"{what.value}; {processor_name()}, {cores()} cores")
+    for name in rows[0]:
+        words = isinstance(rows[0][name], str)
+        table.add_column(name.replace("_", " "), justify="left" if words else "right")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2g}" if isinstance(value, float) and abs(value) < 0.01 else str(value)

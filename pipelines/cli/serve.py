@@ -1,4 +1,4 @@
-"""Commands that answer: the local Triton server, its client, its bench."""
+"""Commands that answer: the local Triton server and its client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from components.cohort.errors import BadInput, ExitCode
 from pipelines.cli.terminal import Json, console, print_json, progress_bar
@@ -35,7 +34,7 @@ RunOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    for command in (serve, ready, predict, bench):
+    for command in (serve, ready, predict):
         app.command()(command)
     app.command("predict-cohort")(predict_cohort)
     app.command("fetch-release")(fetch_release)
@@ -210,27 +209,6 @@ def predict_cohort(
     console.print("  Research use only.")
 
 
-def bench(
-    run: RunOption = Path("runs/demo"),
-    requests: Annotated[int, typer.Option(min=2, help="Answers timed in each row.")] = 12,
-    as_json: Json = False,
-) -> None:
-    """Measure the release of a run on this machine: in process, and through a Triton server."""
-    from components.cohort.manifest import read_manifest
-    from components.preprocess.prepare import prepare_patient
-    from serving.bench import bench_ensemble
-    from serving.request import request_tensors
-    from serving.verify import verify_release
-
-    repository = _repository(run, None, None, "")
-    contents = verify_release(repository).contents
-    with console.status("preparing one patient, then asking"):
-        patient = read_manifest(Path(str(run)) / "validated" / "accepted.csv")[-1]
-        case = prepare_patient(patient, contents.plan, subset="bench", fold=None, cache=None)
-        rows = bench_ensemble(repository, request_tensors(case, contents), requests=requests)
-    print_json(rows) if as_json else console.print(_bench_table(rows))
-
-
 def fetch_release(
     address: Annotated[str, typer.Argument(help="Folder or s3:// prefix that releases go to.")],
     store: Annotated[Path, typer.Option(help="Folder whose models/ Triton reads.")],
@@ -252,12 +230,3 @@ def fetch_release(
         fetch.watch(address, Store(store), watch, key, told=told)
     else:
         told(fetch.fetch_release(address, Store(store), key))
-
-
-def _bench_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"One patient through the release; {rows[0]['hardware']}")
-    for name in ("what", "at once", "requests", "p50 ms", "p95 ms", "patients/min", "ratio"):
-        table.add_column(name, justify="left" if name == "what" else "right")
-    for row in rows:
-        table.add_row(*(str(value) for key, value in row.items() if key != "hardware"))
-    return table

@@ -1,0 +1,1 @@
+"""What serving costs on a machine: the ensemble and its parts, networks, layouts, offered load."""

@@ -1,0 +1,115 @@
+"""How long one patient takes: the parts by themselves, the ensemble, several at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.client import Client
+from serving.local import LocalRelease
+from serving.server import LocalServer
+
+Tensors = Mapping[str, np.ndarray]
+
+CONCURRENCY = (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Requests that were timed: milliseconds of each, seconds of all together."""
+
+    milliseconds: tuple[float, ...]
+    wall_s: float
+
+    @property
+    def per_s(self) -> float:
+        """Requests a second."""
+        return len(self.milliseconds) / self.wall_s
+
+
+def timed_requests(ask: Callable[[], object], *, requests: int, at_once: int) -> Timed:
+    """Time `ask`, so many at once, after one that is not timed."""
+
+    def one(_: int) -> float:
+        start = time.perf_counter()
+        ask()
+        return (time.perf_counter() - start) * 1000.0
+
+    one(0)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(at_once) as pool:
+        milliseconds = tuple(pool.map(one, range(requests)))
+    return Timed(milliseconds, time.perf_counter() - start)
+
+
+def bench_ensemble(
+    repository: Path,
+    tensors: Tensors,
+    *,
+    requests: int = 12,
+    concurrency: tuple[int, ...] = CONCURRENCY,
+) -> list[dict[str, Any]]:
+    """Time one patient's tensors through a release, in this process and through a Triton server.
+
+    Args:
+        repository: an exported release.
+        tensors: see serving.request.request_tensors.
+        requests: answers timed in each row, after one that is not. The first two rows, the parts
+            one after the other in this process and the ensemble, are timed in turn.
+
+    Returns:
+        A row each: {"what", "at_once", "requests", "p50_ms", "p95_ms", "patients_per_minute",
+        "ratio"}; `ratio` is the time a patient over that of the first row.
+
+    Raises:
+        BadInput: the release or the tensors cannot be used.
+    """
+    release = LocalRelease(repository)
+    with LocalServer(repository) as server, Client(server.grpc_address) as client:
+        parts, ensemble = _in_turn(
+            lambda: release.ask(tensors), lambda: client.ask(tensors), requests
+        )
+        rows = [_row("the parts, in process", parts, 1)]
+        rows.append(_row("Triton ensemble", ensemble, 1))
+        for at_once in concurrency[1:]:
+            timed = timed_requests(lambda: client.ask(tensors), requests=requests, at_once=at_once)
+            rows.append(_row("Triton ensemble", timed, at_once))
+    first = rows[0]["patients_per_minute"]
+    return [{**row, "ratio": round(first / row["patients_per_minute"], 3)} for row in rows]
+
+
+def _in_turn(
+    first: Callable[[], object], second: Callable[[], object], requests: int
+) -> tuple[Timed, Timed]:
+    """Two things timed alternately, so that a machine that slows down slows both."""
+    rounds = [
+        (
+            timed_requests(first, requests=1, at_once=1),
+            timed_requests(second, requests=1, at_once=1),
+        )
+        for _ in range(requests)
+    ]
+    firsts, seconds = zip(*rounds, strict=True)
+    return _joined(firsts), _joined(seconds)
+
+
+def _joined(rounds: tuple[Timed, ...]) -> Timed:
+    milliseconds = tuple(value for timed in rounds for value in timed.milliseconds)
+    return Timed(milliseconds, sum(timed.wall_s for timed in rounds))
+
+
+def _row(what: str, timed: Timed, at_once: int) -> dict[str, Any]:
+    return {
+        "what": what,
+        "at_once": at_once,
+        "requests": len(timed.milliseconds),
+        "p50_ms": round(float(np.median(timed.milliseconds)), 1),
+        "p95_ms": round(float(np.quantile(timed.milliseconds, 0.95)), 1),
+        "patients_per_minute": round(60.0 * timed.per_s, 1),
+    }

@@ -1,0 +1,79 @@
+"""What runs the segmenter fastest here: ONNX Runtime, or torch, eager or compiled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.local import LocalRelease
+from serving.network import OnnxNetwork
+from serving.repository import network_file
+from serving.steps import stack_channels
+from serving.tensors import Step
+
+Tensors = dict[str, np.ndarray]
+
+
+def bench_networks(
+    repository: Path, segmenter: Path, tensors: Tensors, *, threads: int, rounds: int = 8
+) -> list[dict[str, Any]]:
+    """Time the exported and the trained segmenter on one patient, in turn, in this process.
+
+    Args:
+        repository: an exported release.
+        segmenter: the model folder that it was exported from.
+        tensors: see serving.request.request_tensors.
+        threads: CPU threads of each.
+        rounds: times that each is timed, after once that is not.
+
+    Returns:
+        A row each: {"runtime", "ms" (median), "ratio" (over the first), "largest_difference" (in
+        any voxel's probability, to the first)}.
+
+    Raises:
+        BadInput: the release, the model folder or the tensors cannot be used.
+    """
+    runtimes = _runtimes(repository, segmenter, tensors, threads)
+    answers = {name: run() for name, run in runtimes.items()}
+    took: dict[str, list[float]] = {name: [] for name in runtimes}
+    for _ in range(rounds):
+        for name, run in runtimes.items():
+            start = time.perf_counter()
+            run()
+            took[name].append(1000.0 * (time.perf_counter() - start))
+    first = next(iter(runtimes))
+    medians = {name: float(np.median(values)) for name, values in took.items()}
+    return [
+        {
+            "runtime": name,
+            "ms": round(medians[name], 1),
+            "ratio": round(medians[name] / medians[first], 2),
+            "largest_difference": float(np.abs(answers[name] - answers[first]).max()),
+        }
+        for name in runtimes
+    ]
+
+
+def _runtimes(
+    repository: Path, segmenter: Path, tensors: Tensors, threads: int
+) -> dict[str, Callable[[], np.ndarray]]:
+    import torch
+
+    from components.segment.infer import Segmenter
+
+    interface = LocalRelease(repository).contents().interface
+    volumes, brain = stack_channels(tensors, interface), tensors["brain"]
+    exported = OnnxNetwork(network_file(repository, Step.SEGMENTER), threads)
+    trained, compiled = Segmenter.load(segmenter), Segmenter.load(segmenter)
+    torch.set_num_threads(threads)
+    for network in compiled.networks:
+        network.compile(dynamic=False)
+    return {
+        "ONNX Runtime": lambda: exported({"volumes": volumes, "brain": brain})["probability"],
+        "torch, eager": lambda: trained.probability(volumes, brain),
+        "torch, compiled": lambda: compiled.probability(volumes, brain),
+    }
