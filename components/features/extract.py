@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import itertools
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from components.cohort.prepared import PreparedCase, read_cases
 from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Split, Status
 from components.features.settings import FeatureSettings, MaskSource
 from components.features.step import StepResult, StepSpec, feature_slice_step, step_from_mask
+from components.hardware import cores
 from components.progress import Progress
 
 if TYPE_CHECKING:
@@ -116,14 +119,15 @@ def extract_samples(
     key = _key(segmenter, settings, cases[0].plan_digest)
     job = _Job(model, spec, settings.mask, out, key)
     rows, failed = [], []
-    for number, case in enumerate(cases):
-        try:
-            rows.append(_sample(case, job))
-        except BadInput as error:
-            log.warning("patient %s left out: %s", case.patient_id, error)
-            failed.append([case.patient_id, error.problem, error.remedy])
-        if progress:
-            progress(number + 1, len(cases), case.patient_id)
+    with _at_once(cases, job, settings.workers) as samples:
+        for number, (case, sample) in enumerate(zip(cases, samples, strict=True)):
+            try:
+                rows.append(sample.result())
+            except BadInput as error:
+                log.warning("patient %s left out: %s", case.patient_id, error)
+                failed.append([case.patient_id, error.problem, error.remedy])
+            if progress:
+                progress(number + 1, len(cases), case.patient_id)
     _write_rows(out / FEATURES_FILE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
     _write_rows(out / FAILED_FILE, ("patient_id", "reason", "remedy"), failed)
     write_json(out / SAMPLES_FILE, _describe(cases[0], job, settings, segmenter))
@@ -169,6 +173,21 @@ def _key(segmenter: Path, settings: FeatureSettings, plan_digest: str) -> str:
     """What a sample depends on besides its case."""
     parts = [_weights(segmenter), settings.model_dump(mode="json"), plan_digest]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _at_once(
+    cases: list[PreparedCase], job: _Job, workers: int
+) -> Iterator[list[Future[dict[str, Any]]]]:
+    """Samples in the cases' order, in the making; what has not begun is dropped at the end."""
+    import torch
+
+    threads = max(cores() // workers, 1)
+    with ThreadPoolExecutor(workers, "sample", torch.set_num_threads, (threads,)) as pool:
+        try:
+            yield [pool.submit(_sample, case, job) for case in cases]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _sample(case: PreparedCase, job: _Job) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from components.cohort.settings import Settings
 from components.cohort.vocabulary import Sequence
@@ -27,10 +27,12 @@ class FeatureSettings(Settings):
         channels: the two sequences of the image (paper: T1C, T2). A cohort without T2 names a
             substitute here, e.g. FLAIR; the choice is recorded in the samples and in the model.
         mask: see MaskSource.
+        workers: cases at a time; they share the machine's cores.
     """
 
     channels: tuple[Sequence, Sequence] = (Sequence.T1C, Sequence.T2)
     mask: MaskSource = MaskSource.PREDICTED
+    workers: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _two_different(self) -> FeatureSettings:
