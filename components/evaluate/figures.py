@@ -268,6 +268,7 @@ def _risk_coverage(name: str, curve: dict[str, Any]) -> Drawing:
         axes[0].set(xlim=(0, 1.02), ylim=(0, max([0.1, *curve["risk"]]) * 1.08),
                     xlabel="share of patients kept, most certain first",
                     ylabel="error rate among them")  # fmt: skip
+        axes[0].locator_params(axis="y", nbins=4)
         last = curve["risk"][-1] if curve["risk"] else float("nan")
         return Drawing(f"{name}-risk", svg_of(figure, f"{name}-risk"),
             f"Risk-coverage curve on {name}: the error rate ends at {last:.2f} with all patients"
