@@ -35,6 +35,7 @@ CANARY_DEADLINE_S = 60.0
 _UNAVAILABLE = "StatusCode.UNAVAILABLE"
 _REFUSED = ("StatusCode.INVALID_ARGUMENT", "StatusCode.RESOURCE_EXHAUSTED")
 _PASSING = (_UNAVAILABLE, "StatusCode.CANCELLED")
+_STRANGER = ("StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED")
 
 
 class ServerTrouble(RuntimeError):
@@ -240,7 +241,8 @@ def contents_of(parameters: Mapping[str, Any], address: str) -> Contents:
 
 
 def explained(error: InferenceServerException, address: str) -> Exception:
-    """A Triton error as ours: BadInput where the caller can mend it."""
+    """A Triton error as ours: BadInput where the caller can mend it, Outage where no patient is
+    at fault."""
     status, message = str(error.status()), _one_line(str(error.message()))
     if status in _REFUSED:
         subject, _, rest = message.partition(": ")
@@ -248,6 +250,18 @@ def explained(error: InferenceServerException, address: str) -> Exception:
         if not (problem and remedy):
             subject, problem, remedy = f"server {address}", message, "send what the release expects"
         return BadInput(subject, problem, remedy)
+    if status in _STRANGER:
+        return Outage(f"server {address}", f"refuses who asks ({message})", "give a valid --token")
+    if "handshake failed" in message.lower():
+        return Outage(
+            f"server {address}", "its certificate is not trusted", "give its authority's --ca"
+        )
+    if status == _UNAVAILABLE and "socket closed" in message.lower():
+        return Outage(
+            f"server {address}",
+            "closed the connection",
+            "it may want --tls, or a --certificate with its --key",
+        )
     if status == _UNAVAILABLE and "failed to connect" in message.lower():
         return Outage(
             f"server {address}", "nothing answers there", "start one with `glioflow serve`"
