@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from components.cohort.errors import BadInput
 from components.cohort.prepared import PreparedCase
+from components.cohort.vocabulary import Sequence
 from serving.contents import Contents
 from serving.request import Answer
+
+if TYPE_CHECKING:
+    from components.classify.explain import Explanation
 
 MODEL_FOLDER = "classifier"
 SAME_PROBABILITY = 2e-3
 """Largest difference to the served probability of a classifier that counts as the served one."""
 
 
-def draw_answer_explanation(
-    path: Path, answer: Answer, case: PreparedCase, contents: Contents, classifier: Path
-) -> dict[str, dict[str, float]]:
-    """Write the picture of an answer's explanation (see `draw_explanation`).
+@dataclass(frozen=True)
+class Explained:
+    """An answer, explained.
+
+    Attributes:
+        channels: sequences of Model 2's image, in channel order.
+        images: [5, 3, y, x], what the classifier was given.
+        explanation: of this patient alone.
+    """
+
+    channels: tuple[Sequence, Sequence]
+    images: np.ndarray
+    explanation: Explanation
+
+    def saliency_of(self, sequence: Sequence) -> np.ndarray | None:
+        """[5, y, x] on the network grid's slices; None for what the classifier does not see."""
+        if sequence not in self.channels:
+            return None
+        return self.explanation.saliency[0, :, self.channels.index(sequence)]
+
+    def shares(self) -> dict[str, dict[str, float]]:
+        """Sequence -> share of its saliency "inside" the tumour, on its "rim" and "elsewhere"."""
+        from components.classify.explain import PLACES, places
+
+        found = places(self.explanation.saliency[0], self.images[:, 2])
+        return {
+            sequence.value: {
+                place: float(share)
+                for place, share in zip(PLACES, row, strict=True)
+                if np.isfinite(share)
+            }
+            for sequence, row in zip(self.channels, found, strict=True)
+        }
+
+
+def explain_answer(
+    answer: Answer, case: PreparedCase, contents: Contents, classifier: Path
+) -> Explained:
+    """Explain a served answer.
 
     A release holds its networks as ONNX, which gives no gradients: they are taken from the trained
     classifier, after it has given the same answer.
@@ -28,14 +69,10 @@ def draw_answer_explanation(
         answer: with a tumour.
         classifier: the trained model's folder, or the folder of the run that holds it.
 
-    Returns:
-        sequence -> share of its saliency "inside" the tumour, on its "rim" and "elsewhere".
-
     Raises:
         BadInput: not a classifier's folder, or not that of this release.
     """
-    from components.classify.explain import PLACES, explain, places
-    from components.classify.explanation_figure import draw_explanation
+    from components.classify.explain import explain
     from components.classify.infer import MODEL_FILE, Classifier
     from components.features.step import StepSpec, step_from_mask
     from components.preprocess.atlas import atlas_of
@@ -58,16 +95,20 @@ def draw_answer_explanation(
             f"answers {found:.3f} where {answer.release} answers {answer.probability:.3f}",
             "give the classifier that this release was exported from",
         )
-    explanation = explain(model, images, features)
+    return Explained(contents.channels, images[0], explain(model, images, features))
+
+
+def draw_explained(path: Path, explained: Explained, answer: Answer, case: PreparedCase) -> None:
+    """Write the picture of an answer's explanation; see `draw_explanation`."""
+    from components.classify.explanation_figure import draw_explanation
+
     aspect = case.grid.spacing[1] / case.grid.spacing[0]
     heading = f"{case.patient_id}: P(IDH mutant) = {answer.probability:.2f}, {answer.release}"
-    draw_explanation(path, images[0], explanation, contents.channels, heading, aspect=aspect)
-    shares = places(explanation.saliency[0], images[0, :, 2])
-    return {
-        sequence.value: {
-            place: float(share)
-            for place, share in zip(PLACES, row, strict=True)
-            if np.isfinite(share)
-        }
-        for sequence, row in zip(contents.channels, shares, strict=True)
-    }
+    draw_explanation(
+        path,
+        explained.images,
+        explained.explanation,
+        explained.channels,
+        heading,
+        aspect=aspect,
+    )

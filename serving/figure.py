@@ -13,6 +13,7 @@ from components.cohort.prepared import PreparedCase
 from components.cohort.vocabulary import SLICE_OFFSETS, Sequence, Status
 from components.features.step import mask_on_network
 from serving.contents import Contents, FeatureReference
+from serving.panels import OUTLINE, WINDOW
 from serving.request import Answer
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 BACKGROUND, INK, QUIET = "#101418", "#f2f4f5", "#9aa5ad"
-OUTLINE, MUTANT, WILDTYPE = "#ffb000", "#4fc3f7", "#f78fb3"
+MUTANT, WILDTYPE = "#4fc3f7", "#f78fb3"
 WIDTH_IN, ROW_IN, DPI = 15.0, 2.3, 110
 TITLES = {Sequence.T1C: "T1C", Sequence.T2: "T2", Sequence.FLAIR: "FLAIR"}
 SHOWN_FEATURES = 8
@@ -66,12 +67,35 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=DPI, facecolor=BACKGROUND, format="png")
 
 
-def _headline(part: SubFigure, content: dict[str, Any]) -> None:
+def headline(content: dict[str, Any]) -> str:
+    """The answer in a few words."""
     words = "No tumour found"
     if content["probability_idh_mutant"] is not None:
         words = f"P(IDH mutant) = {content['probability_idh_mutant']:.2f}"
     if content["status"] == Status.ABSTAIN:
         words = f"No answer: {words} is not to be relied on"
+    return words
+
+
+def judged_slices(answer: Answer, case: PreparedCase) -> tuple[int, ...]:
+    """0-based z of the five slices; spread over the brain for a patient without a tumour."""
+    if answer.slices:
+        return answer.slices
+    filled = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    return tuple(int(z) for z in np.quantile(filled, [0.3, 0.42, 0.54, 0.66, 0.78]))
+
+
+def brain_box(brain: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a brain (z, y, x), with a small rim."""
+    box = []
+    for axis in (1, 2):
+        filled = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
+        box.append(slice(max(int(filled[0]) - 2, 0), int(filled[-1]) + 3))
+    return box[0], box[1]
+
+
+def _headline(part: SubFigure, content: dict[str, Any]) -> None:
+    words = headline(content)
     part.text(0.015, 0.62, words, color=INK, fontsize=22, weight="bold", va="center")
     volume = f"tumour {content['tumor_volume_ml']:.1f} mL"
     said = f"patient {content['patient_id']}   ·   {volume}   ·   research use only"
@@ -79,9 +103,9 @@ def _headline(part: SubFigure, content: dict[str, Any]) -> None:
 
 
 def _slices(part: SubFigure, answer: Answer, case: PreparedCase) -> None:
-    places = answer.slices or _spread(case.brain)
+    places = judged_slices(answer, case)
     mask = mask_on_network(answer.mask, case.grid, case.working)
-    rows, columns = _box(case.brain)
+    rows, columns = brain_box(case.brain)
     axes = part.subplots(
         len(case.sequences),
         len(places),
@@ -103,21 +127,6 @@ def _slices(part: SubFigure, answer: Answer, case: PreparedCase) -> None:
     axes[-1, 0].text(0.03, 0.04, "R", color=INK, fontsize=10, transform=axes[-1, 0].transAxes)
 
 
-def _box(brain: np.ndarray) -> tuple[slice, slice]:
-    """The brain's rows and columns, with a small rim."""
-    box = []
-    for axis in (1, 2):
-        filled = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
-        box.append(slice(max(int(filled[0]) - 2, 0), int(filled[-1]) + 3))
-    return box[0], box[1]
-
-
-def _spread(brain: np.ndarray) -> tuple[int, ...]:
-    """Five slices spread over the brain, for a patient without a tumour."""
-    filled = np.flatnonzero(brain.any(axis=(1, 2)))
-    return tuple(int(z) for z in np.quantile(filled, [0.3, 0.42, 0.54, 0.66, 0.78]))
-
-
 def _slice_title(answer: Answer, column: int) -> str:
     if answer.slice_probabilities is None or answer.slices is None:
         return ""
@@ -127,7 +136,8 @@ def _slice_title(answer: Answer, column: int) -> str:
 
 
 def _image(axis: Axes, values: np.ndarray, mask: np.ndarray, aspect: float) -> None:
-    axis.imshow(values, cmap="gray", vmin=-2.5, vmax=3.5, aspect=aspect, interpolation="bilinear")
+    low, high = WINDOW
+    axis.imshow(values, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bilinear")
     if mask.any():
         axis.contour(mask, levels=[0.5], colors=[OUTLINE], linewidths=1.4)
     axis.set(xticks=[], yticks=[], facecolor="black")

@@ -23,8 +23,9 @@ from components.evaluate.figures_more import more_figures
 from components.evaluate.gallery import Failure
 from components.evaluate.robustness import HEADINGS, cells_of
 from components.evaluate.settings import EvaluateSettings
+from components.pages import number, percent, template
 
-_FOLDER = Path(__file__).parent
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 INPUTS = {
     Model.HYBRID.value: "images, tumour shape and loci, age",
@@ -66,16 +67,8 @@ def render_report(
     drawings: dict[str, list[Drawing]],
 ) -> str:
     """HTML of the report; `drawings` is keyed by set, "" holding those of all sets."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(
+    page = template(
+        _TEMPLATE,
         percent=percent,
         number=number,
         interval=interval,
@@ -87,7 +80,7 @@ def render_report(
         anchor=anchor,
         values=values,
     )
-    return environment.get_template("report.html.j2").render(
+    return page.render(
         result=result,
         drawings=drawings,
         gallery={
@@ -107,16 +100,6 @@ def render_report(
         headings=HEADINGS,
         level_cells=cells_of,
     )
-
-
-def percent(value: float | None) -> str:
-    """0.938 -> "93.8 %"; a value that does not exist is a dash."""
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number with a fixed count of decimals, with a true minus sign, and none before 0."""
-    return "–" if value is None else f"{value:z.{digits}f}".replace("-", "−")
 
 
 def interval(found: dict[str, Any] | None, digits: int = 2, between: str = " to ") -> str:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
 from components.cohort.manifest import Patient
 from components.cohort.vocabulary import Idh, Sequence, Split
+from components.pages import template
 from components.validate.image_facts import MASK
 from components.validate.splits import Assignment
 
@@ -26,20 +25,13 @@ def render_report(
     report: dict[str, Any], accepted: list[Patient], assignments: Mapping[str, Assignment]
 ) -> str:
     """The page as HTML text; no script, no network."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     refused = report["reasons"]
     sets: dict[str, list[Patient]] = {split.value: [] for split in Split}
     for patient in accepted:
         sets.setdefault(assignments[patient.patient_id][0], []).append(patient)
     reasons = Counter(reason for reasons in report["reasons"].values() for reason in reasons)
     warned = {name: found for name, found in report["warnings"].items() if name not in refused}
-    return environment.get_template("validation.html.j2").render(
+    return template(Path(__file__).with_name("validation.html.j2")).render(
         report=report,
         sets=[_describe(name, members) for name, members in sets.items() if members],
         reasons=reasons.most_common(),

@@ -154,7 +154,7 @@ def predict(
     token: TokenOption = "",
     as_json: Json = False,
 ) -> None:
-    """Send one patient to the server; write mask, prediction.json and a picture."""
+    """Send one patient to the server; write a page to read, the mask, and prediction.json."""
     from serving.predict import PatientFiles, predict_patient
 
     files = PatientFiles(t1c=t1c, t2=t2, flair=flair, age=age, patient_id=patient_id)
@@ -170,7 +170,7 @@ def predict(
     console.print(f"  {answer['release']}, trained on {answer['trained_on']}. Research use only.")
     for warning in answer["warnings"]:
         console.print(f"  warning: {warning}", style="yellow")
-    console.print(f"  {out}/prediction.png  {out}/tumor_mask.nii.gz  {out}/prediction.json")
+    console.print(f"  {out}/prediction.html  {out}/tumor_mask.nii.gz  {out}/prediction.json")
     if "saliency" in answer:
         console.print(f"  {out}/explanation.png: where in the images the hybrid looked")
 

@@ -66,6 +66,7 @@ def test_a_manifest_is_answered_and_a_second_run_keeps_what_is_there(
         assert content["patient_id"] == name
         assert row["status"] == content["status"]
         assert (tmp_path / name / "tumor_mask.nii.gz").is_file()
+        assert name in (tmp_path / name / "prediction.html").read_text()
 
     changed, untouched = sorted(rows)
     before = (tmp_path / untouched / "prediction.json").stat().st_mtime_ns

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.cohort.errors import BadInput
-from serving.explanation import draw_answer_explanation
+from serving.explanation import explain_answer
 from serving.local import LocalRelease
 from serving.predict import PatientFiles, predict_with
 from serving.request import request_tensors
@@ -24,6 +24,7 @@ def test_an_explained_prediction(
     case = shop.case(6, tumor=tumor)
     monkeypatch.setattr("components.preprocess.prepare.prepare_patient", lambda *_, **__: case)
     image = tmp_path / "image.nii.gz"
+    image.write_bytes(b"what prepare_patient would read")
     files = PatientFiles(t1c=image, t2=image, flair=image, age=50.0)
     out = tmp_path / "out"
     answer = predict_with(
@@ -31,10 +32,13 @@ def test_an_explained_prediction(
     )
     assert answer == json.loads((out / "prediction.json").read_text())
     assert (out / "explanation.png").exists() is tumor
+    assert ("where it looked" in (out / "prediction.html").read_text()) is tumor
     assert ("saliency" in answer) is tumor
     for shares in answer.get("saliency", {}).values():
         assert sum(shares.values()) == pytest.approx(1.0)
     assert not list(out.glob(".partial-*"))
+    predict_with(LocalRelease(shop.release.folder), files, out)
+    assert not (out / "explanation.png").exists(), "it explained another answer"
 
 
 def test_the_classifier_of_another_release_is_refused(shop: Shop, tmp_path: Path) -> None:
@@ -42,9 +46,7 @@ def test_the_classifier_of_another_release_is_refused(shop: Shop, tmp_path: Path
     answer = LocalRelease(shop.release.folder).ask(request_tensors(case, contents))
     assert answer.probability is not None
     other = replace(answer, probability=1.0 - answer.probability + 0.1)
-    path = tmp_path / "e.png"
     with pytest.raises(BadInput, match="exported from"):
-        draw_answer_explanation(path, other, case, contents, shop.classifier)
+        explain_answer(other, case, contents, shop.classifier)
     with pytest.raises(BadInput, match="not a classifier"):
-        draw_answer_explanation(path, answer, case, contents, tmp_path)
-    assert not path.exists()
+        explain_answer(answer, case, contents, tmp_path)

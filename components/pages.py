@@ -1,0 +1,41 @@
+"""Pages from Jinja templates, and how numbers are written on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def template(path: Path, **filters: Callable[..., object]) -> Template:
+    """The template in a file; a name that it uses and is not given is an error.
+
+    Whatever is put into one whose name ends in .html.j2 is escaped.
+
+    Args:
+        filters: beside Jinja's own.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=FileSystemLoader(path.parent),
+        autoescape=select_autoescape(("html.j2",)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(path.name)
+
+
+def percent(value: float | None) -> str:
+    """0.938 -> "93.8 %"; a value that does not exist is a dash."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with a fixed count of decimals, with a true minus sign, and none before 0."""
+    return "–" if value is None else f"{value:z.{digits}f}".replace("-", "−")
