@@ -15,7 +15,7 @@ import numpy as np
 from components.cohort.errors import BadInput, Outage
 from serving.contents import Contents
 from serving.request import Answer, canary_request
-from serving.tensors import ENSEMBLE
+from serving.tensors import CANARY_ID, ENSEMBLE
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferenceServerClient
@@ -206,7 +206,7 @@ class Client:
             )
             contents = contents_of(config.config.parameters, self.address)
             inputs = infer_inputs(canary_request(contents))
-            result = self._infer(inputs, "canary", CANARY_DEADLINE_S)
+            result = self._infer(inputs, CANARY_ID, CANARY_DEADLINE_S)
             Answer.from_tensors(
                 {o.name: result.as_numpy(o.name) for o in result.get_response().outputs}
             )

@@ -21,7 +21,7 @@ COMPUTE_US = "nv_inference_compute_infer_duration_us"
 
 
 def read_metrics(address: str) -> dict[str, dict[str, float]]:
-    """Metric name -> model -> sum over its other labels.
+    """Metric name -> model ("" for what belongs to none) -> sum over its other labels.
 
     Raises:
         OSError: the server does not answer.
@@ -31,9 +31,9 @@ def read_metrics(address: str) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for line in lines:
         parts = _LINE.match(line)
-        model = _MODEL.search(parts["labels"]) if parts else None
-        if parts and model:
-            found[parts["name"]][model["model"]] += float(parts["value"])
+        if parts:
+            model = _MODEL.search(parts["labels"])
+            found[parts["name"]][model["model"] if model else ""] += float(parts["value"])
     return found
 
 

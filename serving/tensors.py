@@ -57,6 +57,9 @@ _NUMPY = {
 STATUS_CODES: dict[Status, int] = {status: code for code, status in enumerate(Status)}
 """Statuses cross Triton as int32: ok 0, no_tumor 1, abstain 2."""
 
+CANARY_ID = "canary"
+"""Request id of a client that asks whether the ensemble answers; it is no patient."""
+
 
 @dataclass(frozen=True)
 class Tensor:

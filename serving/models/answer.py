@@ -13,7 +13,9 @@ import numpy as np
 from components.cohort.vocabulary import AGE, FEATURE_NAMES, Status
 from serving.backend import answer_each, inputs_of, log
 from serving.contents import Contents, release_beside
+from serving.counters import Counters
 from serving.steps import Limits, final_tensors
+from serving.tensors import CANARY_ID
 
 OLDEST = 90.0
 """Years; a higher age could tell who a patient is, and is written as this."""
@@ -27,6 +29,7 @@ class TritonPythonModel:
         contents = Contents.read(Path(args["model_repository"]) / args["model_version"])
         self.limits = Limits(contents.abstain_above, contents.ood_limit)
         self.release = release_beside(Path(args["model_repository"]))
+        self.counters = Counters(self.release)
         self.audit = os.environ.get("GLIOFLOW_AUDIT", "")
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -37,6 +40,8 @@ class TritonPythonModel:
         tensors = inputs_of(request)
         final = final_tensors(tensors, self.limits, self.release)
         self._record(request.request_id(), tensors, final)
+        if request.request_id() != CANARY_ID:
+            self.counters.count(final)
         return final
 
     def _record(

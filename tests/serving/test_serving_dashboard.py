@@ -17,7 +17,7 @@ from serving.tensors import ENSEMBLE
 from tests.serving.shop import Shop
 
 MONITORING = Path(__file__).parents[2] / "infra" / "kubernetes" / "components" / "monitoring"
-METRIC = re.compile(r"\bnv_\w+")
+METRIC = re.compile(r"\b(?:nv|glioflow)_\w+")
 
 
 def _dashboard() -> list[str]:
@@ -39,6 +39,23 @@ def test_every_metric_exists(
     named = {name for query in queries for name in METRIC.findall(query)}
     assert named and named <= found.keys()
     assert ENSEMBLE in found["nv_inference_request_success"]
+
+
+def test_answers_are_counted_by_what_they_say(
+    shop: Shop, server: LocalServer, client: Client
+) -> None:
+    def counted(name: str) -> float:
+        return read_metrics(server.metrics_address)[name][""]
+
+    before = {name: counted(name) for name in ("glioflow_answers", "glioflow_probability_sum")}
+    answers = [
+        client.ask(request_tensors(shop.case(seed), shop.release.contents)) for seed in (1, 2, 3)
+    ]
+    assert client.canary() is None, "no patient, and not counted"
+    probability = sum(answer.probability or 0.0 for answer in answers)
+    assert counted("glioflow_answers") - before["glioflow_answers"] == len(answers)
+    added = counted("glioflow_probability_sum") - before["glioflow_probability_sum"]
+    assert added == pytest.approx(probability, abs=1e-4)
 
 
 def test_grafana_is_given_the_dashboard() -> None:
