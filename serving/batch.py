@@ -16,7 +16,8 @@ from components.cohort.manifest import ManifestTable, Patient, parse_patient, re
 from components.preprocess.prepare import Failure
 from components.preprocess.sequences import input_digests
 from serving.client import ServerTrouble
-from serving.predict import PREDICTION_FILE, Answering, answer_patient
+from serving.output import PREDICTION_FILE
+from serving.predict import Answering, answer_patient
 from serving.request import canary_request
 
 _LOG = logging.getLogger(__name__)

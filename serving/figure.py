@@ -38,7 +38,7 @@ def draw_prediction(
     """Write a PNG: five axial slices of every sequence with the tumour outlined, and the numbers.
 
     Args:
-        content: as in prediction.json; see serving.predict.describe.
+        content: as in prediction.json; see serving.output.describe.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -37,7 +37,7 @@ def write_page(
     """Write the page of one answer.
 
     Args:
-        content: as in prediction.json; see serving.predict.describe.
+        content: as in prediction.json; see serving.output.describe.
         explained: adds the saliency of both sequences.
     """
     page = template(

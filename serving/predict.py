@@ -1,9 +1,7 @@
-"""One patient from image files to an answer on disk: prediction.json, a mask, a picture, a page."""
+"""One patient from image files to an answer on disk."""
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from components.cohort.errors import BadInput
-from components.cohort.files import write_json
-from components.cohort.images import write_image
+from components.cohort.images import is_dicom
 from components.cohort.manifest import AGE_YEARS, PATIENT_ID, Patient
-from components.cohort.prepared import PreparedCase
-from components.cohort.vocabulary import Origin, Status
+from components.cohort.remote import local_copy
 from components.preprocess.sequences import input_digests
 from serving.client import Access, Client
 from serving.contents import Contents
+from serving.output import describe, write_answer
 from serving.request import Answer, request_tensors
-from serving.steps import digest_request
-
-PREDICTION_FILE = "prediction.json"
-MASK_FILE = "tumor_mask.nii.gz"
-PICTURE_FILE = "prediction.png"
-PAGE_FILE = "prediction.html"
-EXPLANATION_FILE = "explanation.png"
-
-ON_PHANTOMS = "trained on phantoms: the probability says nothing about a patient"
-RESEARCH_USE = "research use only; not a medical device"
 
 
 @dataclass(frozen=True)
@@ -97,8 +84,7 @@ def predict_patient(
 
     Args:
         server: HOST:PORT of Triton's gRPC interface.
-        out: folder; gets prediction.json, tumor_mask.nii.gz on the T1C's own grid, prediction.png
-            and prediction.html.
+        out: folder; gets what `serving.output.write_answer` writes.
         explain: folder of the classifier that the release was exported from, or of its run; adds
             explanation.png, its saliency to the page, and to the answer where the saliency lies.
 
@@ -137,88 +123,12 @@ def answer_patient(
     case = prepare_patient(patient, contents.plan, subset="prediction", fold=None, cache=None)
     answer = release.ask(request_tensors(case, contents))
     content = describe(answer, case, contents, files)
-    _write(out, content, answer, case, contents, explain)
-    return content
+    series = _series(patient)
+    return write_answer(out, content, answer, case, contents, series=series, explain=explain)
 
 
-def describe(
-    answer: Answer, case: PreparedCase, contents: Contents, files: Mapping[str, str]
-) -> dict[str, Any]:
-    """The content of prediction.json.
-
-    `slices` are the five slices' probabilities in the order of `slice_indices` (0-based z on the
-    network grid). `inputs` are digests: of each file, of a series' files, and of the request.
-
-    Args:
-        files: see components.preprocess.sequences.input_digests.
-    """
-    request = digest_request(request_tensors(case, contents), contents.interface)
-    origin = [ON_PHANTOMS] if contents.trained_on is Origin.PHANTOMS else []
-    return {
-        "patient_id": case.patient_id,
-        "status": answer.status.value,
-        "probability_idh_mutant": answer.probability,
-        "slices": _list(answer.slice_probabilities),
-        "slice_indices": _list(answer.slices),
-        "features": answer.features,
-        "tumor_volume_ml": answer.tumor_ml,
-        "uncertainty": answer.uncertainty,
-        "ood": answer.ood,
-        "release": answer.release,
-        "trained_on": contents.trained_on.value,
-        "profile": contents.profile,
-        "inputs": {
-            "files": {name: _one_digest(found) for name, found in files.items()},
-            "request": request.hex(),
-        },
-        "preprocessing": {"plan": contents.plan_digest, "quality": case.quality},
-        "warnings": [*origin, *answer.warnings, *case.warnings],
-        "intended_use": RESEARCH_USE,
-    }
-
-
-def _one_digest(found: str) -> str:
-    """A file's sha256; of a series' files (joined by commas) the sha256 of that."""
-    return hashlib.sha256(found.encode()).hexdigest() if "," in found else found
-
-
-def _list(values: tuple[Any, ...] | None) -> list[Any] | None:
-    return None if values is None else list(values)
-
-
-def _write(
-    out: Path,
-    content: dict[str, Any],
-    answer: Answer,
-    case: PreparedCase,
-    contents: Contents,
-    explain: Path | None,
-) -> None:
-    """Make all files aside, then move them in; prediction.json comes last."""
-    from components.preprocess.prepare import mask_to_native
-    from serving.explanation import draw_explained, explain_answer
-    from serving.figure import draw_prediction
-    from serving.page import write_page
-
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as aside:
-        folder = Path(aside)
-        write_image(folder / MASK_FILE, mask_to_native(answer.mask, case))
-        draw_prediction(folder / PICTURE_FILE, content, answer, case, contents)
-        explained = None
-        if explain is not None and answer.status is not Status.NO_TUMOR:
-            explained = explain_answer(answer, case, contents, explain)
-            content["saliency"] = explained.shares()
-            draw_explained(folder / EXPLANATION_FILE, explained, answer, case)
-        write_page(folder / PAGE_FILE, content, answer, case, contents, explained)
-        write_json(folder / PREDICTION_FILE, content)
-        _replace(folder, out)
-
-
-def _replace(made: Path, out: Path) -> None:
-    """Move one answer's files in, the JSON last; what an earlier answer alone had, goes."""
-    for name in (MASK_FILE, PICTURE_FILE, EXPLANATION_FILE, PAGE_FILE, PREDICTION_FILE):
-        if (made / name).exists():
-            (made / name).replace(out / name)
-        else:
-            (out / name).unlink(missing_ok=True)
+def _series(patient: Patient) -> Path | None:
+    """Where the T1C lies on disk, if it is DICOM."""
+    assert patient.t1c is not None  # every plan holds T1C
+    path = local_copy(patient.t1c)
+    return path if is_dicom(path) else None

@@ -40,7 +40,7 @@ def _read_local(path: Path) -> sitk.Image:
     if not path.exists():
         raise BadInput(path, "no such image", "give a NIfTI file or a folder with one DICOM series")
     try:
-        image = _read_dicom(path) if _is_dicom(path) else sitk.ReadImage(str(path))
+        image = _read_dicom(path) if is_dicom(path) else sitk.ReadImage(str(path))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise BadInput(
@@ -59,7 +59,7 @@ def _read_local(path: Path) -> sitk.Image:
     return image
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
     """Whether a path is a folder, or a file that says it is DICOM: an enhanced object."""
     if path.is_dir():
         return True

@@ -61,6 +61,7 @@ def datasets(
     axes = np.reshape(grid.direction, (3, 3))
     root = generate_uid(entropy_srcs=[patient, study])
     series = generate_uid(entropy_srcs=[patient, study, str(sorted(tags.items(), key=str))])
+    frame = generate_uid(entropy_srcs=[patient, study, "frame of reference"])
     made = []
     for index in range(len(voxels)):
         item = Dataset()
@@ -69,6 +70,7 @@ def datasets(
         item.SOPClassUID = MRImageStorage
         item.SOPInstanceUID = generate_uid(entropy_srcs=[series, str(index)])
         item.StudyInstanceUID, item.SeriesInstanceUID = root, series
+        item.FrameOfReferenceUID = frame
         item.Modality, item.Manufacturer, item.PatientSex = "MR", "SIEMENS", "F"
         item.ImageType = ["ORIGINAL", "PRIMARY", "M"]
         for name, value in tags.items():
@@ -121,7 +123,8 @@ def enhanced(image: sitk.Image, tags: dict[str, Any], *, order: list[int] | None
     slices = datasets(image, tags)
     whole = slices[0]
     item = Dataset()
-    for name in (*SECRETS, "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality",
+    for name in (*SECRETS, "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+                 "FrameOfReferenceUID", "Modality",
                  "Manufacturer", "PatientSex", "ImageType", "SeriesNumber", "SeriesDescription",
                  "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
                  "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):  # fmt: skip

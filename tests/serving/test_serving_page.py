@@ -12,8 +12,8 @@ import pytest
 from components.cohort.vocabulary import Status
 from serving.explanation import explain_answer
 from serving.local import LocalRelease
+from serving.output import describe
 from serving.page import write_page
-from serving.predict import describe
 from serving.request import request_tensors
 from tests.serving.shop import Shop
 

@@ -15,7 +15,8 @@ from components.cohort.vocabulary import Status
 from serving.contents import Contents
 from serving.figure import draw_prediction
 from serving.local import LocalRelease
-from serving.predict import ON_PHANTOMS, PatientFiles, describe, predict_with
+from serving.output import ON_PHANTOMS, describe
+from serving.predict import PatientFiles, predict_with
 from serving.request import request_tensors
 from serving.verify import verify_release
 from tests.serving.shop import Shop

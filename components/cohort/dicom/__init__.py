@@ -1,1 +1,1 @@
-"""DICOM in: which series is which sequence, whole or not, converted and de-identified."""
+"""DICOM: which series is which sequence, whole or not, converted and de-identified; masks out."""
