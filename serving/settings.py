@@ -35,7 +35,8 @@ class ServingSettings(Settings):
         tensorrt: see TensorRt.
         threads: CPU threads of one segmenter instance; 0 takes the cores at hand.
         segmenter_instances, step_instances, classifier_instances: copies of each model that work
-            at the same time.
+            at the same time. Two segmenters keep the cores busy while one patient is in another
+            model (docs/serving.md has the measurement).
         queue: patients that may wait before each model; one more is answered UNAVAILABLE.
         queue_timeout_s: longest wait of a patient in one queue before it is answered UNAVAILABLE.
         classifier_batch: most patients that the classifier takes at once.
@@ -46,7 +47,7 @@ class ServingSettings(Settings):
     node: Node = Node.CPU
     tensorrt: TensorRt = TensorRt.OFF
     threads: int = Field(default=0, ge=0)
-    segmenter_instances: int = Field(default=1, ge=1, le=64)
+    segmenter_instances: int = Field(default=2, ge=1, le=64)
     step_instances: int = Field(default=1, ge=1, le=64)
     classifier_instances: int = Field(default=1, ge=1, le=64)
     queue: int = Field(default=16, ge=1)

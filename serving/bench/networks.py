@@ -31,31 +31,48 @@ def bench_networks(
         rounds: times that each is timed, after once that is not.
 
     Returns:
-        A row each: {"runtime", "ms" (median), "ratio" (over the first), "largest_difference" (in
-        any voxel's probability, to the first)}.
+        A row each: {"runtime", "threads", "ms" (median), "ratio" (over the first),
+        "largest_difference" (in any voxel's probability, to the first), "failed" (why, of a
+        runtime that cannot run this network; its numbers are None)}.
 
     Raises:
         BadInput: the release, the model folder or the tensors cannot be used.
     """
     runtimes = _runtimes(repository, segmenter, tensors, threads)
-    answers = {name: run() for name, run in runtimes.items()}
+    answers, failures = {}, {}
+    for name, run in runtimes.items():
+        try:
+            answers[name] = run()
+        except (RuntimeError, AssertionError) as error:
+            failures[name] = str(error).splitlines()[0]
+    took = _in_turn({name: runtimes[name] for name in answers}, rounds)
+    first = next(iter(runtimes))
+    return [
+        {
+            "runtime": name,
+            "threads": threads,
+            "ms": round(took[name], 1) if name in took else None,
+            "ratio": round(took[name] / took[first], 2) if name in took else None,
+            "largest_difference": _difference(answers, name, first),
+            "failed": failures.get(name, ""),
+        }
+        for name in runtimes
+    ]
+
+
+def _in_turn(runtimes: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str, float]:
+    """Median milliseconds of each."""
     took: dict[str, list[float]] = {name: [] for name in runtimes}
     for _ in range(rounds):
         for name, run in runtimes.items():
             start = time.perf_counter()
             run()
             took[name].append(1000.0 * (time.perf_counter() - start))
-    first = next(iter(runtimes))
-    medians = {name: float(np.median(values)) for name, values in took.items()}
-    return [
-        {
-            "runtime": name,
-            "ms": round(medians[name], 1),
-            "ratio": round(medians[name] / medians[first], 2),
-            "largest_difference": float(np.abs(answers[name] - answers[first]).max()),
-        }
-        for name in runtimes
-    ]
+    return {name: float(np.median(values)) for name, values in took.items()}
+
+
+def _difference(answers: dict[str, np.ndarray], name: str, first: str) -> float | None:
+    return float(np.abs(answers[name] - answers[first]).max()) if name in answers else None
 
 
 def _runtimes(
