@@ -172,12 +172,12 @@ def _commit(
     }
     models: dict[str, Any] = {}
     for made in upload.uploaded:
-        version = ensure_version(store, made, recorded.run_id, tags)
+        version, digests = ensure_version(store, made, recorded.run_id, tags)
         models[made.model.value] = {
             "version": str(version.version),
             "model_id": version.model_id,
             "source": version.source,
-            "files": made.digests,
+            "files": digests,
         }
     gate = _judge(artifacts, settings, upload.champion, scratch)
     evidence = {

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "GLIOFLOW_CACHE"
 """Environment variable: folder for files fetched once (default ~/.cache/glioflow)."""
 
+MLFLOW_NOTE = "MLmodel"
+"""MLflow's description of a model: holds its id and the time it was made."""
+
 _CODE = Path(__file__).with_name("model_code.py")
 _PARTS = {
     RegisteredModel.SEGMENTER: ("segmenter", ("segmenter",)),
@@ -70,20 +73,43 @@ def upload_models(
     return uploaded
 
 
-def ensure_version(store: Store, made: Uploaded, run_id: str, tags: dict[str, str]) -> ModelVersion:
-    """The version of a publication: the one there is, or a new one. The caller holds the lock."""
+def ensure_version(
+    store: Store, made: Uploaded, run_id: str, tags: dict[str, str]
+) -> tuple[ModelVersion, dict[str, str]]:
+    """The version of a publication, the one there is or a new one, and its files' digests.
+
+    The caller holds the lock.
+
+    Raises:
+        RuntimeError: a version of this publication holds other files.
+    """
     ensure_model(store, made.model)
     publication = tags[names.PUBLICATION]
     for version in store.client.search_model_versions(f"name = '{made.model.value}'"):
         if version.tags.get(names.PUBLICATION) == publication:
-            return version
-    return store.client.create_model_version(
+            return version, _uploaded_before(store, version, made)
+    version = store.client.create_model_version(
         made.model.value,
         source=made.source,
         run_id=run_id,
         model_id=made.model_id,
         tags={**tags, names.STATE: names.PUBLISHING},
     )
+    return version, made.digests
+
+
+def _uploaded_before(store: Store, version: ModelVersion, made: Uploaded) -> dict[str, str]:
+    """Digests of what an interrupted try uploaded: as now, but for MLflow's note of its time."""
+    if version.model_id == made.model_id:
+        return made.digests
+    with tempfile.TemporaryDirectory() as scratch:
+        found = sha256_tree(download_model(store, version, Path(scratch)))
+    differ = {name for name, _ in found.items() ^ made.digests.items()} - {MLFLOW_NOTE}
+    if differ:
+        raise RuntimeError(
+            f"{version.name}/{version.version} was begun with other files: {', '.join(differ)}"
+        )
+    return found
 
 
 def ensure_model(store: Store, model: RegisteredModel) -> None:
