@@ -34,7 +34,7 @@ class PatientFiles:
     t2: Path | None
     flair: Path | None
     age: float
-    patient_id: str = "patient"
+    patient_id: str = "unnamed"
 
     def as_patient(self, contents: Contents) -> Patient:
         """The manifest row that a release prepares.

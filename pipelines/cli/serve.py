@@ -139,7 +139,7 @@ def predict(
     age: Annotated[float, typer.Option(help="Years.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
     t2: Annotated[Path | None, typer.Option(help="NIfTI file or DICOM series folder.")] = None,
-    patient_id: Annotated[str, typer.Option(help="Written into the prediction.")] = "patient",
+    patient_id: Annotated[str, typer.Option(help="Written into the prediction.")] = "unnamed",
     server: ServerOption = "localhost:8001",
     explain: Annotated[
         Path | None,
