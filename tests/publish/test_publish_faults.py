@@ -95,10 +95,15 @@ def test_killed_anywhere_nothing_half_is_visible(
     assert [e.event for e in read_ledger(connect(shop.settings)).entries] == ["registered"] * 3
 
 
-def test_killed_between_versions_and_ledger_is_completed(
-    tampered: Callable[[], Shop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("before", "entries"), [("_judge", 2), ("project", 3)])
+def test_killed_around_the_ledger_entry_is_completed(
+    tampered: Callable[[], Shop],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    entries: int,
 ) -> None:
-    """The second try uploads again; the version keeps the files of the first."""
+    """With versions made and no entry, or with the entry and no alias moved."""
     shop = tampered()
     run = fabricate(tmp_path / "third", seed=9, skill=3.0)
 
@@ -106,36 +111,20 @@ def test_killed_between_versions_and_ledger_is_completed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("components.publish.publish._judge", killed)
+        patch.setattr(f"components.publish.publish.{before}", killed)
         with pytest.raises(KeyboardInterrupt):
             publish_run(run, shop.settings)
-    assert len(read_ledger(connect(shop.settings)).entries) == 2
-    assert publish_run(run, shop.settings).registered == dict.fromkeys(RegisteredModel, "3")
-    report = audit(RELEASE, shop.uri)
-    assert report.ok, [check for check in report.checks if not check.ok]
-
-
-def test_killed_between_ledger_and_aliases_is_completed(
-    tampered: Callable[[], Shop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop = tampered()
-    run = fabricate(tmp_path / "third", seed=9, skill=3.0)
-
-    def killed(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("components.publish.publish.project", killed)
-        with pytest.raises(KeyboardInterrupt):
-            publish_run(run, shop.settings)
-    visible_is_whole(shop.uri, shop.settings)
     store = connect(shop.settings)
+    assert len(read_ledger(store).entries) == entries
+    visible_is_whole(shop.uri, shop.settings)
     assert found_aliases(store)[RELEASE]["champion"] == "2"
     with pytest.raises(BadInput, match="never published to the end"):
         resolve(store, f"{RELEASE}/3")
-    assert publish_run(run, shop.settings).promotion == "champion"
+    done = publish_run(run, shop.settings)
+    assert (done.promotion, done.registered) == ("champion", dict.fromkeys(RegisteredModel, "3"))
     assert found_aliases(store)[RELEASE]["champion"] == "3"
-    assert audit(RELEASE, shop.uri).ok
+    report = audit(RELEASE, shop.uri)
+    assert report.ok, [check for check in report.checks if not check.ok]
 
 
 @pytest.mark.slow
