@@ -18,10 +18,10 @@ from components.classify.network import Hybrid
 from components.classify.selection import Selection
 from components.classify.settings import NetworkSettings
 from components.classify.uncertainty import Reference, rms_distance
-from components.classify.weights import load_tensors, unprefixed
 from components.cohort.errors import BadInput
 from components.cohort.files import read_json, sha256_file
 from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Origin, Sequence, Status
+from components.weights import load_tensors, unprefixed
 
 MODEL_FILE, FOREST_FILE, AGE_FILE = "model.json", "forest.json", "age.json"
 REMEDY = "train again, or fetch the model folder again"
@@ -195,7 +195,7 @@ def load_hybrids(
     """One member's networks in evaluation mode. Raises BadInput when a file was altered."""
     entry = member["hybrid"]
     path = folder / entry["file"]
-    tensors, _ = load_tensors(path)
+    tensors, _ = load_tensors(path, remedy=REMEDY)
     if sha256_file(path) != entry["sha256"]:
         raise BadInput(path, "its bytes are not those that model.json names", REMEDY)
     selection = selection_of(member["features"])

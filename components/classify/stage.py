@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from components.classify.augment import augment, draw, jitter
 from components.classify.samples import Samples
 from components.classify.settings import ClassifySettings, Device, StageSettings
-from components.classify.weights import load_tensors, prefixed, save_tensors, unprefixed
 from components.cohort.errors import BadInput
+from components.weights import load_tensors, prefixed, save_tensors, unprefixed
 
 log = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ class StageTraining:
     def _resume(self) -> None:
         if not self.path.is_file():
             return
-        tensors, found = load_tensors(self.path)
+        tensors, found = load_tensors(self.path, remedy="delete it to start anew")
         if found.get("identity") != self.identity:
             log.info("%s: its checkpoint is of another run, starting anew", self.name)
             return

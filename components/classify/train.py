@@ -26,11 +26,11 @@ from components.classify.selection import Selection, select
 from components.classify.settings import ClassifySettings
 from components.classify.stage import CurvePoint, Patients, StageTraining, choose_device, outputs
 from components.classify.uncertainty import Reference, risk_coverage
-from components.classify.weights import prefixed, save_tensors
 from components.cohort.files import atomic, read_json, sha256_file, write_json
 from components.cohort.vocabulary import FEATURE_NAMES, Model, Split
 from components.features.extract import FEATURES_FILE, SAMPLES_FILE
 from components.progress import Progress
+from components.weights import prefixed, save_tensors
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,13 @@ from components.cohort.errors import BadInput
 from components.cohort.files import read_json, sha256_file
 from components.cohort.prepared import PreparedCase
 from components.cohort.vocabulary import Origin, Sequence
-from components.segment.checkpoint import load_tensors, require_same
+from components.segment.checkpoint import require_same
 from components.segment.data import DEVELOPMENT
 from components.segment.mask import MaskRule
 from components.segment.network import UNet
 from components.segment.network_input import field_of_view, network_input
 from components.segment.settings import NetworkSettings
+from components.weights import load_tensors
 
 MODEL_FILE = "model.json"
 REMEDY = "train again, or fetch the model folder again"

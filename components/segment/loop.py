@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from components.cohort.errors import BadInput
 from components.progress import Progress
 from components.segment.augment import augment, draw
-from components.segment.checkpoint import load_tensors, require_same, save_tensors
+from components.segment.checkpoint import require_same
 from components.segment.data import (
     Member,
     Sample,
@@ -35,6 +35,7 @@ from components.segment.metrics import dice
 from components.segment.network import UNet
 from components.segment.parallel import Process
 from components.segment.settings import Norm, Precision, SegmentSettings
+from components.weights import load_tensors, save_tensors
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from components import weights
 from components.cohort.errors import BadInput
 from components.cohort.files import read_json, sha256_file
-from components.segment import checkpoint, loop
+from components.segment import loop
 from components.segment.infer import Segmenter
 from components.segment.loop import LAST, learning_rate
 from components.segment.settings import NetworkSettings, Norm, Precision, SegmentSettings
@@ -212,7 +213,7 @@ def test_a_loss_that_is_not_finite_names_the_patients_and_keeps_the_checkpoint(
 def test_a_full_disk_is_said_and_the_last_checkpoint_survives(
     tmp_path, prepared, monkeypatch
 ) -> None:
-    real = checkpoint.save_file
+    real = weights.save_file
     saved = []
 
     def fill(tensors, path, metadata):
@@ -222,7 +223,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_survives(
         saved.append(path)
         real(tensors, path, metadata=metadata)
 
-    monkeypatch.setattr(checkpoint, "save_file", fill)
+    monkeypatch.setattr(weights, "save_file", fill)
     with pytest.raises(BadInput, match="no space left"):
         train_segmenter([prepared], with_(evaluate_every=0), tmp_path)
     folder = tmp_path / CHECKPOINTS / "member_0"
