@@ -23,7 +23,6 @@ from components.cohort.prepared import PreparedCase, read_cases
 from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Split, Status
 from components.features.settings import FeatureSettings, MaskSource
 from components.features.step import StepResult, StepSpec, feature_slice_step, step_from_mask
-from components.hardware import cores
 from components.progress import Progress
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def extract_samples(
         raise BadInput(
             folders[0] / PLAN_FILE, "not the plan that made the cases", "prepare the cohort again"
         )
-    model = Segmenter.load(segmenter)
+    model = Segmenter.load(segmenter).on(settings.device)
     spec = _spec(plan, model, settings)
     key = _key(segmenter, settings, cases[0].plan_digest)
     job = _Job(model, spec, settings.mask, out, key)
@@ -182,8 +181,7 @@ def _at_once(
     """Samples in the cases' order, in the making; what has not begun is dropped at the end."""
     import torch
 
-    threads = max(cores() // workers, 1)
-    with ThreadPoolExecutor(workers, "sample", torch.set_num_threads, (threads,)) as pool:
+    with ThreadPoolExecutor(workers, "sample", torch.set_num_threads, (1,)) as pool:
         try:
             yield [pool.submit(_sample, case, job) for case in cases]
         finally:

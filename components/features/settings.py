@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from components.cohort.settings import Settings
 from components.cohort.vocabulary import Sequence
+from components.segment.settings import Device
 
 
 class MaskSource(StrEnum):
@@ -27,12 +28,15 @@ class FeatureSettings(Settings):
         channels: the two sequences of the image (paper: T1C, T2). A cohort without T2 names a
             substitute here, e.g. FLAIR; the choice is recorded in the samples and in the model.
         mask: see MaskSource.
-        workers: cases at a time; they share the machine's cores.
+        workers: cases at a time, each on one CPU thread, so that the samples are the same however
+            many cores a machine has.
+        device: where Model 1 computes.
     """
 
     channels: tuple[Sequence, Sequence] = (Sequence.T1C, Sequence.T2)
     mask: MaskSource = MaskSource.PREDICTED
     workers: int = Field(default=1, ge=1)
+    device: Device = Device.AUTO
 
     @model_validator(mode="after")
     def _two_different(self) -> FeatureSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from components.segment.data import DEVELOPMENT
 from components.segment.mask import MaskRule
 from components.segment.network import UNet
 from components.segment.network_input import field_of_view, network_input
-from components.segment.settings import NetworkSettings
+from components.segment.parallel import choose_device
+from components.segment.settings import Device, NetworkSettings
 from components.weights import load_tensors
 
 MODEL_FILE = "model.json"
@@ -105,6 +106,11 @@ class Segmenter:
             description=content,
         )
 
+    def on(self, wish: Device) -> Segmenter:
+        """The same model, its networks moved to a device. Raises BadInput: there is none."""
+        device = choose_device(wish)
+        return replace(self, networks=tuple(network.to(device) for network in self.networks))
+
     def probability(
         self, case_volumes: np.ndarray, brain: np.ndarray, member: int | None = None
     ) -> np.ndarray:
@@ -115,15 +121,16 @@ class Segmenter:
             brain: bool [z, y, x].
             member: use this member alone (out-of-fold); None averages over all.
         """
-        volumes = torch.from_numpy(np.ascontiguousarray(case_volumes, dtype=np.float32))
-        inside = torch.from_numpy(np.ascontiguousarray(brain, dtype=np.uint8))
+        device = next(self.networks[0].parameters()).device
+        volumes = torch.from_numpy(np.ascontiguousarray(case_volumes, dtype=np.float32)).to(device)
+        inside = torch.from_numpy(np.ascontiguousarray(brain, dtype=np.uint8)).to(device)
         chosen = self.networks if member is None else (self.networks[member],)
         with torch.inference_mode():
             maps = [
                 probability_map(network, volumes, inside, self.clip, flips=self.flips)
                 for network in chosen
             ]
-            return torch.stack(maps).mean(dim=0).numpy()
+            return torch.stack(maps).mean(dim=0).cpu().numpy()
 
     def case_probability(self, case: PreparedCase) -> np.ndarray:
         """Probability for a prepared case: out-of-fold for a development case with a fold.

@@ -140,12 +140,8 @@ def test_a_patient_without_the_mask_is_set_aside(
 def test_several_at_a_time_make_the_same_samples(
     prepared: Path, segmenter: Path, samples: Path, tmp_path: Path
 ) -> None:
-    """Networks on fewer threads each may differ in the last digits."""
     extract_samples([prepared], segmenter, FeatureSettings(workers=3), tmp_path)
-    assert [row["patient_id"] for row in rows_of(tmp_path)] == [f"p{i}" for i in range(5)]
-    for file in sorted((samples / "images").iterdir()):
-        again = np.load(tmp_path / "images" / file.name)
-        np.testing.assert_allclose(again, np.load(file), atol=1e-4)
+    assert sha256_tree(tmp_path) == sha256_tree(samples)
 
 
 def test_a_killed_run_continues_and_ends_the_same(
