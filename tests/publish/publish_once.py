@@ -3,7 +3,7 @@
     python publish_once.py RUN_FOLDER TRACKING_URI [DIE_AT_CALL [EXPORT]]
 
 With DIE_AT_CALL n the process kills itself (SIGKILL) at its n-th call to the store, or to the place
-of EXPORT.
+of EXPORT; with METHOD:n at its n-th call of that method of the latter.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ def artifacts_of(root: Path) -> RunArtifacts:
     )
 
 
-def die_at(call: int) -> None:
+def die_at(when: str) -> None:
     """Make the process kill itself at its n-th call: before it when n is odd, else after it."""
     from mlflow import MlflowClient
 
     from components.publish import depot
 
-    count = 0
+    only, _, number = when.rpartition(":")
+    call, count = int(number), 0
 
     def counted(method: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -51,10 +52,10 @@ def die_at(call: int) -> None:
 
     for name in vars(MlflowClient):
         method = getattr(MlflowClient, name)
-        if callable(method) and not name.startswith("_"):
+        if callable(method) and not name.startswith("_") and not only:
             setattr(MlflowClient, name, counted(method))
     for kind in (depot._Bucket, depot._Folder):
-        for name in ("read", "write", "put", "digest"):
+        for name in (only,) if only else ("read", "write", "put", "digest"):
             setattr(kind, name, counted(getattr(kind, name)))
 
 
@@ -62,7 +63,7 @@ def main() -> None:
     """Publish; print the number of the release's version."""
     root, uri = Path(sys.argv[1]), sys.argv[2]
     if len(sys.argv) > 3:
-        die_at(int(sys.argv[3]))
+        die_at(sys.argv[3])
     export = sys.argv[4] if len(sys.argv) > 4 else ""
     done = publish_run(artifacts_of(root), PublishSettings(tracking_uri=uri, export=export))
     sys.stdout.write(done.registered["glioma-idh"] + "\n")

@@ -71,6 +71,7 @@ def test_overload_is_refused_as_busy_and_nothing_is_lost(shop: Shop, server: Loc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(SOAK_MINUTES * 60.0 + 900.0)
 def test_half_an_hour_of_changing_load(shop: Shop, tmp_path: Path) -> None:
     """Rates from half to four times what the server can do: each answer is its own patient's."""
     with LocalServer(shop.release.folder) as server, Client(server.grpc_address) as client:
