@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -15,11 +16,14 @@ import numpy as np
 from components.cohort.errors import BadInput, Outage
 from serving.contents import Contents
 from serving.request import Answer, canary_request
+from serving.shared import SharedInputs, Unshared, on_this_machine
 from serving.tensors import CANARY_ID, ENSEMBLE
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -96,10 +100,17 @@ class Client:
         address: HOST:PORT of Triton's gRPC interface.
         deadline_s: longest wait for one patient, retries included.
         access: see Access.
+        shared_memory: hand images over in memory to a server on this machine; where that does not
+            work, they are sent, and the log says so.
     """
 
     def __init__(
-        self, address: str, *, deadline_s: float = DEADLINE_S, access: Access | None = None
+        self,
+        address: str,
+        *,
+        deadline_s: float = DEADLINE_S,
+        access: Access | None = None,
+        shared_memory: bool = True,
     ) -> None:
         from tritonclient.grpc import InferenceServerClient
 
@@ -112,6 +123,9 @@ class Client:
         self.access = access or Access()
         self._raw = InferenceServerClient(address, **self.access.channel)
         self._contents: Contents | None = None
+        self._shared: SharedInputs | None = None
+        if shared_memory and on_this_machine(host):
+            self._shared = SharedInputs(self._raw, self.access.headers)
 
     def __enter__(self) -> Client:
         return self
@@ -164,11 +178,21 @@ class Client:
 
     def infer(self, tensors: Mapping[str, np.ndarray], *, request_id: str) -> dict[str, np.ndarray]:
         """The ensemble's outputs, as they come; else like `ask`."""
-        inputs = infer_inputs(tensors)
-        result = self._patiently(lambda left: self._infer(inputs, request_id, left))
+        result = self._patiently(lambda left: self._attempt(tensors, request_id, left))
         return {
             output.name: result.as_numpy(output.name) for output in result.get_response().outputs
         }
+
+    def _attempt(self, tensors: Mapping[str, np.ndarray], request_id: str, left: float) -> Any:
+        shared = self._shared
+        if shared is not None:
+            try:
+                with shared.holding(tensors, left) as inputs:
+                    return self._infer(inputs, request_id, left)
+            except Unshared as error:
+                log.warning("server %s shares no memory (%s): sending", self.address, error)
+                self._shared = None
+        return self._infer(infer_inputs(tensors), request_id, left)
 
     def _infer(self, inputs: list[Any], request_id: str, left: float) -> Any:
         return self._raw.infer(

@@ -79,6 +79,7 @@ def predict_patient(
     out: Path,
     access: Access | None = None,
     explain: Path | None = None,
+    shared_memory: bool = True,
 ) -> dict[str, Any]:
     """Prepare a patient by the served release's plan, ask the server, write the answer.
 
@@ -87,6 +88,7 @@ def predict_patient(
         out: folder; gets what `serving.output.write_answer` writes.
         explain: folder of the classifier that the release was exported from, or of its run; adds
             explanation.png, its saliency to the page, and to the answer where the saliency lies.
+        shared_memory: see Client.
 
     Returns:
         The content of prediction.json.
@@ -95,7 +97,7 @@ def predict_patient(
         BadInput: see `predict_with`; or no server of ours answers there.
         ServerTrouble: the server is at fault.
     """
-    with Client(server, access=access) as client:
+    with Client(server, access=access, shared_memory=shared_memory) as client:
         return predict_with(client, patient, out, explain=explain)
 
 

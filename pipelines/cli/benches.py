@@ -95,6 +95,7 @@ class Benched(StrEnum):
     NETWORKS = "networks"
     LAYOUTS = "layouts"
     LOAD = "load"
+    TRANSPORT = "transport"
 
 
 def bench(
@@ -103,7 +104,8 @@ def bench(
         Benched,
         typer.Option(
             help="ensemble: against its parts in this process; networks: what runs the segmenter; "
-            "layouts: threads and copies of it; load: rates up to four times what it can do."
+            "layouts: threads and copies of it; load: rates up to four times what it can do; "
+            "transport: images sent, or in shared memory."
         ),
     ] = Benched.ENSEMBLE,
     requests: Annotated[int, typer.Option(min=2, help="Answers timed in each row.")] = 12,
@@ -125,11 +127,14 @@ def _benched(
     from serving.bench.layouts import bench_layouts
     from serving.bench.load import bench_load
     from serving.bench.networks import bench_networks
+    from serving.bench.transport import bench_transport
     from serving.server import LocalServer
 
     patients = _bench_patients(run, repository, count=3 if what is Benched.LOAD else 1)
     if what is Benched.ENSEMBLE:
         return bench_ensemble(repository, patients[0], requests=requests)
+    if what is Benched.TRANSPORT:
+        return bench_transport(repository, patients[0], requests=requests)
     if what is Benched.LAYOUTS:
         return bench_layouts(repository, patients[0], requests=requests)
     if what is Benched.NETWORKS:

@@ -27,6 +27,13 @@ TokenOption = Annotated[
         "--token", envvar="GLIOFLOW_TOKEN", show_envvar=True, help="Sent as a bearer token."
     ),
 ]
+SharedOption = Annotated[
+    bool,
+    typer.Option(
+        "--shared-memory/--no-shared-memory",
+        help="Hand images over in memory to a server on this machine.",
+    ),
+]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Folder of a run, whose release is served.")
 ]
@@ -152,6 +159,7 @@ def predict(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     token: TokenOption = "",
+    shared_memory: SharedOption = True,
     as_json: Json = False,
 ) -> None:
     """Send one patient to the server; write a page to read, the mask, and prediction.json."""
@@ -160,7 +168,14 @@ def predict(
     files = PatientFiles(t1c=t1c, t2=t2, flair=flair, age=age, patient_id=patient_id)
     with console.status("preparing and asking the server"):
         access = _access(tls, ca, certificate, key, token)
-        answer = predict_patient(files, server=server, out=out, access=access, explain=explain)
+        answer = predict_patient(
+            files,
+            server=server,
+            out=out,
+            access=access,
+            explain=explain,
+            shared_memory=shared_memory,
+        )
     if as_json:
         print_json(answer)
         return
@@ -188,6 +203,7 @@ def predict_cohort(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     token: TokenOption = "",
+    shared_memory: SharedOption = True,
     as_json: Json = False,
 ) -> None:
     """Send a manifest's patients; run again, it skips the answered. Bad ones are set apart."""
@@ -196,7 +212,7 @@ def predict_cohort(
 
     access = _access(tls, ca, certificate, key, token)
     with (
-        Client(server, deadline_s=deadline, access=access) as client,
+        Client(server, deadline_s=deadline, access=access, shared_memory=shared_memory) as client,
         progress_bar("patients") as progress,
     ):
         done = predict_manifest(client, manifest, out, workers=workers, progress=progress)

@@ -72,7 +72,7 @@ def bench_ensemble(
     """
     release = LocalRelease(repository)
     with LocalServer(repository) as server, Client(server.grpc_address) as client:
-        parts, ensemble = _in_turn(
+        parts, ensemble = in_turn(
             lambda: release.ask(tensors), lambda: client.ask(tensors), requests
         )
         rows = [_row("the parts, in process", parts, 1)]
@@ -84,7 +84,7 @@ def bench_ensemble(
     return [{**row, "ratio": round(row["p50_ms"] / row["at_once"] / first, 2)} for row in rows]
 
 
-def _in_turn(
+def in_turn(
     first: Callable[[], object], second: Callable[[], object], requests: int
 ) -> tuple[Timed, Timed]:
     """Two things timed alternately, so that a machine that slows down slows both."""

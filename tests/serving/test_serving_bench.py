@@ -13,6 +13,7 @@ from serving.bench.ensemble import bench_ensemble, timed_requests
 from serving.bench.layouts import bench_layouts
 from serving.bench.load import ANSWERED, BUSY, Question, agree, bench_load, offer
 from serving.bench.networks import bench_networks
+from serving.bench.transport import bench_transport
 from serving.client import Client
 from serving.request import request_tensors
 from serving.server import LocalServer
@@ -35,6 +36,18 @@ def test_the_ensemble_is_timed_beside_its_parts(shop: Shop) -> None:
     ]
     assert rows[0]["ratio"] == 1.0
     assert all(row["p95_ms"] >= row["p50_ms"] > 0.0 for row in rows)
+
+
+def test_images_are_sent_or_shared(shop: Shop) -> None:
+    tensors = patients(shop)[0]
+    size = sum(array.nbytes for array in tensors.values()) / 2**20
+    rows = bench_transport(shop.release.folder, tensors, requests=2)
+    ways = [(row["request"], row["images"]) for row in rows]
+    kinds = ("whole", "refused at once")
+    assert ways == [(kind, images) for kind in kinds for images in ("sent", "shared")]
+    for sent, shared in (rows[:2], rows[2:]):
+        assert sent["ratio"] == 1.0
+        assert sent["loopback_mib"] - shared["loopback_mib"] > 0.9 * size
 
 
 @pytest.mark.slow
