@@ -11,9 +11,11 @@ from sklearn.metrics import roc_auc_score
 
 from components.cohort.errors import BadInput
 from components.cohort.files import read_json, sha256_tree
+from components.cohort.grid import Grid
 from components.cohort.manifest import read_manifest
 from components.cohort.phantom.cohort import make_cohort, split_development
 from components.cohort.phantom.draw import draw_cohort, moved_within
+from components.cohort.phantom.scanner import _slice_profile
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import SEVERANCE, SITES, TCIA, site_named
 from components.cohort.vocabulary import Idh, Origin, Sequence, Split
@@ -112,6 +114,18 @@ def test_motion_brings_flair_onto_t1c(cohort: Path) -> None:
         inside = sitk.GetArrayFromImage(tumor) > 0
         around = (sitk.GetArrayFromImage(brain) > 0) & ~inside
         assert moved[inside].mean() > 1.15 * moved[around].mean()
+
+
+@pytest.mark.parametrize("thickness", [1.0, 4.0, 5.0, 6.0, 7.0])
+def test_thick_slices_are_not_shifted(thickness: float) -> None:
+    """An even extent has no middle voxel; were it averaged as it stands, half a voxel would go."""
+    head = Grid.make((4, 4, 41), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    thick = Grid.make((4, 4, 6), (0.0, 0.0, 0.0), (1.0, 1.0, thickness))
+    signal = np.zeros(head.shape)
+    signal[20] = 1.0
+    seen = _slice_profile(signal, head, thick)[:, 0, 0]
+    assert seen.sum() == pytest.approx(1.0)
+    assert seen @ np.arange(41) == pytest.approx(20.0)
 
 
 def test_motion_may_be_drawn_wider_and_leaves_t1c_and_the_rest_alone() -> None:

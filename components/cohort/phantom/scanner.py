@@ -163,13 +163,17 @@ def on_scan_grid(mask: np.ndarray, scan: Scan, head: Grid) -> sitk.Image:
 
 
 def _slice_profile(signal: np.ndarray, head: Grid, grid: Grid) -> np.ndarray:
-    """Average over each acquired voxel's extent, along the head axis nearest to each image axis."""
+    """Average over each acquired voxel's extent, along the head axis nearest to each image axis.
+
+    Voxels at the ends of an even extent count half, so that nothing is shifted.
+    """
     direction = np.abs(np.reshape(grid.direction, (3, 3)))
     for image_axis in range(3):
         head_axis = int(np.argmax(direction[:, image_axis]))
         length = round(grid.spacing[image_axis] / head.spacing[head_axis])
         if length > 1:
-            signal = ndimage.uniform_filter1d(signal, length, axis=2 - head_axis)
+            weights = np.ones(length) if length % 2 else np.r_[0.5, np.ones(length - 1), 0.5]
+            signal = ndimage.correlate1d(signal, weights / length, axis=2 - head_axis)
     return signal
 
 
