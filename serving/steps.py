@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from components.cohort.errors import BadInput
-from components.cohort.files import atomic, read_json, write_json
+from components.cohort.files import read_json, write_arrays, write_json
 from components.cohort.grid import Grid, working_grid
 from components.cohort.manifest import AGE_YEARS
 from components.cohort.vocabulary import Sequence, Status
@@ -185,8 +185,7 @@ class ServedStep:
         write_json(folder / self.SPEC_FILE, content)
         arrays = {"labels": atlas.labels, "probabilities": atlas.probabilities}
         kept = {name: array for name, array in arrays.items() if array is not None}
-        with atomic(folder / self.ATLAS_FILE) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **kept)
+        write_arrays(folder / self.ATLAS_FILE, kept)
 
     @classmethod
     def read(cls, folder: Path) -> ServedStep:

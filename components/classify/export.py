@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 
 from components.classify.infer import SLICES, Classifier
-from components.cohort.files import atomic
 from components.cohort.vocabulary import FEATURE_NAMES
+from components.graphs import OPSET, save_onnx
 
 INPUT_NAMES = ("images", "features")
 OUTPUT_NAMES = ("probability", "slice_probability", "uncertainty", "ood")
-OPSET = 18
 
 
 def export_onnx(folder: Path | str, path: Path | str) -> None:
@@ -42,6 +41,4 @@ def export_onnx(folder: Path | str, path: Path | str) -> None:
         dynamo=True,
         verbose=False,
     )
-    assert program is not None
-    with atomic(path) as temporary:
-        program.save(temporary, external_data=False)
+    save_onnx(program, path)

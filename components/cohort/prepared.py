@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from components.cohort.errors import BadInput
-from components.cohort.files import atomic, read_json, write_json
+from components.cohort.files import atomic, read_json, write_arrays, write_json
 from components.cohort.grid import Grid
 from components.cohort.vocabulary import Idh, Origin, Sequence, Sex
 
@@ -91,7 +91,7 @@ def write_case(folder: Path | str, case: PreparedCase) -> Path:
         np.save(temporary / "volumes.npy", case.volumes.astype(np.float16))
         masks = {"brain": case.brain, "tumor": case.tumor, "tumor_working": case.tumor_working}
         packed = {k: np.packbits(v.astype(bool)) for k, v in masks.items() if v is not None}
-        np.savez_compressed(temporary / "masks.npz", allow_pickle=False, **packed)
+        write_arrays(temporary / "masks.npz", packed)
         write_json(temporary / "case.json", _describe(case))
     return target
 

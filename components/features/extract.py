@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.cohort.errors import BadInput
-from components.cohort.files import atomic, read_json, sha256_tree, write_json
+from components.cohort.files import atomic, read_json, sha256_tree, write_arrays, write_json
 from components.cohort.prepared import PreparedCase, read_cases
 from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Split, Status
 from components.features.settings import FeatureSettings, MaskSource
@@ -199,9 +199,9 @@ def _sample(case: PreparedCase, job: _Job) -> dict[str, Any]:
     result = _step(case, probability, job)
     with atomic(job.out / "images" / f"{case.patient_id}.npy") as temporary:
         np.save(temporary, result.images, allow_pickle=False)
-    with atomic(job.out / "masks" / f"{case.patient_id}.npz") as temporary:
-        packed, shape = np.packbits(result.mask_working), np.array(result.mask_working.shape)
-        np.savez_compressed(temporary, allow_pickle=False, mask=packed, shape=shape)
+    packed, shape = np.packbits(result.mask_working), np.array(result.mask_working.shape)
+    masks = job.out / "masks" / f"{case.patient_id}.npz"
+    write_arrays(masks, {"mask": packed, "shape": shape})
     row = {**_person(case), **_numbers(result), **_quality(case, result, probability, job)}
     write_json(done, {"key": job.key, "row": row})
     return row

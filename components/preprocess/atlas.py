@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.errors import BadInput
-from components.cohort.files import atomic, sha256_file
+from components.cohort.files import sha256_file, write_arrays
 from components.cohort.grid import Grid
 from components.cohort.vocabulary import REGIONS
 from components.preprocess import neuromorphometrics
@@ -92,8 +92,7 @@ def _packaged(folder: Path) -> Atlas:
     grid = Grid.of(load_template().mask)
     if not path.is_file():
         labels = _build(volume, table)
-        with atomic(path) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, labels=labels)
+        write_arrays(path, {"labels": labels})
     with np.load(path, allow_pickle=False) as archive:
         labels = archive["labels"]
     digest = _digest(labels, grid)

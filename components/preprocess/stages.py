@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from components.cohort.files import atomic
+from components.cohort.files import write_arrays
 from components.cohort.grid import Grid
 from components.cohort.settings import Settings
 from components.preprocess.align import Alignment, Kind
@@ -110,5 +110,4 @@ def _load(cache: Path | None, name: str) -> dict[str, Any] | None:
 def _save(cache: Path | None, name: str, **content: np.ndarray) -> None:
     if cache is None:
         return
-    with atomic(cache / f"{name}.npz") as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **content)
+    write_arrays(cache / f"{name}.npz", content)

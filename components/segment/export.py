@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from components.cohort.files import atomic
+from components.graphs import OPSET, save_onnx
 from components.segment.infer import Segmenter, probability_map
 
 INPUT_NAMES = ("volumes", "brain")
 OUTPUT_NAME = "probability"
-OPSET = 18
 
 
 class ExportedSegmenter(nn.Module):
@@ -61,7 +60,4 @@ def export_onnx(folder: Path | str, path: Path | str) -> None:
         dynamo=True,
         verbose=False,
     )
-    assert program is not None
-    with atomic(path) as temporary:
-        # One file, not weights beside it: 16 M parameters stay far below protobuf's 2 GB.
-        program.save(temporary, external_data=False)
+    save_onnx(program, path)

@@ -14,7 +14,7 @@ done
 work=$(mktemp -d)
 container=""
 trap '[ -z "$container" ] || buildah rm "$container" >/dev/null; rm -rf "$work"' EXIT
-debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/root" "$mirror" >&2
+debootstrap --variant=minbase --include=python3,python3-venv,libpython3.11,ca-certificates bookworm "$work/root" "$mirror" >&2
 
 # Nothing of this machine, no documentation, no package lists.
 rm -rf "$work"/root/{var/cache/apt/archives/*.deb,var/lib/apt/lists/*,var/log/*,usr/share/{doc,man,info,locale}/*}

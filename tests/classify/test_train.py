@@ -131,6 +131,7 @@ def test_onnx_answers_what_the_classifier_does(samples: Path, model: Path, tmp_p
     import onnxruntime
 
     export_onnx(model, tmp_path / "model.onnx")
+    assert b".py" not in (tmp_path / "model.onnx").read_bytes(), "names the exporter's files"
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     assert tuple(i.name for i in session.get_inputs()) == INPUT_NAMES
     read, classifier = read_samples(samples), Classifier.load(model)

@@ -9,9 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from components.cohort.files import atomic, read_json, sha256_file, sha256_tree, write_json
+from components.cohort.files import (
+    atomic,
+    read_json,
+    sha256_file,
+    sha256_tree,
+    write_arrays,
+    write_json,
+)
 
 
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -74,3 +82,16 @@ def test_digests_are_of_content_not_of_time(tmp_path: Path) -> None:
     assert list(first) == ["a", "b/x"]
     # sha256 of nothing (FIPS 180-4).
     assert sha256_file(tmp_path / "a").startswith("e3b0c44298fc1c14")
+
+
+def test_arrays_come_back_and_their_file_has_no_time_and_no_streamed_sizes(tmp_path: Path) -> None:
+    arrays = {"mask": np.arange(5000) % 7 == 0, "shape": np.array([1, 2, 3])}
+    write_arrays(tmp_path / "a.npz", arrays)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
+        assert set(archive.files) == set(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(archive[name], array)
+    header = (tmp_path / "a.npz").read_bytes()[:30]
+    assert header[4:6] == b"\x14\x00", "made for readers without ZIP64"
+    assert header[10:14] == b"\x00\x00\x21\x00", "of 1 January 1980"
+    assert b"\xff\xff\xff\xff" not in header

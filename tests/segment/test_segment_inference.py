@@ -110,6 +110,7 @@ def test_broken_model_folders_are_refused_by_file(model, tmp_path) -> None:
 def test_onnx_predicts_what_the_segmenter_does(model, tmp_path) -> None:
     _assert_onnx_agrees(model, tmp_path / "model.onnx")
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert b".py" not in (tmp_path / "model.onnx").read_bytes(), "names the exporter's files"
 
 
 def test_onnx_predicts_what_a_batch_normalised_segmenter_does(prepared, tmp_path) -> None:
