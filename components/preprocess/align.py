@@ -28,6 +28,9 @@ _STRETCH = (0.7, 1.45)
 _FINE_STEP_MM = 0.5
 """First step of an affine stage: longer ones have diverged."""
 
+_SEARCH_MM = 1.0
+"""First step of the search along each line."""
+
 
 class Kind(StrEnum):
     """Families of linear transforms."""
@@ -93,8 +96,8 @@ class _Level:
         except RuntimeError:
             return -np.inf
 
-    def optimise(self, transform: sitk.Transform, step_mm: float) -> sitk.Transform | None:
-        """A better transform near `transform`; None where the optimiser lost the overlap."""
+    def descend(self, transform: sitk.Transform, step_mm: float) -> sitk.Transform | None:
+        """Follow the gradient from `transform`; None where the optimiser lost the overlap."""
         method = self.method()
         method.SetOptimizerAsRegularStepGradientDescent(
             learningRate=step_mm,
@@ -103,6 +106,27 @@ class _Level:
             relaxationFactor=self.settings.relaxation,
             gradientMagnitudeTolerance=1e-6,
         )
+        return self._run(method, transform)
+
+    def search(self, transform: sitk.Transform) -> sitk.Transform | None:
+        """Search line by line around `transform` (Powell); None where the overlap was lost.
+
+        The gradient of the mutual information is rough between thick slices, and following it
+        stops short: from the truth itself it found nowhere better to go.
+        """
+        method = self.method()
+        method.SetOptimizerAsPowell(
+            numberOfIterations=5,
+            maximumLineIterations=20,
+            stepLength=_SEARCH_MM,
+            stepTolerance=0.02 * _SEARCH_MM,
+            valueTolerance=1e-5,
+        )
+        return self._run(method, transform)
+
+    def _run(
+        self, method: sitk.ImageRegistrationMethod, transform: sitk.Transform
+    ) -> sitk.Transform | None:
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetInitialTransform(transform, inPlace=False)
         try:
@@ -143,6 +167,8 @@ def align(
     best = _coarsest(levels[0], starts, first, centre)
     for level in levels[1:]:
         best = _refine(level, best, first, centre, step_mm=level.mm / 2.0)
+    if settings.search:
+        best = _polish(levels[-1], best, first, centre)
     if settings.degrees_of_freedom == 6:
         return Alignment(best, levels[-1].similarity(as_transform(best)), first)
     return _affine(levels, best, first, centre, settings)
@@ -228,7 +254,16 @@ def _refine(
 ) -> np.ndarray:
     """Optimise within `kind`; the start is kept where the optimiser did not better it."""
     start = _parametrised(matrix, kind, centre)
-    found = level.optimise(start, step_mm)
+    return _better(level, start, level.descend(start, step_mm))
+
+
+def _polish(level: _Level, matrix: np.ndarray, kind: Kind, centre: np.ndarray) -> np.ndarray:
+    """Search around the best place that the gradient led to."""
+    start = _parametrised(matrix, kind, centre)
+    return _better(level, start, level.search(start))
+
+
+def _better(level: _Level, start: sitk.Transform, found: sitk.Transform | None) -> np.ndarray:
     if found is None or level.similarity(found) < level.similarity(start):
         return as_matrix(start)
     return as_matrix(found)

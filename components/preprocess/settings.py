@@ -41,6 +41,8 @@ class AlignSettings(Settings):
         relaxation: by what the optimiser's step shrinks where the way turns back; 0.8 comes closer
             to the best place. Left out of the plan at its default, so that older plans keep their
             digests.
+        search: end the rigid stage by a search without gradients on the finest level: half the
+            error, for half as much time again. Left out of the plan where it is off, as above.
     """
 
     degrees_of_freedom: Literal[6, 12] = 6
@@ -54,6 +56,7 @@ class AlignSettings(Settings):
     relaxation: float = Field(
         default=_RELAXATION, gt=0.0, lt=1.0, exclude_if=lambda value: value == _RELAXATION
     )
+    search: bool = Field(default=False, exclude_if=lambda value: not value)
 
     @field_validator("levels_mm")
     @classmethod
