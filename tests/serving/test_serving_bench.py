@@ -46,7 +46,6 @@ def test_images_are_sent_or_shared(shop: Shop) -> None:
     assert ways == [(kind, images) for kind in kinds for images in ("sent", "shared")]
     assert [rows[0]["ratio"], rows[2]["ratio"]] == [1.0, 1.0]
     assert all(row["p50_ms"] > 0.0 for row in rows)
-    assert rows[2]["p50_ms"] < rows[0]["p50_ms"], "a refused request meets no network"
 
 
 @pytest.mark.slow
