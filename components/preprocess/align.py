@@ -142,7 +142,7 @@ def align(
     settings: AlignSettings,
     *,
     mask: sitk.Image | None = None,
-    whole_first: bool = False,
+    mask_last: bool = False,
     first: Kind = Kind.RIGID,
     starts: list[np.ndarray] | None = None,
 ) -> Alignment:
@@ -150,15 +150,22 @@ def align(
 
     Args:
         mask: uint8 on any grid in the fixed image's space; the metric is taken where it is 1.
-        whole_first: leave the mask aside on the coarsest level, where the outline of the whole
-            head leads the way.
+        mask_last: take the mask on the finest level only. On the coarser ones the outline of the
+            whole head leads the way; within a mask there are places with little overlap that share
+            more information than the true one, and the optimiser has gone there from 3 mm away.
         first: family of the first stage; a similarity transform fits two heads better.
         starts: 4x4 matrices (fixed -> moving) to begin with. By default the headers and the
             centres of mass, each upright and turned 15 degrees about every axis.
     """
     levels = [
-        _level(fixed, moving, None if whole_first and not index else mask, mm, settings)
-        for index, mm in enumerate(settings.levels_mm)
+        _level(
+            fixed,
+            moving,
+            None if mask_last and mm != settings.levels_mm[-1] else mask,
+            mm,
+            settings,
+        )
+        for mm in settings.levels_mm
     ]
     centre = _centroid(levels[0].fixed, levels[0].mask)
     if starts is None:

@@ -26,8 +26,9 @@ from components.preprocess.stages import (
 )
 from components.preprocess.template import load_template
 
-_RIM_MM = 8.0
-"""Rim around the brain within which the images are aligned: it holds the skull's inner edge."""
+_RIM_MM = 15.0
+"""Rim around the brain within which the images are aligned: it holds skull and scalp, whose edges
+lead well, and leaves out the jaw and the neck, which move by themselves."""
 
 _RIM_SPACING_MM = 2.0
 _MNI_RIM_MM = 5.0
@@ -110,7 +111,7 @@ def _to_t1c(
         and is_aligned(t1c, image, plan.align, rim)
     ):
         return Alignment(np.eye(4), float("nan"), Kind.RIGID, (SAME_GRID,))
-    return align(t1c, image, plan.align, mask=rim, whole_first=True)
+    return align(t1c, image, plan.align, mask=rim, mask_last=True)
 
 
 def _to_mni(t1c: sitk.Image, brain: Brain, plan: PreprocessingPlan) -> Alignment:
