@@ -19,7 +19,7 @@ from components.cohort.vocabulary import Sequence, Status
 from components.features.step import StepResult, StepSpec, feature_slice_step
 from components.preprocess.atlas import Atlas
 from components.segment.mask import MaskRule
-from serving.tensors import STATUS_CODES, Interface, Tensor, from_text, to_text
+from serving.tensors import QUANTILES, STATUS_CODES, Interface, Tensor, from_text, to_text
 
 SPACING_MM = (0.2, 20.0)
 """Voxel sizes of a plausible network grid."""
@@ -39,6 +39,9 @@ MNI_REACH_MM = 120.0
 BRAIN_ML = (50.0, 3000.0)
 MEAN_Z, SD_Z = 0.5, (0.3, 3.0)
 """z-scores over the brain have mean 0 and SD 1; cropping and rounding move them a little."""
+
+_LOOKED_AT = 100_000
+"""About how many of the brain's voxels its quantiles of brightness are taken from."""
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -141,6 +144,19 @@ def _check_volume(name: str, volume: np.ndarray, brain: np.ndarray, stripped: bo
 def stack_channels(tensors: Tensors, interface: Interface) -> np.ndarray:
     """Model 1's input: float32 (channel, z, y, x)."""
     return np.stack([tensors[sequence.value] for sequence in interface.segmenter])
+
+
+def measure_intensities(tensors: Tensors, interface: Interface) -> np.ndarray:
+    """Quantiles of each sequence's z-scores in the brain: float32 (sequence, quantile).
+
+    Mean and SD are 0 and 1 by construction; what another scanner or protocol changes is how the
+    values lie between: a contrast agent not given, a fat-suppressed T1, a FLAIR that is a T2.
+    """
+    inside = np.flatnonzero(tensors["brain"])
+    inside = inside[:: max(1, len(inside) // _LOOKED_AT)]
+    wanted = list(QUANTILES.values())
+    rows = [np.quantile(tensors[s.value].ravel()[inside], wanted) for s in interface.sequences]
+    return np.array(rows, dtype=np.float32)
 
 
 def digest_request(tensors: Tensors, interface: Interface) -> bytes:

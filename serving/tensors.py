@@ -22,6 +22,9 @@ FREE = -1
 SLICES = len(SLICE_OFFSETS)
 FEATURES = len(FEATURE_NAMES)
 
+QUANTILES = {"low": 0.05, "middle": 0.5, "high": 0.95}
+"""Which z-scores over the brain are recorded of each sequence, to be watched for drift."""
+
 
 class Step(StrEnum):
     """The ensemble's models, in the order in which a request passes them."""
@@ -133,6 +136,12 @@ class Interface:
         return Tensor("volumes", DType.FLOAT32, shape, "channels in Model 1's order")
 
     @property
+    def intensities(self) -> Tensor:
+        """What is recorded of the volumes' brightness."""
+        shape = (len(self.sequences), len(QUANTILES))
+        return Tensor("intensities", DType.FLOAT32, shape, "quantiles of the z-scores in the brain")
+
+    @property
     def images(self) -> Tensor:
         """Model 2's images of one patient."""
         shape = (SLICES, 3, self.grid, self.grid)
@@ -146,13 +155,14 @@ class Interface:
         probability = named_in_ensemble(Step.SEGMENTER, self.probability_map)
         classified = [_one_item(named_in_ensemble(Step.CLASSIFIER, t)) for t in CLASSIFIED]
         channels = tuple(volumes[s] for s in self.channels)
+        recorded = (INPUT_DIGEST, self.intensities, FEATURE_VALUES)
         return {
             None: everything,
             Step.CHECK: everything,
             Step.SEGMENTER: (self.stack, self.brain),
             Step.FEATURE_SLICE: (probability, *channels, self.brain, *place),
             Step.CLASSIFIER: (self.images, CLASSIFIER_FEATURES),
-            Step.ANSWER: (FOUND, NOTES, INPUT_DIGEST, FEATURE_VALUES, *classified),
+            Step.ANSWER: (FOUND, NOTES, *recorded, *classified),
         }[model]
 
     def outputs(self, model: Step | None = None) -> tuple[Tensor, ...]:
@@ -166,7 +176,7 @@ class Interface:
         )
         return {
             None: (*final, *from_step),
-            Step.CHECK: (self.stack, INPUT_DIGEST),
+            Step.CHECK: (self.stack, INPUT_DIGEST, self.intensities),
             Step.SEGMENTER: (self.probability_map,),
             Step.FEATURE_SLICE: (*batch, *from_step, FOUND, NOTES),
             Step.CLASSIFIER: CLASSIFIED,

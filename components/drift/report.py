@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 
 import pandas as pd
 
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic, write_json
-from components.drift.drift import FEWEST, Drift, Shift, compare
+from components.drift.drift import FEWEST, P_ALARM, PSI_ALARM, Drift, compare
+from components.pages import number, template
 
 NUMBERS = ("probability_idh_mutant", "uncertainty", "ood")
 JSON_FILE = "drift.json"
 HTML_FILE = "drift.html"
-
-_STYLE = (
-    "body{font:15px system-ui;max-width:60rem;margin:2rem auto;color:#222}"
-    "td,th{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #ddd}"
-    "td:first-child,th:first-child{text-align:left}.drifted{background:#fde8e4}"
-)
+_TEMPLATE = "drift.html.j2"
 
 
 def read_answers(path: Path | str) -> pd.DataFrame:
-    """Status, numbers and features of each line of an audit log; a canary's are left out.
+    """Status, numbers, features and intensities of each line of an audit log, without canaries.
 
     Raises:
         BadInput: no such file, or a line is not one of the server's; names the line.
@@ -36,13 +31,14 @@ def read_answers(path: Path | str) -> pd.DataFrame:
     except OSError as error:
         raise BadInput(path, f"cannot be read ({error.strerror})", "give an audit log") from None
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for place, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
-            row = {name: entry[name] for name in ("status", *NUMBERS)} | entry["features"]
+            row = {name: entry[name] for name in ("status", *NUMBERS)}
+            row |= entry["features"] | entry["intensities"]
         except (ValueError, KeyError, TypeError):
             raise BadInput(
-                f"{path}:{number}", "not a line of the audit log", "give what --audit-log wrote"
+                f"{path}:{place}", "not a line of the audit log", "give what --audit-log wrote"
             ) from None
         if entry.get("request_id") != "canary":
             rows.append(row)
@@ -74,20 +70,16 @@ def said(drift: Drift) -> str:
 
 
 def _page(drift: Drift) -> str:
-    rows = "".join(map(_row, drift.shifts))
-    heads = ("", "reference", "now", "PSI", "P")
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Drift</title>"
-        f"<style>{_STYLE}</style><h1>Drift</h1><p><b>{escape(said(drift))}</b></p>"
-        f"<p>{drift.current} answers, against {drift.reference} of reference patients. "
-        f"Research use only.</p><table><tr>{head}</tr>{rows}</table></html>\n"
+    page = template(Path(__file__).with_name(_TEMPLATE), number=number, short=_short)
+    return page.render(
+        drift=drift,
+        said=said(drift),
+        shifts=sorted(drift.shifts, key=lambda shift: not shift.drifted),
+        psi_alarm=PSI_ALARM,
+        p_alarm=P_ALARM,
     )
 
 
-def _row(shift: Shift) -> str:
-    index = "" if shift.psi is None else f"{shift.psi:.3f}"
-    cells = (escape(shift.what), f"{shift.reference:.4g}", f"{shift.current:.4g}", index)
-    marked = " class=drifted" if shift.drifted else ""
-    values = "".join(f"<td>{cell}</td>" for cell in (*cells, f"{shift.p:.2g}"))
-    return f"<tr{marked}>{values}</tr>"
+def _short(value: float) -> str:
+    """Four digits, with a true minus sign."""
+    return f"{value:.4g}".replace("-", "−")

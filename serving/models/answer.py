@@ -15,7 +15,7 @@ from serving.backend import answer_each, inputs_of, log
 from serving.contents import Contents, release_beside
 from serving.counters import Counters
 from serving.steps import Limits, final_tensors
-from serving.tensors import CANARY_ID
+from serving.tensors import CANARY_ID, QUANTILES
 
 OLDEST = 90.0
 """Years; a higher age could tell who a patient is, and is written as this."""
@@ -27,6 +27,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read limits and release."""
         contents = Contents.read(Path(args["model_repository"]) / args["model_version"])
+        self.sequences = [sequence.value for sequence in contents.interface.sequences]
         self.limits = Limits(contents.abstain_above, contents.ood_limit)
         self.release = release_beside(Path(args["model_repository"]))
         self.counters = Counters(self.release)
@@ -64,6 +65,7 @@ class TritonPythonModel:
             "status": list(Status)[int(final["status"][0])].value,
             **numbers,
             "features": features,
+            "intensities": self._intensities(tensors["intensities"]),
         }
         line = json.dumps(entry)
         log(f"prediction {line}")
@@ -71,6 +73,14 @@ class TritonPythonModel:
             # One write of one line in append mode: lines of several instances never interleave.
             with Path(self.audit).open("a") as stream:
                 stream.write(line + "\n")
+
+    def _intensities(self, measured: np.ndarray) -> dict[str, float | None]:
+        """ "t1c low" -> z-score, and so on."""
+        return {
+            f"{sequence} {quantile}": _number(value)
+            for sequence, row in zip(self.sequences, measured, strict=True)
+            for quantile, value in zip(QUANTILES, row, strict=True)
+        }
 
 
 def _number(value: float) -> float | None:

@@ -9,7 +9,12 @@ import numpy as np
 
 from serving.backend import answer_each, inputs_of
 from serving.contents import Contents
-from serving.steps import check_request, digest_request, stack_channels
+from serving.steps import (
+    check_request,
+    digest_request,
+    measure_intensities,
+    stack_channels,
+)
 
 
 class TritonPythonModel:
@@ -31,4 +36,5 @@ class TritonPythonModel:
         return {
             "volumes": stack_channels(tensors, self.interface),
             "input_digest": np.frombuffer(digest_request(tensors, self.interface), np.uint8),
+            "intensities": measure_intensities(tensors, self.interface),
         }

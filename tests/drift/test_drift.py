@@ -16,9 +16,17 @@ from components.drift.drift import FEWEST, compare, psi
 from components.drift.report import judge_drift, read_answers
 from pipelines import cli
 
+QUANTILES = {"low": -1.6, "middle": 0.0, "high": 1.8}
+
 
 def write_log(
-    path: Path, seed: int, patients: int = 120, *, older: float = 0.0, abstains: float = 0.1
+    path: Path,
+    seed: int,
+    patients: int = 120,
+    *,
+    older: float = 0.0,
+    abstains: float = 0.1,
+    plain: float = 0.0,
 ) -> Path:
     """An audit log as serving/models/answer.py writes it, with a canary at its end."""
     rng = np.random.default_rng(seed)
@@ -28,6 +36,8 @@ def write_log(
         numbers = rng.random(3) if found else [None] * 3
         features = rng.normal(size=len(FEATURE_NAMES)) + 50.0
         features[FEATURE_NAMES.index("age")] += older
+        bright = {f"t1c {name}": float(rng.normal(z, 0.1)) for name, z in QUANTILES.items()}
+        bright["t1c high"] -= plain
         status = ("abstain" if rng.random() < abstains else "ok") if found else "no_tumor"
         lines.append(
             {
@@ -38,6 +48,7 @@ def write_log(
                     name: float(value) if found else None
                     for name, value in zip(FEATURE_NAMES, features, strict=True)
                 },
+                "intensities": bright,
             }
         )
     lines.append({**lines[0], "request_id": "canary"})
@@ -60,7 +71,8 @@ def test_the_same_patients_do_not_drift(reference: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "what"), [({"older": 2.0}, "age"), ({"abstains": 0.5}, "rate of abstain")]
+    ("change", "what"),
+    [({"older": 2.0}, "age"), ({"abstains": 0.5}, "rate of abstain"), ({"plain": 0.2}, "t1c high")],
 )
 def test_a_shift_is_named(
     reference: Path, tmp_path: Path, change: dict[str, float], what: str
@@ -70,7 +82,10 @@ def test_a_shift_is_named(
     found = json.loads((tmp_path / "out" / "drift.json").read_text())
     assert found["drifted"] is True
     assert what in [shift["what"] for shift in found["shifts"] if shift["drifted"]]
-    assert f"<tr class=drifted><td>{what}</td>" in (tmp_path / "out" / "drift.html").read_text()
+    assert (
+        f'<tr class=drifted><th scope="row">{what}</th>'
+        in (tmp_path / "out" / "drift.html").read_text()
+    )
 
 
 def test_too_few_answers_conclude_nothing(reference: Path, tmp_path: Path) -> None:

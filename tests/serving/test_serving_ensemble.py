@@ -19,6 +19,7 @@ from serving.client import Client
 from serving.local import LocalRelease
 from serving.request import request_tensors
 from serving.server import LocalServer
+from serving.tensors import QUANTILES
 from tests.serving.shop import Shop
 
 Tensors = dict[str, np.ndarray]
@@ -173,3 +174,8 @@ def test_each_prediction_leaves_one_audit_line(
     assert first["release"] == shop.release.release
     assert first["probability_idh_mutant"] == second["probability_idh_mutant"]
     assert set(first) >= {"time", "request_id", "release", "input_sha256", "status"}
+    inside = tensors["t1c"][tensors["brain"] > 0]
+    for name, share in QUANTILES.items():
+        assert first["intensities"][f"t1c {name}"] == pytest.approx(
+            np.quantile(inside, share), abs=1e-5
+        )
