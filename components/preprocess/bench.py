@@ -24,6 +24,7 @@ from components.preprocess.sequences import input_digests, read_patient
 from components.preprocess.settings import BiasMethod, BiasSettings
 from components.preprocess.space import Space, find_space
 from components.preprocess.stages import Clock
+from components.preprocess.template import load_template
 
 PAPER_N4 = BiasSettings(method=BiasMethod.N4, spacing_mm=2.0)
 """The authors' N4: shrunk by 2 from 1 mm, 100 iterations on four levels."""
@@ -39,10 +40,12 @@ class Truth:
     Attributes:
         motions: sequence name -> 4x4 matrix, T1C-space LPS mm -> that sequence's LPS mm.
         brain: brain mask in the T1C's space.
+        mni: 4x4 matrix, MNI152's LPS mm -> T1C-space LPS mm: the affine part of the truth.
     """
 
     motions: dict[str, np.ndarray] = field(default_factory=dict)
     brain: sitk.Image | None = None
+    mni: np.ndarray | None = None
 
 
 def truth_beside(patient: Patient) -> Truth:
@@ -50,10 +53,11 @@ def truth_beside(patient: Patient) -> Truth:
     folder = Path(patient.t1c or "").parent
     if not (folder / "truth.json").is_file():
         return Truth()
-    motions = read_json(folder / "truth.json")["motions"]
+    content = read_json(folder / "truth.json")
     return Truth(
-        {name: np.array(matrix) for name, matrix in motions.items()},
+        {name: np.array(matrix) for name, matrix in content["motions"].items()},
         sitk.ReadImage(str(folder / "brain_mask.nii.gz")),
+        np.linalg.inv(np.array(content["mni_scaling"])),
     )
 
 
@@ -146,6 +150,9 @@ def _against_truth(space: Space, truth: Truth, note: Note) -> None:
         if name.value in truth.motions:
             error = displacement(alignment.matrix, truth.motions[name.value], brain)
             note(f"{name.value} alignment error", error, "mm")
+    if truth.mni is not None:
+        error = displacement(space.mni.matrix, truth.mni, load_template().mask)
+        note("mni alignment error", error, "mm")
     if truth.brain is not None:
         values = _array(brain).astype(np.float32)
         found = resample(values, Grid.of(brain), Grid.of(truth.brain)) > 0.5

@@ -180,7 +180,7 @@ class PreprocessSettings(Settings):
     strip: bool = True
     aligned: Aligned = Aligned.DETECT
     align: AlignSettings = AlignSettings()
-    mni: AlignSettings = AlignSettings(degrees_of_freedom=12, levels_mm=(8.0, 4.0))
+    mni: AlignSettings = AlignSettings(degrees_of_freedom=12)
     brain: BrainSettings = BrainSettings()
     bias: BiasSettings = BiasSettings()
     atlas: AtlasSettings = AtlasSettings()

@@ -115,10 +115,12 @@ def _to_t1c(
 
 
 def _to_mni(t1c: sitk.Image, brain: Brain, plan: PreprocessingPlan) -> Alignment:
-    """MNI152 -> T1C, affine, on the stripped brain."""
+    """MNI152 -> T1C, affine, on the stripped brain.
+
+    Stripped without a rim: the template's brain has none, and grows into one by its width.
+    """
     template = load_template()
-    near = resample_to(_dilated(brain.mask, _MNI_RIM_MM), Grid.of(t1c), nearest=True)
-    stripped = sitk.Mask(t1c, near)
+    stripped = sitk.Mask(t1c, resample_to(brain.mask, Grid.of(t1c), nearest=True))
     rim = _dilated(template.mask, _MNI_RIM_MM)
     starts = None if brain.mni_to_t1c is None else [brain.mni_to_t1c]
     return align(template.brain, stripped, plan.mni, mask=rim, first=Kind.SIMILARITY, starts=starts)

@@ -19,6 +19,7 @@ def test_every_stage_is_timed_and_every_truth_compared(tmp_path: Path) -> None:
     parts = sum(found[stage].value for stage in ("brain", "align", "mni", "bias"))
     assert 0 < parts <= found["whole"].value
     assert 0 < found["flair alignment error"].value < 1.5
+    assert 0 < found["mni alignment error"].value < 2.0
     assert 0.93 < found["brain mask"].value < 1
     assert 0.95 < found["tumour mask there and back"].value <= 1
 
