@@ -118,12 +118,20 @@ def as_list(outputs: Tensor | list[Tensor]) -> list[Tensor]:
     return list(outputs.unbind(1)) if outputs.dim() == 6 else [outputs]
 
 
-def equal_dynunet(channels: int, levels: int, parameters: int) -> DynUNet:
-    """MONAI's residual DynUNet with the width whose size comes closest to `parameters`."""
+def equal_dynunet(channels: int, levels: int, parameters: int, size: tuple[int, ...]) -> DynUNet:
+    """MONAI's residual DynUNet with the width whose size comes closest to `parameters`.
+
+    Args:
+        size: voxels (z, y, x) of its input; an axis is halved as often as it can be.
+    """
+    strides: list[list[int]] = [[1, 1, 1]]
+    left = list(size)
+    for _ in range(levels - 1):
+        strides.append([2 if length % 2 == 0 else 1 for length in left])
+        left = [length // stride for length, stride in zip(left, strides[-1], strict=True)]
 
     def build(width: int) -> DynUNet:
         kernels = [3] * levels
-        strides = [1] + [2] * (levels - 1)
         return DynUNet(
             3,
             channels,
@@ -192,7 +200,7 @@ def bench_segmenter(
     note("training, real loader, 1,000 volumes", 1000.0 / loaded, "s")
     x, _ = next(bench.loaded())
     note("inference", bench.predict(network, x[:1]), "volumes/s")
-    rival = equal_dynunet(len(settings.inputs), settings.network.levels, count)
+    rival = equal_dynunet(len(settings.inputs), settings.network.levels, count, size)
     note("DynUNet parameters", parameter_count(rival), "parameters")
     note("DynUNet training, batch on the device", bench.train(rival, bench.resident()), "volumes/s")
     note("DynUNet inference", bench.predict(rival, x[:1]), "volumes/s")

@@ -1,6 +1,7 @@
 """The bench measures what it says."""
 
 import pytest
+import torch
 
 from components.segment.bench import bench_segmenter, equal_dynunet
 from components.segment.network import UNet, parameter_count
@@ -21,4 +22,12 @@ def test_the_bench_compares_equal_networks_and_names_the_hardware(tmp_path) -> N
 
 def test_dynunet_is_matched_to_the_paper_network() -> None:
     count = parameter_count(UNet(2, NetworkSettings()))
-    assert parameter_count(equal_dynunet(2, 5, count)) == pytest.approx(count, rel=0.1)
+    found = parameter_count(equal_dynunet(2, 5, count, (128, 128, 128)))
+    assert found == pytest.approx(count, rel=0.1)
+
+
+def test_the_other_network_takes_patches_of_few_slices() -> None:
+    """12 slices can be halved twice; the third and fourth level halve in-plane alone."""
+    rival = equal_dynunet(2, 5, 100_000, (12, 96, 96)).eval()
+    with torch.inference_mode():
+        assert rival(torch.zeros(1, 2, 12, 96, 96)).shape == (1, 1, 12, 96, 96)
