@@ -15,11 +15,11 @@ from components.cohort.errors import BadInput
 from components.cohort.files import read_json, write_arrays, write_json
 from components.cohort.grid import Grid, working_grid
 from components.cohort.manifest import AGE_YEARS
-from components.cohort.vocabulary import Sequence, Status
+from components.cohort.vocabulary import QUANTILES, Sequence, Status
 from components.features.step import StepResult, StepSpec, feature_slice_step
 from components.preprocess.atlas import Atlas
 from components.segment.mask import MaskRule
-from serving.tensors import QUANTILES, STATUS_CODES, Interface, Tensor, from_text, to_text
+from serving.tensors import STATUS_CODES, Interface, Tensor, from_text, to_text
 
 SPACING_MM = (0.2, 20.0)
 """Voxel sizes of a plausible network grid."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Sequence, Status
+from components.cohort.vocabulary import FEATURE_NAMES, QUANTILES, SLICE_OFFSETS, Sequence, Status
 
 ENSEMBLE = "glioma_idh"
 """The model that clients call."""
@@ -21,9 +21,6 @@ FREE = -1
 
 SLICES = len(SLICE_OFFSETS)
 FEATURES = len(FEATURE_NAMES)
-
-QUANTILES = {"low": 0.05, "middle": 0.5, "high": 0.95}
-"""Which z-scores over the brain are recorded of each sequence, to be watched for drift."""
 
 
 class Step(StrEnum):

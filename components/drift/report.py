@@ -10,8 +10,9 @@ import pandas as pd
 
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic, write_json
+from components.cohort.vocabulary import QUANTILES
 from components.drift.drift import FEWEST, P_ALARM, PSI_ALARM, Drift, compare
-from components.pages import number, template
+from components.pages import number, percent, template
 
 NUMBERS = ("probability_idh_mutant", "uncertainty", "ood")
 JSON_FILE = "drift.json"
@@ -70,13 +71,16 @@ def said(drift: Drift) -> str:
 
 
 def _page(drift: Drift) -> str:
-    page = template(Path(__file__).with_name(_TEMPLATE), number=number, short=_short)
+    page = template(
+        Path(__file__).with_name(_TEMPLATE), number=number, percent=percent, short=_short
+    )
     return page.render(
         drift=drift,
         said=said(drift),
         shifts=sorted(drift.shifts, key=lambda shift: not shift.drifted),
         psi_alarm=PSI_ALARM,
         p_alarm=P_ALARM,
+        quantiles=QUANTILES,
     )
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from components.cohort.vocabulary import AGE, FEATURE_NAMES, Status
+from components.cohort.vocabulary import AGE, FEATURE_NAMES, QUANTILES, Status
 from serving.backend import answer_each, inputs_of, log
 from serving.contents import Contents, release_beside
 from serving.counters import Counters
 from serving.steps import Limits, final_tensors
-from serving.tensors import CANARY_ID, QUANTILES
+from serving.tensors import CANARY_ID
 
 OLDEST = 90.0
 """Years; a higher age could tell who a patient is, and is written as this."""

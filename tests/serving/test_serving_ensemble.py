@@ -11,7 +11,7 @@ import pytest
 
 from components.classify.infer import Classifier
 from components.cohort.errors import BadInput
-from components.cohort.vocabulary import FEATURE_NAMES, Status
+from components.cohort.vocabulary import FEATURE_NAMES, QUANTILES, Status
 from components.features.step import StepSpec, feature_slice_step
 from components.preprocess.atlas import atlas_of
 from components.segment.infer import Segmenter
@@ -19,7 +19,6 @@ from serving.client import Client
 from serving.local import LocalRelease
 from serving.request import request_tensors
 from serving.server import LocalServer
-from serving.tensors import QUANTILES
 from tests.serving.shop import Shop
 
 Tensors = dict[str, np.ndarray]
