@@ -2,7 +2,7 @@
 
 Along the normal of each outline point, evidence for brain against not-brain is summed inside and
 outside; the best split is the edge there. Robust fits of a similarity, then an affine transform
-bring the outline to these edges; what is left is followed by a smooth offset.
+bring the outline to these edges; what is left is followed by a smooth offset, and by a random walk.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import cKDTree
 
 from components.cohort.grid import Grid
+from components.preprocess.edge import follow_edge
 from components.preprocess.head import crown, distance_mm
 from components.preprocess.resampling import isotropic, resample_to
 from components.preprocess.template import load_template
@@ -26,6 +27,7 @@ _SEED = 0
 
 _SIMILARITY_REACH_MM = (20, 18, 16, 14, 12, 12, 10)
 _AFFINE_REACH_MM = (10, 10, 8, 8)
+_LAST_REACH_MM = (8, 8)
 """How far along the normal the edge is sought, round by round."""
 
 _WINDOW_MM = 12
@@ -38,9 +40,18 @@ _RARE = 6e-4
 _CROWN = np.array([0.0, 20.0, 90.0])
 """Top of the scalp above the MNI152 brain, LPS mm."""
 
-_PITCHES = tuple(np.deg2rad([-24.0, 0.0, 24.0]))
+_PITCHES = tuple(np.deg2rad([-24.0, -12.0, 0.0, 12.0, 24.0]))
+_HEIGHTS = (1.0, 0.87, 0.75, 1.2)
+"""Heights of the starts, in that of the template: some headers give slices a wrong spacing."""
+
+_LEAN = 0.05
+"""Contrast that a pitch of 20 degrees must be worth; one of 40, four times that."""
+
 _SCOUTS = 5
-"""Each start is fitted with every fifth point first."""
+"""Starts are compared by every fifth point."""
+
+_CLEAR = 1.0
+"""Contrast beyond which no other height is tried."""
 
 _DARK, _BRIGHT, _RAMP = 0.85, 1.15, 0.3
 """Brightness, in medians of the brain, beyond which tissue is less and less like brain."""
@@ -136,29 +147,44 @@ def fit_outline(t1c: sitk.Image) -> BrainFit:
         BadInput: no head in the image.
     """
     head = _Head.of(t1c)
-    best, contrast = np.eye(4), -np.inf
-    for pose in _poses(t1c):
-        matrix = _fit(head, pose, _SIMILARITY_REACH_MM, (), step=_SCOUTS)
-        found = _contrast(head, matrix)
-        if found > contrast:
-            best, contrast = matrix, found
-    matrix = _fit(head, best, (12, 10), _AFFINE_REACH_MM, step=1)
-    return BrainFit(matrix, _offset_mask(head, matrix), _contrast(head, matrix))
+    matrix = _fit(head, _best_start(head, crown(t1c)), (), _LAST_REACH_MM, step=1)
+    rough = _offset_mask(head, matrix)
+    mask = follow_edge(_evidence(head, matrix, learn=True), rough, head.grid.spacing[0])
+    return BrainFit(matrix, head.grid.image(mask.astype(np.uint8)), _contrast(head, matrix))
 
 
-def _poses(t1c: sitk.Image) -> list[np.ndarray]:
-    """Rigid 4x4 that put the crown of the MNI152 head on the patient's, at several pitches."""
-    target = crown(t1c)
-    poses = []
-    for pitch in _PITCHES:
-        matrix = np.eye(4)
-        cosine, sine = np.cos(pitch), np.sin(pitch)
-        matrix[1:3, 1:3] = [[cosine, -sine], [sine, cosine]]
-        # The head turns about the middle of the brain, which stays below the crown.
-        middle = np.array([0.0, 20.0, 0.0])
-        matrix[:3, 3] = target - _CROWN + middle - matrix[:3, :3] @ middle
-        poses.append(matrix)
-    return poses
+def _best_start(head: _Head, top: np.ndarray) -> np.ndarray:
+    """4x4: of all starts, the one that a quick fit leaves with the clearest contrast.
+
+    Args:
+        top: crown of the head, LPS mm.
+    """
+    best, score = np.eye(4), -np.inf
+    for height in _HEIGHTS:
+        for pitch in _PITCHES:
+            matrix = _pose(top, pitch, height)
+            matrix = _fit(head, matrix, _SIMILARITY_REACH_MM, (), step=_SCOUTS)
+            matrix = _fit(head, matrix, (12, 10), _AFFINE_REACH_MM, step=_SCOUTS)
+            lean = np.arctan2(matrix[2, 1], matrix[2, 2]) / np.deg2rad(20.0)
+            found = _contrast(head, matrix) - _LEAN * float(lean) ** 2
+            if found > score:
+                best, score = matrix, found
+        if score > _CLEAR:
+            break
+    return best
+
+
+def _pose(top: np.ndarray, pitch: float, height: float) -> np.ndarray:
+    """4x4 that puts the crown of the MNI152 head at `top`, pitched, and so many times as tall."""
+    lower = np.diag([1.0, 1.0, height, 1.0])
+    lower[:3, 3] = _CROWN - lower[:3, :3] @ _CROWN
+    pose = np.eye(4)
+    cosine, sine = np.cos(pitch), np.sin(pitch)
+    pose[1:3, 1:3] = [[cosine, -sine], [sine, cosine]]
+    # The head turns about the middle of the brain, which stays below the crown.
+    middle = np.array([0.0, 20.0, 0.0])
+    pose[:3, 3] = top - _CROWN + middle - pose[:3, :3] @ middle
+    return pose @ lower
 
 
 def _fit(
@@ -170,7 +196,7 @@ def _fit(
     step: int,
 ) -> np.ndarray:
     for index, reach in enumerate(similarity + affine):
-        evidence = _evidence(head, matrix, learn=bool(affine))
+        evidence = _evidence(head, matrix, learn=bool(affine), step=step)
         points, normals = _placed(matrix, step)
         shift, weight = _edges(head, evidence, points, normals, reach, _WINDOW_MM)
         if index < len(similarity):
@@ -199,13 +225,13 @@ def _contrast(head: _Head, matrix: np.ndarray) -> float:
     return float(np.nanmean(signed)) if np.isfinite(signed).any() else 0.0
 
 
-def _evidence(head: _Head, matrix: np.ndarray, *, learn: bool) -> np.ndarray:
+def _evidence(head: _Head, matrix: np.ndarray, *, learn: bool, step: int = 1) -> np.ndarray:
     """float32 (z, y, x) in -2..2: log likelihood ratio of brain against not-brain.
 
     By brightness relative to the brain's median; with `learn`, averaged with what the histograms
     inside and outside the present outline say.
     """
-    points, normals = _placed(matrix)
+    points, normals = _placed(matrix, step)
     middle = points.mean(axis=0)
     inner = np.concatenate([middle + (points - middle) * part for part in (0.3, 0.5, 0.7, 0.8)])
     found = head.sample(head.values, inner)
@@ -322,8 +348,8 @@ def _about(centre: np.ndarray, linear: np.ndarray, shift: np.ndarray) -> np.ndar
     return matrix
 
 
-def _offset_mask(head: _Head, matrix: np.ndarray) -> sitk.Image:
-    """The placed outline, moved by a smooth offset to the edges that are left; as a mask."""
+def _offset_mask(head: _Head, matrix: np.ndarray) -> np.ndarray:
+    """bool (z, y, x): the placed outline, moved by a smooth offset to the edges that are left."""
     points, normals = _placed(matrix)
     evidence = _evidence(head, matrix, learn=True)
     shift, weight = _edges(head, evidence, points, normals, _OFFSET_REACH_MM, _OFFSET_REACH_MM)
@@ -342,4 +368,4 @@ def _offset_mask(head: _Head, matrix: np.ndarray) -> sitk.Image:
     apart, near = tree.query(places, k=6)
     share = 1.0 / (apart + 1.0) ** 2
     distance[tuple(band.T)] -= (share * offset[near]).sum(axis=1) / share.sum(axis=1)
-    return head.grid.image((distance < 0).astype(np.uint8))
+    return np.asarray(distance < 0)

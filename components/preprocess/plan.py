@@ -16,7 +16,7 @@ from components.preprocess.settings import (
     PreprocessSettings,
 )
 
-RECIPE = 2
+RECIPE = 3
 """Raised whenever the same settings would make other numbers: old cases are then made anew."""
 
 

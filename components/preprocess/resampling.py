@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
+from threadpoolctl import threadpool_limits
 
 from components.cohort.grid import Grid
 
@@ -16,11 +17,12 @@ T = TypeVar("T")
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """SimpleITK on one thread: more would change the last digits from run to run."""
+    """SimpleITK and BLAS on one thread: more would change the last digits from run to run."""
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 

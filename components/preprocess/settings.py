@@ -86,18 +86,12 @@ class BrainSettings(Settings):
         backend: see BrainBackend. A brain_mask in the manifest, and stripped images where
             `detect_stripped` holds, come before it.
         spacing_mm: voxel size at which the mask is made.
-        fraction: BET's fractional threshold (authors: 0.4); greater makes a smaller brain.
-        iterations: steps of the surface on its fine mesh.
-        template_margin_mm: how far the brain may reach beyond the aligned template.
         plausible_ml: brain volumes outside are flagged.
     """
 
     backend: BrainBackend = BrainBackend.TEMPLATE
     detect_stripped: bool = True
     spacing_mm: Positive = 2.0
-    fraction: float = Field(default=0.4, gt=0.0, lt=1.0)
-    iterations: int = Field(default=300, ge=20)
-    template_margin_mm: float = Field(default=4.0, ge=0.0)
     plausible_ml: tuple[float, float] = (900.0, 2000.0)
 
 

@@ -13,7 +13,7 @@ from tests.preprocess.factories import brain_of, phantoms, small_plan
 
 def test_every_stage_is_timed_and_every_truth_compared(tmp_path: Path) -> None:
     (patient,) = phantoms(tmp_path, 1)
-    rows = bench_patient(patient, small_plan(), truth_beside(patient))
+    rows = bench_patient(patient, small_plan(working_mm=1.0), truth_beside(patient))
     found = {row.what: row for row in rows}
     assert {"whole", "brain", "align", "mni", "bias"} <= found.keys()
     parts = sum(found[stage].value for stage in ("brain", "align", "mni", "bias"))
