@@ -16,6 +16,9 @@ CHANNELS = 3
 AUXILIARY = 2
 """Further outputs: grade (regression, in grades above 3) and the logit of 1p/19q codeletion."""
 
+PAIR = 2
+"""Units that carry one signed number past a ReLU."""
+
 STATISTICS = 6
 """Mean, SD and bright tail of two sequences."""
 
@@ -158,10 +161,29 @@ class Hybrid(nn.Module):
         return self.classes(hidden), penultimate, self.auxiliary(hidden)
 
     def start_from(self, warm: ResNet) -> None:
-        """Copy the image branch of the warm-up and freeze its parts nearest to the image."""
+        """Begin as the warm-up: its image branch, its decision, and no word from the features.
+
+        The parts nearest to the image are frozen (METHOD). A first pair of units carries the
+        warm-up's margin d through both layers, as relu(d) and relu(-d), so that before the first
+        step the hybrid gives the warm-up's answer; the other units, which also see the features,
+        start without a say in the classes and earn it. From few patients a head of random weights
+        learnt less than the warm-up had already known.
+        """
         self.image.load_state_dict(warm.image.state_dict())
         for part in self.image.parts[: self.frozen]:
             part.requires_grad_(False)
+        with torch.no_grad():
+            sign = warm.classes.weight.new_tensor([1.0, -1.0])
+            decision = warm.classes.weight[1] - warm.classes.weight[0]
+            offset = warm.classes.bias[1] - warm.classes.bias[0]
+            self.reduce.weight[:PAIR] = torch.outer(sign, decision)
+            self.reduce.bias[:PAIR] = sign * offset
+            self.join.weight[:PAIR] = 0.0
+            self.join.weight[:PAIR, :PAIR].fill_diagonal_(1.0)
+            self.join.bias[:PAIR] = 0.0
+            self.classes.weight.zero_()
+            self.classes.weight[:, :PAIR] = torch.outer(-sign, sign) / 2.0
+            self.classes.bias.zero_()
 
     def train(self, mode: bool = True) -> Hybrid:
         """Training mode for all but the frozen parts, whose batch statistics stay too."""

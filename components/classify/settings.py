@@ -48,8 +48,8 @@ class NetworkSettings(Settings):
     pooling: Pooling = Pooling.IMAGE
     statistics: bool = False
     frozen: int = Field(default=3, ge=0, le=5)
-    bottleneck: int = Field(default=8, ge=1)
-    hidden: int = Field(default=8, ge=1)
+    bottleneck: int = Field(default=8, ge=2)
+    hidden: int = Field(default=8, ge=2)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 

@@ -75,6 +75,35 @@ def test_frozen_parts_are_copied_and_never_change() -> None:
     assert changed and all(int(name.split(".")[1]) >= SMALL.frozen for name in changed)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_hybrid_begins_with_the_warm_up_s_answer_and_learns_from_the_features(
+    sign: float,
+) -> None:
+    torch.manual_seed(0)
+    warm, hybrid = ResNet(SMALL), Hybrid(SMALL, SELECTION)
+    torch.nn.init.normal_(warm.classes.weight, std=100.0)
+    warm.classes.weight.data *= sign
+    hybrid.start_from(warm)
+    warm.eval()
+    hybrid.eval()
+    features = torch.randn(10, 24)
+    with torch.inference_mode():
+        theirs, ours = warm(images(), features)[0], hybrid(images(), features)[0]
+    margins = theirs[:, 1] - theirs[:, 0]
+    assert (margins.abs() > 0.01).all()
+    torch.testing.assert_close(ours[:, 1] - ours[:, 0], margins, atol=1e-4, rtol=1e-4)
+    optimizer = torch.optim.Adam([*hybrid.join.parameters(), *hybrid.classes.parameters()], lr=0.01)
+    for _ in range(2):
+        loss = torch.nn.functional.cross_entropy(
+            hybrid(images(), features)[0], (features[:, 0] > 0).long()
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    other = hybrid(images(), features.flip(0))[0].detach()
+    assert not torch.allclose(other, hybrid(images(), features)[0])
+
+
 def test_tumour_pooling_ignores_what_lies_outside() -> None:
     branch = ImageBranch(SMALL.model_copy(update={"pooling": Pooling.TUMOR}))
     maps, mask = torch.rand(2, 8, 4, 4), torch.zeros(2, 1, 32, 32)
