@@ -16,7 +16,7 @@ from components.preprocess.align import Alignment
 from components.preprocess.bias import fit_bias
 from components.preprocess.crop import network_grid
 from components.preprocess.normalise import z_scores
-from components.preprocess.plan import PreprocessingPlan
+from components.preprocess.plan import RECIPE, PreprocessingPlan
 from components.preprocess.quality import motion, warnings_of
 from components.preprocess.resampling import binned, one_thread, resample_to
 from components.preprocess.sequences import PatientImages, input_digests, read_patient
@@ -48,8 +48,15 @@ def prepare_patient(
         clock: gathers CPU seconds by stage.
 
     Raises:
-        BadInput: the patient's images cannot give a right result; says why and how to mend it.
+        BadInput: the patient's images cannot give a right result; says why and how to mend it. Or
+            the plan is of another version, by which this one cannot prepare.
     """
+    if plan.recipe != RECIPE:
+        raise BadInput(
+            "preprocessing plan",
+            f"its recipe is {plan.recipe}, this version prepares by recipe {RECIPE}",
+            "use the glioflow that made the plan, or train a release with this one",
+        )
     clock = clock or Clock()
     try:
         with one_thread():

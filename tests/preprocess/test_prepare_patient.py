@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 from threadpoolctl import threadpool_limits
 
+from components.cohort.errors import BadInput
 from components.cohort.grid import Grid, resample
 from components.cohort.manifest import Patient
 from components.cohort.prepared import PreparedCase, write_case
@@ -210,6 +211,13 @@ def test_values_far_below_zero_change_nothing(
     assert overlap(other.brain, case.brain) > 0.99
     apart = np.abs(other.volumes.astype(float) - case.volumes.astype(float))
     assert apart[:, case.brain & other.brain].mean() < 0.03
+
+
+def test_a_plan_of_another_recipe_is_refused(patient: Patient) -> None:
+    """A release's plan may be older than the client that prepares by it."""
+    plan = small_plan().model_copy(update={"recipe": 1})
+    with pytest.raises(BadInput, match="recipe is 1, this version prepares by recipe"):
+        prepared(patient, plan)
 
 
 def test_a_given_brain_mask_comes_first(patient: Patient, tmp_path: Path) -> None:
