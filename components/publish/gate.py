@@ -27,6 +27,9 @@ AGE_GROUPS = ((0.0, 45.0, "under 45"), (45.0, 60.0, "45 to 59"), (60.0, 200.0, "
 CALIBRATION_BINS = 10
 """Equal-width bins of the calibration error."""
 
+SMALLEST_CLASS = 2
+"""Patients of each class from which on DeLong's variance, and so a comparison, exists."""
+
 NEVER_OVERRIDDEN = frozenset({"trained_on_patients"})
 """Rules that no person's approval can lift."""
 
@@ -153,7 +156,7 @@ def _better_than_age(rule: rules.BetterThanAge, evidence: Evidence) -> Finding:
         pair = _paired(evidence.predictions, evidence.predictions, name, rule.model, Model.AGE)
         if pair is None:
             found[name] = None
-            failed.append(f"{name}: not both classes, or no predictions")
+            failed.append(f"{name}: fewer than {SMALLEST_CLASS} patients of a class")
             continue
         ours, age = pair
         found[name] = _against(ours, age)
@@ -269,9 +272,9 @@ def _calibration(rule: rules.CalibrationCeiling, evidence: Evidence) -> Finding:
 def _paired(
     first: pd.DataFrame, second: pd.DataFrame, name: str | None, model: Model, other: Model
 ) -> tuple[Scores, Scores] | None:
-    """Answers of two models for the same patients, in the same order; None without two classes.
+    """Answers of two models for the same patients, in the same order.
 
-    `name` None takes every test set.
+    `name` None takes every test set. None where a class has fewer than SMALLEST_CLASS patients.
     """
     tables = []
     for table, which in ((first, model), (second, other)):
@@ -280,7 +283,8 @@ def _paired(
         tables.append(rows.drop_duplicates("patient_id").set_index("patient_id"))
     shared = sorted(set(tables[0].index) & set(tables[1].index))
     ours, theirs = (Scores(table.loc[shared].reset_index()) for table in tables)
-    return (ours, theirs) if ours.both_classes else None
+    mutants = int(ours.idh.sum())
+    return (ours, theirs) if min(mutants, len(shared) - mutants) >= SMALLEST_CLASS else None
 
 
 def _against(ours: Scores, theirs: Scores, confidence: float = 0.95) -> dict[str, float]:

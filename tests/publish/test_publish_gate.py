@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +97,18 @@ def test_age_must_be_beaten_on_every_external_set() -> None:
         [both[both["set"] == "snuh"], both[both["set"] == "tcia"].assign(set="internal")]
     )
     assert verdict(rules.BetterThanAge(), evidence(predictions=internal))["passed"]
+
+
+@pytest.mark.parametrize("mutants", [0, 1])
+def test_a_set_too_small_to_compare_is_refused_in_words(mutants: int) -> None:
+    """DeLong's variance needs two patients of each class; a verdict holds numbers or nothing."""
+    tiny = predictions(3.0, count=8)
+    few = tiny[tiny["patient_id"].isin([f"P{i:03d}" for i in (0, 2, 4, 1)[: 3 + mutants]])]
+    gate = judge(evidence(predictions=few, champion=champion(few)), DEFAULT_GATE)
+    json.dumps(gate, allow_nan=False)
+    reasons = {rule["rule"]: rule["reason"] for rule in gate["rules"] if not rule["passed"]}
+    assert reasons["better_than_age"] == "snuh: fewer than 2 patients of a class"
+    assert "non_inferior_to_champion" in reasons
 
 
 @pytest.mark.parametrize("failing", ["delong", "binomial"])
