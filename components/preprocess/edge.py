@@ -37,9 +37,10 @@ def follow_edge(evidence: np.ndarray, rough: np.ndarray, mm: float) -> np.ndarra
     Returns:
         bool (z, y, x), one piece without holes; `rough` where it is too small to hold a seed.
     """
-    depth = ndimage.distance_transform_edt(np.pad(rough, 1, mode="edge"), sampling=mm)
+    # A brain that the field of view cuts goes on beyond it: the cut is no edge.
+    padded = np.pad(rough, 1, mode="edge")
+    depth = ndimage.distance_transform_edt(padded, sampling=mm)[1:-1, 1:-1, 1:-1]
     height = ndimage.distance_transform_edt(~rough, sampling=mm)
-    depth = depth[1:-1, 1:-1, 1:-1]
     labels = np.zeros(rough.shape, np.int8)
     labels[depth > _INWARD_MM] = _INSIDE
     labels[height > _OUTWARD_MM] = _OUTSIDE
@@ -53,7 +54,6 @@ def follow_edge(evidence: np.ndarray, rough: np.ndarray, mm: float) -> np.ndarra
 
 def _one_piece(mask: np.ndarray, radius: int) -> np.ndarray:
     """The largest piece after thin bridges are cut, its furrows and holes closed."""
-    # A brain that the field of view cuts goes on beyond it.
     padded = np.pad(mask, radius, mode="edge")
     pieces, count = ndimage.label(ndimage.binary_opening(padded, iterations=radius))
     if not count:

@@ -26,9 +26,10 @@ _MM = 2.0
 _SEED = 0
 
 _SIMILARITY_REACH_MM = (20, 18, 16, 14, 12, 12, 10)
+_SETTLE_REACH_MM = (12, 10)
 _AFFINE_REACH_MM = (10, 10, 8, 8)
 _LAST_REACH_MM = (8, 8)
-"""How far along the normal the edge is sought, round by round."""
+"""How far along the normal the edge is sought, round by round, from the first fit to the last."""
 
 _WINDOW_MM = 12
 _OFFSET_REACH_MM = 8
@@ -148,8 +149,9 @@ def fit_outline(t1c: sitk.Image) -> BrainFit:
     """
     head = _Head.of(t1c)
     matrix = _fit(head, _best_start(head, crown(t1c)), (), _LAST_REACH_MM, step=1)
-    rough = _offset_mask(head, matrix)
-    mask = follow_edge(_evidence(head, matrix, learn=True), rough, head.grid.spacing[0])
+    evidence = _evidence(head, matrix, learn=True)
+    rough = _offset_mask(head, matrix, evidence)
+    mask = follow_edge(evidence, rough, head.grid.spacing[0])
     return BrainFit(matrix, head.grid.image(mask.astype(np.uint8)), _contrast(head, matrix))
 
 
@@ -164,7 +166,7 @@ def _best_start(head: _Head, top: np.ndarray) -> np.ndarray:
         for pitch in _PITCHES:
             matrix = _pose(top, pitch, height)
             matrix = _fit(head, matrix, _SIMILARITY_REACH_MM, (), step=_SCOUTS)
-            matrix = _fit(head, matrix, (12, 10), _AFFINE_REACH_MM, step=_SCOUTS)
+            matrix = _fit(head, matrix, _SETTLE_REACH_MM, _AFFINE_REACH_MM, step=_SCOUTS)
             lean = np.arctan2(matrix[2, 1], matrix[2, 2]) / np.deg2rad(20.0)
             found = _contrast(head, matrix) - _LEAN * float(lean) ** 2
             if found > score:
@@ -348,10 +350,9 @@ def _about(centre: np.ndarray, linear: np.ndarray, shift: np.ndarray) -> np.ndar
     return matrix
 
 
-def _offset_mask(head: _Head, matrix: np.ndarray) -> np.ndarray:
+def _offset_mask(head: _Head, matrix: np.ndarray, evidence: np.ndarray) -> np.ndarray:
     """bool (z, y, x): the placed outline, moved by a smooth offset to the edges that are left."""
     points, normals = _placed(matrix)
-    evidence = _evidence(head, matrix, learn=True)
     shift, weight = _edges(head, evidence, points, normals, _OFFSET_REACH_MM, _OFFSET_REACH_MM)
     tree = cKDTree(points)
     apart, near = tree.query(points, k=40)

@@ -76,9 +76,7 @@ def test_frozen_parts_are_copied_and_never_change() -> None:
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_the_hybrid_begins_with_the_warm_up_s_answer_and_learns_from_the_features(
-    sign: float,
-) -> None:
+def test_the_hybrid_begins_with_the_warm_up_s_answer(sign: float) -> None:
     torch.manual_seed(0)
     warm, hybrid = ResNet(SMALL), Hybrid(SMALL, SELECTION)
     torch.nn.init.normal_(warm.classes.weight, std=100.0)
@@ -92,6 +90,14 @@ def test_the_hybrid_begins_with_the_warm_up_s_answer_and_learns_from_the_feature
     margins = theirs[:, 1] - theirs[:, 0]
     assert (margins.abs() > 0.01).all()
     torch.testing.assert_close(ours[:, 1] - ours[:, 0], margins, atol=1e-4, rtol=1e-4)
+
+
+def test_a_hybrid_that_begins_as_the_warm_up_learns_from_the_features() -> None:
+    torch.manual_seed(0)
+    hybrid = Hybrid(SMALL, SELECTION)
+    hybrid.start_from(ResNet(SMALL))
+    hybrid.eval()
+    features = torch.randn(10, 24)
     optimizer = torch.optim.Adam([*hybrid.join.parameters(), *hybrid.classes.parameters()], lr=0.01)
     for _ in range(2):
         loss = torch.nn.functional.cross_entropy(
