@@ -28,7 +28,7 @@ ALLOWED = {
 TRAVELS = {"components/publish/model_code.py": ALLOWED["serving"]}
 """Files that no room imports: each travels in a model version and runs wherever that is loaded."""
 
-HOUSE = {"graphs", "hardware", "images", "pages", "progress", "weights"}
+HOUSE = {"device", "graphs", "hardware", "images", "pages", "progress", "weights"}
 """Modules of the components package itself, open to every room."""
 
 ONLY_IN = {

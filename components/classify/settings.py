@@ -7,14 +7,7 @@ from enum import StrEnum
 from pydantic import Field, model_validator
 
 from components.cohort.settings import Settings
-
-
-class Device(StrEnum):
-    """Where to train; `auto` takes a CUDA GPU when there is one."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
+from components.device import Device
 
 
 class Pooling(StrEnum):

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from components.classify.augment import augment, draw, jitter
 from components.classify.samples import Samples
-from components.classify.settings import ClassifySettings, Device, StageSettings
-from components.cohort.errors import BadInput
+from components.classify.settings import ClassifySettings, StageSettings
 from components.weights import load_tensors, prefixed, save_tensors, unprefixed
 
 log = logging.getLogger(__name__)
@@ -86,14 +85,6 @@ class _Journal:
     best_epoch: int = 0
     finished: bool = False
     points: list[dict[str, Any]] = field(default_factory=list)
-
-
-def choose_device(wish: Device) -> torch.device:
-    """The device to train on. Raises BadInput when CUDA is asked for and there is none."""
-    has_cuda = torch.cuda.is_available()
-    if wish is Device.CUDA and not has_cuda:
-        raise BadInput("classify.device = cuda", "no CUDA device is visible", "set it to auto")
-    return torch.device("cuda" if has_cuda and wish is not Device.CPU else "cpu")
 
 
 class StageTraining:

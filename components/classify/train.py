@@ -24,10 +24,11 @@ from components.classify.predictions import Answers, write_predictions
 from components.classify.samples import Member, Samples, plan_members, read_samples
 from components.classify.selection import Selection, select
 from components.classify.settings import ClassifySettings
-from components.classify.stage import CurvePoint, Patients, StageTraining, choose_device, outputs
+from components.classify.stage import CurvePoint, Patients, StageTraining, outputs
 from components.classify.uncertainty import Reference, risk_coverage
 from components.cohort.files import atomic, read_json, sha256_file, write_json
 from components.cohort.vocabulary import FEATURE_NAMES, Model, Split
+from components.device import choose_device
 from components.features.extract import FEATURES_FILE, SAMPLES_FILE
 from components.progress import Progress
 from components.weights import prefixed, save_tensors
@@ -111,7 +112,7 @@ def train_classifiers(
     run = _Run(
         table, members, settings, out,
         checkpoints / identity[:16] if checkpoints else out / CHECKPOINTS,
-        identity, choose_device(settings.device), progress,
+        identity, choose_device(settings.device, "classify.device"), progress,
         Outputs.empty(*shape), Outputs.empty(*shape),
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)

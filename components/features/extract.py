@@ -21,6 +21,7 @@ from components.cohort.errors import BadInput
 from components.cohort.files import atomic, read_json, sha256_tree, write_arrays, write_json
 from components.cohort.prepared import PreparedCase, read_cases
 from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Split, Status
+from components.device import choose_device
 from components.features.settings import FeatureSettings, MaskSource
 from components.features.step import StepResult, StepSpec, feature_slice_step, step_from_mask
 from components.progress import Progress
@@ -113,7 +114,7 @@ def extract_samples(
         raise BadInput(
             folders[0] / PLAN_FILE, "not the plan that made the cases", "prepare the cohort again"
         )
-    model = Segmenter.load(segmenter).on(settings.device)
+    model = Segmenter.load(segmenter).on(choose_device(settings.device, "features.device"))
     spec = _spec(plan, model, settings)
     key = _key(segmenter, settings, cases[0].plan_digest)
     job = _Job(model, spec, settings.mask, out, key)

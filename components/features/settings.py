@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from components.cohort.settings import Settings
 from components.cohort.vocabulary import Sequence
-from components.segment.settings import Device
+from components.device import Device
 
 
 class MaskSource(StrEnum):

@@ -13,6 +13,7 @@ import torch
 from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
+from components.device import choose_device
 from components.hardware import processor_name
 from components.segment.augment import augment, draw
 from components.segment.data import (
@@ -27,7 +28,6 @@ from components.segment.data import (
 from components.segment.loop import at_once
 from components.segment.loss import DeepSupervision
 from components.segment.network import UNet, parameter_count
-from components.segment.parallel import choose_device
 from components.segment.settings import Precision, SegmentSettings
 
 
@@ -47,7 +47,7 @@ class Bench:
 
     def __init__(self, settings: SegmentSettings, member: Member, steps: int) -> None:
         self.settings, self.member, self.steps = settings, member, steps
-        self.device = choose_device(settings.device)
+        self.device = choose_device(settings.device, "segment.device")
         self.loss = DeepSupervision(settings.batch_dice)
 
     def resident(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -20,8 +20,7 @@ from components.segment.data import DEVELOPMENT
 from components.segment.mask import MaskRule
 from components.segment.network import UNet
 from components.segment.network_input import field_of_view, network_input
-from components.segment.parallel import choose_device
-from components.segment.settings import Device, NetworkSettings
+from components.segment.settings import NetworkSettings
 from components.weights import load_tensors
 
 MODEL_FILE = "model.json"
@@ -106,9 +105,8 @@ class Segmenter:
             description=content,
         )
 
-    def on(self, wish: Device) -> Segmenter:
-        """The same model, its networks moved to a device. Raises BadInput: there is none."""
-        device = choose_device(wish)
+    def on(self, device: torch.device) -> Segmenter:
+        """The same model, its networks moved to a device."""
         return replace(self, networks=tuple(network.to(device) for network in self.networks))
 
     def probability(

@@ -16,8 +16,9 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from components.device import Device
 from components.progress import Progress, reporter
-from components.segment.settings import Device, SegmentSettings
+from components.segment.settings import SegmentSettings
 from components.segment.train import train_segmenter
 
 log = logging.getLogger(__name__)

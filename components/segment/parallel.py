@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from components.cohort.errors import BadInput
-from components.segment.settings import Device, SegmentSettings
+from components.device import choose_device
+from components.segment.settings import SegmentSettings
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,6 @@ class Process:
             dist.barrier()
 
 
-def choose_device(wish: Device) -> torch.device:
-    """The device to compute on.
-
-    Raises:
-        BadInput: CUDA was asked for and there is none.
-    """
-    has_cuda = torch.cuda.is_available()
-    if wish is Device.CUDA and not has_cuda:
-        raise BadInput("segment.device = cuda", "no CUDA device is visible", "set it to auto")
-    if wish is Device.CPU or not has_cuda:
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-
-
 @contextmanager
 def joined(settings: SegmentSettings) -> Iterator[Process]:
     """Join the processes that torchrun started, or stand alone; leave on exit.
@@ -71,7 +58,7 @@ def joined(settings: SegmentSettings) -> Iterator[Process]:
     Raises:
         BadInput: the batch does not divide over the processes, or no device as wished.
     """
-    device = choose_device(settings.device)
+    device = choose_device(settings.device, "segment.device")
     world = int(os.environ.get("WORLD_SIZE", 1))
     if settings.batch_size % world:
         raise BadInput(

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from components.cohort.settings import Settings
 from components.cohort.vocabulary import Sequence
+from components.device import Device
 
 
 class Precision(StrEnum):
@@ -15,14 +16,6 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
-
-
-class Device(StrEnum):
-    """Where to train; `auto` takes a CUDA GPU when there is one."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 class Norm(StrEnum):

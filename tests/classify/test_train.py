@@ -16,7 +16,6 @@ from components.classify.predictions import COLUMNS
 from components.classify.samples import plan_members, read_samples
 from components.classify.settings import (
     ClassifySettings,
-    Device,
     ForestSettings,
     NetworkSettings,
     StageSettings,
@@ -25,6 +24,7 @@ from components.classify.train import train_classifiers, write_step_outputs
 from components.cohort.errors import BadInput
 from components.cohort.files import sha256_file
 from components.cohort.vocabulary import Model, Status
+from components.device import Device
 from tests.classify.factories import make_samples
 
 SETTINGS = ClassifySettings(
@@ -246,5 +246,5 @@ def test_status_follows_both_limits(model: Path) -> None:
 def test_cuda_is_refused_where_there_is_none(samples: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has one")
-    with pytest.raises(BadInput, match="no CUDA device"):
+    with pytest.raises(BadInput, match=r"classify\.device = cuda: no CUDA device"):
         train_classifiers(samples, SETTINGS.model_copy(update={"device": Device.CUDA}), tmp_path)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from components.cohort.errors import BadInput
 from components.cohort.files import sha256_tree, write_json
 from components.cohort.prepared import read_cases
 from components.cohort.vocabulary import FEATURE_NAMES, Sequence
+from components.device import Device
 from components.features.extract import COLUMNS, extract_samples
 from components.features.settings import FeatureSettings, MaskSource
 from components.preprocess.plan import make_plan
@@ -164,6 +166,12 @@ def test_a_killed_run_continues_and_ends_the_same(
     assert (tmp_path / "images" / "p1.npy").stat().st_mtime_ns == stamp
     assert (tmp_path / "features.csv").read_bytes() == (samples / "features.csv").read_bytes()
     assert sha256_tree(tmp_path) == sha256_tree(samples)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_missing_gpu_is_said(prepared: Path, segmenter: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"features\.device = cuda: no CUDA device"):
+        extract_samples([prepared], segmenter, FeatureSettings(device=Device.CUDA), tmp_path)
 
 
 def test_refusals(prepared: Path, segmenter: Path, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.device import Device
 from components.segment.infer import Segmenter
 from components.segment.launch import processes_for, train_here
-from components.segment.settings import Device, NetworkSettings, Precision, SegmentSettings
+from components.segment.settings import NetworkSettings, Precision, SegmentSettings
 from components.segment.train import train_segmenter
 from tests.factories import make_prepared_set
 
