@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +34,46 @@ def summarise(profile: Profile, outputs: dict[str, Path]) -> dict[str, Any]:
     return {
         "profile": profile.name,
         "trained_on": release["trained_on"],
+        "cohorts": _cohorts(outputs),
         "sets": evaluation["sets"],
         "gate": published["gate"],
         "release": release["release"],
         "mlflow_run_id": published["mlflow_run_id"],
     }
+
+
+def _cohorts(outputs: dict[str, Path]) -> dict[str, dict[str, int]]:
+    """Cohort -> its patients, those that validation quarantined, those that a later step failed."""
+    validation = read_json(outputs["validated"] / "validation.json")
+    with (outputs["samples"] / "features.csv").open(newline="") as stream:
+        arrived = Counter(row["cohort"] for row in csv.DictReader(stream))
+    return {
+        name: {
+            "patients": found["patients"],
+            "quarantined": found["quarantined"],
+            "failed": found["patients"] - found["quarantined"] - arrived[name],
+        }
+        for name, found in validation["cohorts"].items()
+    }
+
+
+def losses(summary: dict[str, Any], out: Path) -> list[str]:
+    """A line for each cohort that lost patients: how many, and where the reasons are."""
+    lines = []
+    for name, found in summary["cohorts"].items():
+        parts = [
+            f"{found[count]} {count} ({where})"
+            for count, where in (
+                ("quarantined", out / "validated" / "quarantine.csv"),
+                ("failed", out / "run.log"),
+            )
+            if found[count]
+        ]
+        if parts:
+            none_left = found["quarantined"] + found["failed"] == found["patients"]
+            end = "; none is left, and it was not tested" if none_left else ""
+            lines.append(f"{name}: of {found['patients']} patients {', '.join(parts)}{end}")
+    return lines
 
 
 def table(summary: dict[str, Any]) -> Table:

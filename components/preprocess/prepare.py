@@ -73,6 +73,7 @@ def prepare_cohort(
     failures = []
     for done, failure in enumerate(_run(patients, plan, out, workers or _cores()), start=1):
         if failure is not None:
+            _LOG.warning("patient %s left out: %s", failure.patient_id, failure.reason)
             failures.append(failure)
         if progress is not None:
             progress(done, len(patients), "patients")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from components.outcome.tasks import Task
 
 ProfileOption = Annotated[
-    str, typer.Option("--profile", help="demo, lgg, paper, or the path of a YAML file.")
+    str,
+    typer.Option("--profile", help="demo, lgg, paper, or the path of a YAML file."),
 ]
 CohortOption = Annotated[
     list[str] | None,
@@ -52,7 +53,7 @@ def run(
     """Run the whole pipeline on this machine, from cohorts to a served release."""
     from pipelines import local
     from pipelines.profile import load_profile
-    from pipelines.summary import table
+    from pipelines.summary import losses, table
 
     chosen = load_profile(profile)
     cohorts = named(cohort or [])
@@ -64,6 +65,8 @@ def run(
         print_json(summary)
         return
     console.print(table(summary))
+    for line in losses(summary, out):
+        console.print(line, style="yellow", soft_wrap=True, highlight=False)
     _print_next_steps(summary, out, tracking_uri)
 
 

@@ -65,7 +65,11 @@ SPOILT: dict[str, tuple[str, Change, str]] = {
 
 @pytest.mark.parametrize("case", SPOILT)
 def test_a_bad_patient_is_set_apart_and_the_good_one_is_prepared(
-    patients: list[Patient], tmp_path: Path, case: str, good: Path
+    patients: list[Patient],
+    tmp_path: Path,
+    case: str,
+    good: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     column, change, reason = SPOILT[case]
     bad = changed(patients[0], tmp_path / "images", **{column: change})
@@ -74,6 +78,7 @@ def test_a_bad_patient_is_set_apart_and_the_good_one_is_prepared(
     assert [failure.patient_id for failure in failures] == [bad.patient_id]
     assert reason in failures[0].reason, failures[0].reason
     assert failures[0].remedy
+    assert f"patient {bad.patient_id} left out: {failures[0].reason}" in caplog.text
     rows = list(csv.DictReader((out / FAILED_FILE).open()))
     assert [row["patient_id"] for row in rows] == [bad.patient_id]
     assert not (out / bad.patient_id).exists()

@@ -1,0 +1,54 @@
+"""What a run says at its end: nobody who was given is left out without a word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.profile import load_profile
+from pipelines.summary import losses, summarise
+
+CONTENTS = {
+    "evaluation/evaluation.json": {"sets": {}},
+    "repository/release.json": {"trained_on": "patients", "release": "glioma-idh-1"},
+    "published/published.json": {"gate": {"passed": False}, "mlflow_run_id": "1"},
+    "validated/validation.json": {
+        "cohorts": {
+            "development": {"patients": 3, "quarantined": 0},
+            "snuh": {"patients": 4, "quarantined": 1},
+            "nowhere": {"patients": 2, "quarantined": 2},
+        }
+    },
+}
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> dict[str, Path]:
+    for name, content in CONTENTS.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    (tmp_path / "samples").mkdir()
+    rows = ["D1,development", "D2,development", "D3,development", "S1,snuh", "S2,snuh"]
+    (tmp_path / "samples" / "features.csv").write_text("\n".join(["patient_id,cohort", *rows]))
+    return {path.name: path for path in tmp_path.iterdir()}
+
+
+def test_every_patient_is_counted_once(outputs: dict[str, Path]) -> None:
+    assert summarise(load_profile("demo"), outputs)["cohorts"] == {
+        "development": {"patients": 3, "quarantined": 0, "failed": 0},
+        "snuh": {"patients": 4, "quarantined": 1, "failed": 1},
+        "nowhere": {"patients": 2, "quarantined": 2, "failed": 0},
+    }
+
+
+def test_a_cohort_that_lost_patients_has_a_line(outputs: dict[str, Path]) -> None:
+    found = losses(summarise(load_profile("demo"), outputs), Path("runs/ours"))
+    assert found == [
+        "snuh: of 4 patients 1 quarantined (runs/ours/validated/quarantine.csv), "
+        "1 failed (runs/ours/run.log)",
+        "nowhere: of 2 patients 2 quarantined (runs/ours/validated/quarantine.csv); "
+        "none is left, and it was not tested",
+    ]
