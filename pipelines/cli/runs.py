@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ProfileOption = Annotated[
     str,
-    typer.Option("--profile", help="demo, lgg, paper, or the path of a YAML file."),
+    typer.Option("--profile", help="demo, lgg, paper, study, or the path of a YAML file."),
 ]
 CohortOption = Annotated[
     list[str] | None,

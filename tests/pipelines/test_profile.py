@@ -10,8 +10,8 @@ from components.cohort.errors import BadInput
 from pipelines.profile import load_profile, profile_names
 
 
-def test_the_three_profiles_load() -> None:
-    assert profile_names() == ["demo", "lgg", "paper"]
+def test_the_profiles_load() -> None:
+    assert profile_names() == ["demo", "lgg", "paper", "study"]
     for name in profile_names():
         assert load_profile(name).name == name
 
@@ -23,6 +23,16 @@ def test_paper_has_the_papers_sizes() -> None:
     assert paper.segment.network.width == 21
     assert paper.classify.network.width == 64
     assert paper.classify.network.blocks == (3, 4, 6, 3)
+
+
+def test_study_has_the_papers_cohorts() -> None:
+    cohort = load_profile("study").cohort
+    assert {made.site: made.patients for made in cohort.cohorts} == {
+        "severance": 856,
+        "snuh": 107,
+        "tcia": 203,
+    }
+    assert [round(856 * share) for share in cohort.splits] == [596, 131, 129]
 
 
 @pytest.mark.parametrize(
@@ -45,5 +55,5 @@ def test_a_bad_profile_is_refused_by_key(tmp_path: Path, text: str, message: str
 
 
 def test_an_unknown_profile_names_the_known_ones() -> None:
-    with pytest.raises(BadInput, match="demo, lgg, paper"):
+    with pytest.raises(BadInput, match="demo, lgg, paper, study"):
         load_profile("tiny")
