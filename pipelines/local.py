@@ -20,13 +20,11 @@ from components.cohort.errors import BadInput
 from components.cohort.files import read_json, write_json
 from components.cohort.manifest import read_table
 from components.cohort.remote import is_remote
+from components.cohort.vocabulary import DEVELOPMENT
 from components.progress import PROGRESS_FILE
 from pipelines.profile import Profile
 from pipelines.summary import summarise
 from pipelines.version import code_digest, run_info
-
-DEVELOPMENT = "development"
-"""Name of the cohort that is trained on; every other name is an external test set."""
 
 COHORT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 RESERVED_NAMES = ("training", "tuning", "internal")

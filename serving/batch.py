@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from components.cohort.files import atomic, read_json, write_json
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
 from components.preprocess.prepare import Failure
 from components.preprocess.sequences import input_digests
+from components.progress import Progress
 from serving.client import ServerTrouble
 from serving.output import PREDICTION_FILE
 from serving.predict import Answering, answer_patient
@@ -37,9 +38,6 @@ COLUMNS = (
     "release",
     "warnings",
 )
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what was done)."""
 
 
 @dataclass(frozen=True)

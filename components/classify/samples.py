@@ -14,8 +14,16 @@ from typing import Any
 import numpy as np
 
 from components.cohort.errors import BadInput
-from components.cohort.vocabulary import AGE, FEATURE_NAMES, SLICE_OFFSETS, Origin, Split, Status
-from components.features.extract import DEVELOPMENT, FEATURES_FILE, SAMPLES_FILE
+from components.cohort.vocabulary import (
+    AGE,
+    DEVELOPMENT,
+    FEATURE_NAMES,
+    SLICE_OFFSETS,
+    Origin,
+    Split,
+    Status,
+)
+from components.features.extract import FEATURES_FILE, SAMPLES_FILE
 
 log = logging.getLogger(__name__)
 

@@ -35,6 +35,10 @@ class Split(StrEnum):
     INTERNAL = "internal"
 
 
+DEVELOPMENT = "development"
+"""Name of the cohort that is learnt from; every other cohort is a test set."""
+
+
 class Origin(StrEnum):
     """Where images come from; also what a model says it was `trained_on`."""
 

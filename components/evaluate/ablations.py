@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic, read_json, write_json
 from components.evaluate import published
-from components.evaluate.evaluate import Study
 from components.evaluate.performance import patient_block, without_nan
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics import compare_answers
+from components.evaluate.study import Study
 from components.evaluate.tables import Answers, read_predictions
+from components.evaluate.words import area, interval
+from components.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,8 +28,6 @@ COLUMNS = (
     *("auroc", "auroc_low", "auroc_high", "auprc", "auprc_low", "auprc_high"),
     *("auroc_lost", "auroc_lost_low", "auroc_lost_high", "delong_p"),
 )
-
-Progress = Callable[[int, int, str], None]
 
 
 def evaluate_ablations(
@@ -142,7 +142,6 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 def render_markdown(result: dict[str, Any]) -> str:
     """A table of AUROC (and its fall) by ablation, model and set, the paper's ranges below."""
     from components.evaluate.figures import label_of
-    from components.evaluate.report import area, interval
 
     sets = result["sets"]
     lines = ["| left in | model | " + " | ".join(f"{name}: AUROC | lost" for name in sets) + " |"]
@@ -185,7 +184,6 @@ def render_table(result: dict[str, Any]) -> RenderableType:
     from rich.table import Table
 
     from components.evaluate.figures import label_of
-    from components.evaluate.report import area
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("left in")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.cohort.vocabulary import Model
+from components.evaluate.words import INPUTS, interval, mean_sd
 from components.pages import number, percent, template
 
 DEPLOYER = "*to be filled by the deployer*"
@@ -15,7 +16,6 @@ def render_model_card(result: dict[str, Any]) -> str:
     """Markdown of the model card of one evaluation (content of evaluation.json)."""
     from components.evaluate.cohorts import render_markdown
     from components.evaluate.figures import label_of
-    from components.evaluate.report import INPUTS, interval, mean_sd
 
     # Nothing is escaped in Markdown: names of patients and sets are checked identifiers.
     card = template(

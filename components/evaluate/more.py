@@ -15,14 +15,13 @@ import numpy as np
 
 from components.cohort.errors import BadInput
 from components.cohort.files import read_json
-from components.cohort.vocabulary import FEATURE_NAMES
+from components.cohort.vocabulary import DEVELOPMENT, FEATURE_NAMES
 from components.evaluate.performance import without_nan
 from components.evaluate.segmentation import summary
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DEVELOPMENT = "development"
 PLACES = ("inside", "rim", "elsewhere")
 AREA = "area"
 _REMEDY = "train the classifiers again"

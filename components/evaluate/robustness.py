@@ -16,6 +16,7 @@ from components.evaluate.performance import patient_block, without_nan
 from components.evaluate.segmentation import summary
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.tables import Answers
+from components.evaluate.words import area, mean_sd
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -100,7 +101,7 @@ def _level(rows: list[Trial], settings: EvaluateSettings) -> dict[str, Any]:
         unknown=0,
     )
     block = patient_block(answers, settings)
-    area = block["auroc"]
+    auroc = block["auroc"]
     return {
         "level": order[0].level,
         "label": order[0].label,
@@ -111,7 +112,11 @@ def _level(rows: list[Trial], settings: EvaluateSettings) -> dict[str, Any]:
         "no_tumor": int((status == Status.NO_TUMOR.value).sum()),
         "refused": int((status == "").sum()),
         "accuracy": {"value": block["accuracy"], **block["accuracy_ci"]},
-        "auroc": {"value": area["value"], "low": area["delong_low"], "high": area["delong_high"]},
+        "auroc": {
+            "value": auroc["value"],
+            "low": auroc["delong_low"],
+            "high": auroc["delong_high"],
+        },
         "brier": block["brier"],
         "dice": summary(np.array([row.dice for row in order], dtype=float)),
     }
@@ -122,8 +127,6 @@ HEADINGS = ("level", "patients", "AUROC", "accuracy", "Dice", "abstained", "no t
 
 def cells_of(level: dict[str, Any]) -> list[str]:
     """One level as text, in the order of HEADINGS."""
-    from components.evaluate.report import area, mean_sd
-
     return [
         level["label"],
         str(level["patients"]),

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic, read_json, sha256_file, write_json
-from components.cohort.vocabulary import Model
-from components.evaluate.evaluate import INTERNAL, evaluate_predictions
+from components.cohort.vocabulary import Model, Split
+from components.evaluate.evaluate import evaluate_predictions
 from components.evaluate.more import More
 from components.evaluate.settings import EvaluateSettings
+from components.progress import Progress
 
 PREDICTIONS_FILE = "predictions.csv"
 ACCEPTED_FILE = "accepted.csv"
 EVALUATION_FILE = "evaluation.json"
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def what_is_shown(result: dict[str, Any]) -> Shown:
         }
         numbers |= {f"{name}_{key}": value for key, value in found.items() if value is not None}
     judged = [name for name, block in result["sets"].items() if Model.HYBRID.value in block]
-    chosen = next((name for name in judged if name != INTERNAL), next(iter(judged), None))
+    chosen = next((name for name in judged if name != Split.INTERNAL), next(iter(judged), None))
     if chosen is None:
         return Shown(numbers, [], [], [], [])
     counts = result["sets"][chosen][Model.HYBRID.value]["confusion"]

@@ -20,7 +20,7 @@ import numpy as np
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic, read_json, sha256_tree, write_arrays, write_json
 from components.cohort.prepared import PreparedCase, read_cases
-from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Split, Status
+from components.cohort.vocabulary import DEVELOPMENT, FEATURE_NAMES, SLICE_OFFSETS, Split, Status
 from components.device import choose_device
 from components.features.settings import FeatureSettings, MaskSource
 from components.features.step import StepResult, StepSpec, feature_slice_step, step_from_mask
@@ -36,7 +36,6 @@ FEATURES_FILE = "features.csv"
 SAMPLES_FILE = "samples.json"
 FAILED_FILE = "failed.csv"
 PLAN_FILE = "plan.json"
-DEVELOPMENT = "development"
 
 COLUMNS = (
     "patient_id",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +13,17 @@ from components.cohort.files import read_json
 from components.cohort.grid import Grid, resample
 from components.cohort.manifest import Patient
 from components.cohort.vocabulary import Sequence
+from components.preprocess.bench_ants import compare_with_ants
+from components.preprocess.bench_measures import (
+    Images,
+    Note,
+    brain_in,
+    dice,
+    displacement,
+    mean_change,
+    on_one_mm,
+    timed,
+)
 from components.preprocess.bias import fit_bias
 from components.preprocess.case import mask_to_native, prepare_patient
 from components.preprocess.plan import PreprocessingPlan
@@ -28,9 +36,6 @@ from components.preprocess.template import load_template
 
 PAPER_N4 = BiasSettings(method=BiasMethod.N4, spacing_mm=2.0)
 """The authors' N4: shrunk by 2 from 1 mm, 100 iterations on four levels."""
-
-_EVERY = 61
-"""Every so many-th brain voxel is followed through two alignments."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,6 @@ def bench_patient(
         slower = _total(rows, "bias, the authors' N4") / _total(rows, " bias")
         note("bias, the authors' N4 to ours", slower, "times")
     if ants:
-        from components.preprocess.bench_ants import compare_with_ants
-
         compare_with_ants(images.sequences, space, plan, corrected, note)
         for stage in ("align", "mni", "bias"):
             slower = _total(rows, f"{stage}, ANTs") / seconds[stage]
@@ -123,10 +126,6 @@ def _total(rows: list[Row], ending: str) -> float:
     return sum(row.value for row in rows if row.what.endswith(ending) and row.unit == "s")
 
 
-Note = Callable[[str, float, str], None]
-Images = dict[Sequence, sitk.Image]
-
-
 def _chain(patient: Patient, plan: PreprocessingPlan, cache: Path, note: Note) -> dict[str, float]:
     """The whole preparation, and the manual mask's way back. CPU seconds by stage."""
     clock = Clock()
@@ -139,8 +138,10 @@ def _chain(patient: Patient, plan: PreprocessingPlan, cache: Path, note: Note) -
     if case.tumor_working is not None and case.tumor_working.any():
         manual = sitk.ReadImage(str(patient.tumor_mask))
         if Grid.of(manual) == case.native:
-            back = _array(mask_to_native(case.tumor_working, case)) > 0
-            note("tumour mask there and back", _dice(back, _array(manual) > 0), "Dice")
+            back = sitk.GetArrayFromImage(mask_to_native(case.tumor_working, case)) > 0
+            note(
+                "tumour mask there and back", dice(back, sitk.GetArrayFromImage(manual) > 0), "Dice"
+            )
     return clock.seconds
 
 
@@ -154,38 +155,9 @@ def _against_truth(space: Space, truth: Truth, note: Note) -> None:
         error = displacement(space.mni.matrix, truth.mni, load_template().mask)
         note("mni alignment error", error, "mm")
     if truth.brain is not None:
-        values = _array(brain).astype(np.float32)
+        values = sitk.GetArrayFromImage(brain).astype(np.float32)
         found = resample(values, Grid.of(brain), Grid.of(truth.brain)) > 0.5
-        note("brain mask", _dice(found, _array(truth.brain) > 0), "Dice")
-
-
-def displacement(one: np.ndarray, two: np.ndarray, brain: sitk.Image) -> float:
-    """Mean distance in mm between where two 4x4 matrices send the brain's voxels."""
-    grid = Grid.of(brain)
-    voxels = np.argwhere(_array(brain) > 0)[::_EVERY, ::-1]
-    points = np.c_[voxels, np.ones(len(voxels))] @ grid.affine.T
-    return float(np.linalg.norm((points @ (one - two).T)[:, :3], axis=1).mean())
-
-
-@contextmanager
-def timed(note: Note, what: str) -> Iterator[None]:
-    """Note the CPU seconds, of all threads, that a block takes."""
-    started = time.process_time()
-    yield
-    note(what, time.process_time() - started, "s")
-
-
-def on_one_mm(image: sitk.Image, brain: sitk.Image) -> tuple[np.ndarray, np.ndarray, Grid]:
-    """An image and the brain mask (z, y, x) on 1-mm voxels over the image's field of view."""
-    grid = isotropic(image, 1.0)
-    soft = resample_to(sitk.Cast(brain, sitk.sitkFloat32), grid)
-    return _array(resample_to(image, grid)), _array(soft) > 0.5, grid
-
-
-def mean_change(one: np.ndarray, two: np.ndarray, brain: np.ndarray) -> float:
-    """Mean absolute difference of two images' z-scores over the brain."""
-    scores = [(v[brain] - v[brain].mean()) / v[brain].std() for v in (one, two)]
-    return float(np.abs(scores[0] - scores[1]).mean())
+        note("brain mask", dice(found, sitk.GetArrayFromImage(truth.brain) > 0), "Dice")
 
 
 def _ours(
@@ -202,19 +174,10 @@ def _ours(
     return corrected
 
 
-def brain_in(name: Sequence, space: Space, image: sitk.Image) -> sitk.Image:
-    """The brain mask on a sequence's own grid."""
-    brain = sitk.Cast(space.brain.mask, sitk.sitkFloat32)
-    if name not in space.aligned:
-        return brain
-    back = np.linalg.inv(space.aligned[name].matrix)
-    return resample_to(brain, Grid.of(image), back)
-
-
 def _fit(image: sitk.Image, brain: sitk.Image, settings: BiasSettings):  # type: ignore[no-untyped-def]
     grid = isotropic(image, settings.spacing_mm)
-    rough = _array(resample_to(binned(image, grid.spacing), grid))
-    inside = _array(resample_to(binned(brain, grid.spacing), grid)) > 0.5
+    rough = sitk.GetArrayFromImage(resample_to(binned(image, grid.spacing), grid))
+    inside = sitk.GetArrayFromImage(resample_to(binned(brain, grid.spacing), grid)) > 0.5
     return fit_bias(rough, inside, grid, settings)
 
 
@@ -228,11 +191,3 @@ def _compare_n4(
             bias = _fit(image, brain, PAPER_N4)
         change = mean_change(values / bias.on(grid), corrected[name], inside)
         note(f"{name.value} mean |dz| against the authors' N4", change, "SD")
-
-
-def _array(image: sitk.Image) -> np.ndarray:
-    return sitk.GetArrayFromImage(image)
-
-
-def _dice(one: np.ndarray, two: np.ndarray) -> float:
-    return 2.0 * float((one & two).sum()) / max(float(one.sum() + two.sum()), 1.0)

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from components.cohort.errors import BadInput
 from components.cohort.grid import Grid
 from components.cohort.vocabulary import Sequence
-from components.preprocess.bench import (
+from components.preprocess.bench_measures import (
     Images,
     Note,
     brain_in,

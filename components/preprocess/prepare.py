@@ -6,7 +6,7 @@ import csv
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.quality import write_mosaic
 from components.preprocess.sequences import input_digests
 from components.preprocess.settings import PreprocessSettings
+from components.progress import Progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,9 +36,6 @@ STAGES_FOLDER = ".stages"
 """Alignments and brain masks, kept for a run with other settings."""
 
 __all__ = ["Failure", "mask_to_native", "prepare_cohort", "prepare_patient", "prepare_shard"]
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what was done)."""
 
 
 @dataclass(frozen=True)

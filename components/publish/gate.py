@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.cohort.vocabulary import Model, Origin
+from components.cohort.vocabulary import Model, Origin, Split
 from components.evaluate.comparisons import exact_binomial
 from components.evaluate.delong import paired_delong
 from components.evaluate.metrics import expected_calibration_error
@@ -20,7 +20,6 @@ from components.publish.rematch import Champion
 if TYPE_CHECKING:
     import pandas as pd
 
-INTERNAL = "internal"
 AGE_GROUPS = ((0.0, 45.0, "under 45"), (45.0, 60.0, "45 to 59"), (60.0, 200.0, "60 and over"))
 """Years; IDH mutation gets rare with age, so that a model may lean on it."""
 
@@ -64,7 +63,7 @@ class Evidence:
     @property
     def external(self) -> list[str]:
         """External test sets; the internal one when there is no other."""
-        return [name for name in self.set_names if name != INTERNAL] or self.set_names
+        return [name for name in self.set_names if name != Split.INTERNAL] or self.set_names
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from components.cohort.files import read_json, sha256_file, write_json
+from components.progress import Progress
 from components.publish import names
 from components.publish.artifacts import FOLDERS, RunArtifacts
 from components.publish.delivery import deliver
@@ -34,8 +34,6 @@ from components.publish.rematch import Champion, champion_version, meet_champion
 from components.publish.screen import screen_release, screen_tree
 from components.publish.settings import PublishSettings
 from components.publish.store import Store, connect, exclusive, patiently
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from components.cohort.manifest import (
     parse_patient,
     read_table,
 )
-from components.cohort.vocabulary import Split
+from components.cohort.vocabulary import DEVELOPMENT, Split
+from components.progress import Progress
 from components.validate.checks import FLAGS, image_checks, patient_checks
 from components.validate.cohort_suite import judge_cohort
 from components.validate.contradictions import contradictions
@@ -27,10 +28,6 @@ from components.validate.report import render_report
 from components.validate.settings import ValidateSettings
 from components.validate.splits import Assignment, assign_development
 from components.validate.suites import Finding, judge
-
-DEVELOPMENT = "development"
-
-Progress = Callable[[int, int, str], None]
 
 Home = tuple[str, Split | None]
 """Where a patient belongs: cohort, and the manifest's split."""

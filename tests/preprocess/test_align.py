@@ -13,7 +13,8 @@ from components.cohort.phantom.cohort import make_cohort
 from components.cohort.phantom.draw import moved_within
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import site_named
-from components.preprocess.bench import displacement, truth_beside
+from components.preprocess.bench import truth_beside
+from components.preprocess.bench_measures import displacement
 from components.preprocess.plan import make_plan
 from components.preprocess.resampling import as_transform
 from components.preprocess.sequences import input_digests, read_patient

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.preprocess.bench import bench_patient, displacement, truth_beside
+from components.preprocess.bench import bench_patient, truth_beside
+from components.preprocess.bench_measures import displacement
 from tests.preprocess.factories import brain_of, phantoms, small_plan
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -18,8 +18,7 @@ from components.cohort.files import atomic, read_json, write_json
 from components.cohort.images import write_image
 from components.cohort.manifest import PATIENT_ID, Patient, write_manifest
 from components.cohort.vocabulary import Sequence, Sex
-
-Progress = Callable[[int, int, str], None]
+from components.progress import Progress
 
 
 @dataclass(frozen=True)

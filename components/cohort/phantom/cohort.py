@@ -28,12 +28,9 @@ from components.cohort.phantom.scanner import (
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import Site, site_named
 from components.cohort.phantom.tumor import render_tumor
-from components.cohort.vocabulary import Origin, Sequence, Split
+from components.cohort.vocabulary import DEVELOPMENT, Origin, Sequence, Split
+from components.progress import Progress
 
-DEVELOPMENT = "development"
-"""Name of the cohort that is split into training, tuning and internal test."""
-
-Progress = Callable[[int, int, str], None]
 Dial = Callable[[Draw], Draw]
 
 
