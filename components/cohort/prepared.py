@@ -17,7 +17,7 @@ import numpy as np
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic, read_json, write_arrays, write_json
 from components.cohort.grid import Grid
-from components.cohort.vocabulary import Idh, Origin, Sequence, Sex
+from components.cohort.vocabulary import Idh, Origin, Sequence, Sex, Split
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class PreparedCase:
     plan_digest: str
     quality: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def in_development(self) -> bool:
+        """Whether the patient is of the cohort that is learnt from."""
+        return self.subset in {split.value for split in Split}
 
     def volume(self, sequence: Sequence) -> np.ndarray:
         """float32 (z, y, x) of one sequence. Raises BadInput when the case lacks it."""

@@ -20,7 +20,7 @@ import numpy as np
 from components.cohort.errors import BadInput
 from components.cohort.files import atomic, read_json, sha256_tree, write_arrays, write_json
 from components.cohort.prepared import PreparedCase, read_cases
-from components.cohort.vocabulary import DEVELOPMENT, FEATURE_NAMES, SLICE_OFFSETS, Split, Status
+from components.cohort.vocabulary import DEVELOPMENT, FEATURE_NAMES, SLICE_OFFSETS, Status
 from components.device import choose_device
 from components.features.settings import FeatureSettings, MaskSource
 from components.features.step import StepResult, StepSpec, feature_slice_step, step_from_mask
@@ -221,10 +221,9 @@ def _step(case: PreparedCase, probability: np.ndarray, job: _Job) -> StepResult:
 
 
 def _person(case: PreparedCase) -> dict[str, Any]:
-    development = case.subset in {split.value for split in Split}
     person = {
         "patient_id": case.patient_id,
-        "cohort": DEVELOPMENT if development else case.subset,
+        "cohort": DEVELOPMENT if case.in_development else case.subset,
         "subset": case.subset,
         "fold": case.fold,
         "idh": None if case.idh is None else int(case.idh),

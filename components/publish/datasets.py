@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from components.cohort.files import sha256_file
+from components.cohort.vocabulary import DEVELOPMENT
 from components.publish import names
 from components.publish.evidence import public_manifest
 from components.publish.store import Store
@@ -33,10 +34,10 @@ def log_datasets(store: Store, run_id: str, accepted: Path) -> None:
 
 def dataset_facts(rows: list[dict[str, str]], sha256: str) -> dict[str, dict[str, str]]:
     """Cohort -> what MLflow says of it, from the public manifest and the digest of accepted.csv."""
-    sizes = Counter(row.get("cohort") or "development" for row in rows)
+    sizes = Counter(row.get("cohort") or DEVELOPMENT for row in rows)
     return {
         name: {
-            "mlflow.data.context": "training" if name == "development" else "testing",
+            "mlflow.data.context": "training" if name == DEVELOPMENT else "testing",
             "sha256": sha256,
             # MLflow keeps 36 characters of a digest; the tag has all 64.
             "digest": sha256[:36],

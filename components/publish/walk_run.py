@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from components.cohort.files import read_json, sha256_file, sha256_tree
+from components.cohort.vocabulary import DEVELOPMENT
 from components.publish import names
 from components.publish.chain import Chain, Check, close, compare, download
 from components.publish.datasets import dataset_facts
@@ -124,7 +125,7 @@ def data(chain: Chain) -> Iterator[Check]:
         }
         for item in (shown.dataset_inputs if shown else ())
     }
-    cohorts = Counter(row.get("cohort") or "development" for row in rows)
+    cohorts = Counter(row.get("cohort") or DEVELOPMENT for row in rows)
     sizes = ", ".join(f"{name} {size}" for name, size in cohorts.items())
     yield compare(f"data: datasets as shown are those of the manifest ({sizes})", wanted, found)
     report = read_json(chain.folder("validate") / "validation.json")

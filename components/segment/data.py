@@ -17,8 +17,6 @@ from components.cohort.prepared import PreparedCase, read_cases
 from components.cohort.vocabulary import Sequence, Split
 from components.segment.settings import SegmentSettings
 
-DEVELOPMENT = tuple(split.value for split in Split)
-
 
 @dataclass(frozen=True)
 class Member:
@@ -48,7 +46,7 @@ def development_cases(prepared: Iterable[Path], settings: SegmentSettings) -> li
         BadInput: none, two plans or grids mixed, a sequence or the tumour missing.
     """
     folders = list(prepared)
-    cases = [c for c in read_cases(folders) if c.subset in DEVELOPMENT and c.tumor is not None]
+    cases = [c for c in read_cases(folders) if c.in_development and c.tumor is not None]
     where = ", ".join(str(folder) for folder in folders) or "prepared cases"
     if not cases:
         raise BadInput(

@@ -16,7 +16,6 @@ from components.cohort.files import read_json, sha256_file
 from components.cohort.prepared import PreparedCase
 from components.cohort.vocabulary import Origin, Sequence
 from components.segment.checkpoint import require_same
-from components.segment.data import DEVELOPMENT
 from components.segment.mask import MaskRule
 from components.segment.network import UNet
 from components.segment.network_input import field_of_view, network_input
@@ -147,7 +146,7 @@ class Segmenter:
 
     def member_for(self, case: PreparedCase) -> int | None:
         """The member that has not seen a development case; None when all may predict it."""
-        cross_fitted = len(self.networks) > 1 and case.subset in DEVELOPMENT
+        cross_fitted = len(self.networks) > 1 and case.in_development
         return case.fold if cross_fitted else None
 
 
