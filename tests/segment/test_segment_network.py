@@ -1,5 +1,9 @@
 """The U-Net: shapes, the published size, folding, and the three spellings of its normalisation."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -125,6 +129,28 @@ def test_bfloat16_gradients_are_those_of_float32_at_every_depth(depth: int) -> N
         y.float().pow(2).sum().backward()
         error = (conv.weight.grad - expected).abs().max() / expected.abs().max()
         assert error < 0.05
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_bfloat16_gradients_of_wide_maps_stay_in_their_memory(depth: int) -> None:
+    """With Intel's AMX oneDNN wrote beyond it and killed the process: see components/__init__."""
+    script = f"""
+import torch
+from components.segment.network import _conv
+torch.set_num_threads(1)
+for width in (8, 12, 24):
+    conv = _conv(width, width, (1, 3, 3))
+    x = torch.randn(2, width, {depth}, 96, 96).contiguous(memory_format=torch.channels_last_3d)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv(x)
+    y.float().pow(2).sum().backward()
+    assert conv.weight.grad.isfinite().all()
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "ONEDNN_MAX_CPU_ISA"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_centred_network_sees_background_as_mean_brain() -> None:
