@@ -41,9 +41,13 @@ def _name(target: str) -> str:
     return f"{REGISTRY}/glioflow-{target}:{VERSION}"
 
 
-def _inspect(target: str) -> dict[str, Any]:
+def _need_buildah() -> None:
     if shutil.which("buildah") is None or os.geteuid() != 0:
         pytest.skip("buildah and root are needed to run images: apt-get install buildah")
+
+
+def _inspect(target: str) -> dict[str, Any]:
+    _need_buildah()
     done = _buildah("inspect", "--type", "image", _name(target))
     if done.returncode:
         pytest.skip(f"no image {_name(target)}: run `make images` first")
@@ -76,6 +80,7 @@ class Container:
 
 @pytest.fixture(scope="module")
 def containers() -> Iterator[dict[str, Container]]:
+    _need_buildah()
     made: dict[str, Container] = {}
     try:
         for target in TARGETS:
