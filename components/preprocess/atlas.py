@@ -89,7 +89,7 @@ def _packaged(folder: Path) -> Atlas:
         f"{_BUILD} {sha256_file(volume)} {sha256_file(table)} {load_template().sha256}".encode()
     ).hexdigest()[:16]
     path = folder / f"atlas-neuromorphometrics-{key}.npz"
-    grid = Grid.of(load_template().mask)
+    grid = load_template().grid
     if not path.is_file():
         labels = _build(volume, table)
         write_arrays(path, {"labels": labels})
@@ -103,12 +103,12 @@ def _build(volume: Path, table: Path) -> np.ndarray:
     """Nine-region labels on the template's grid, lobes extended through the white matter."""
     with table.open(newline="") as stream:
         names = {int(row["index"]): row["name"] for row in csv.DictReader(stream)}
-    template = load_template().mask
+    template = load_template()
     fine = sitk.Resample(
-        sitk.ReadImage(str(volume)), template, sitk.Transform(), sitk.sitkNearestNeighbor
+        sitk.ReadImage(str(volume)), template.mask, sitk.Transform(), sitk.sitkNearestNeighbor
     )
     coded = neuromorphometrics.lookup_table(names)[sitk.GetArrayFromImage(fine)]
-    return extend_lobes(coded, sitk.GetArrayViewFromImage(template) > 0)
+    return extend_lobes(coded, template.inside > 0)
 
 
 def extend_lobes(coded: np.ndarray, brain: np.ndarray) -> np.ndarray:

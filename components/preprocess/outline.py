@@ -63,12 +63,14 @@ class Outline:
     """Edge of the MNI152 brain.
 
     Attributes:
-        distance: signed distance image, mm, 2 mm voxels, negative inside.
+        distance: (z, y, x) on `grid`, signed, mm, negative inside.
+        grid: 2 mm voxels.
         points: (n, 3) LPS mm on the edge.
         normals: (n, 3) outward unit normals.
     """
 
-    distance: sitk.Image
+    distance: np.ndarray
+    grid: Grid
     points: np.ndarray
     normals: np.ndarray
 
@@ -81,8 +83,9 @@ def mni_outline() -> Outline:
         resample_to(mask, isotropic(mask, _MM), nearest=True), [8] * 3, [8] * 3
     )
     grid = Grid.of(small)
-    image = sitk.SmoothingRecursiveGaussian(grid.image(distance_mm(small)), 2.5)
-    distance = sitk.GetArrayFromImage(image)
+    distance = sitk.GetArrayFromImage(
+        sitk.SmoothingRecursiveGaussian(grid.image(distance_mm(small)), 2.5)
+    )
     slope = np.stack(np.gradient(distance, _MM), axis=-1)
     edge = np.argwhere(np.abs(distance) < _MM / 2)
     edge = edge[np.random.default_rng(_SEED).permutation(len(edge))[:_POINTS]]
@@ -92,7 +95,7 @@ def mni_outline() -> Outline:
     normals = normals[:, ::-1]
     points = np.asarray(grid.origin) + edge[:, ::-1] * _MM
     points = points - normals * distance[tuple(edge.T)][:, None]
-    return Outline(image, points, normals)
+    return Outline(distance, grid, points, normals)
 
 
 @dataclass(frozen=True)
@@ -362,7 +365,9 @@ def _offset_mask(head: _Head, matrix: np.ndarray, evidence: np.ndarray) -> np.nd
         share = np.exp(-0.5 * (apart / _OFFSET_SMOOTH_MM) ** 2) * weight[near] * alike
         offset = (share * shift[near]).sum(axis=1) / (share.sum(axis=1) + 0.3)
         weight = weight * np.exp(-0.5 * ((shift - offset) / 4.0) ** 2)
-    image = resample_to(mni_outline().distance, head.grid, np.linalg.inv(matrix), outside=99.0)
+    outline = mni_outline()
+    image = outline.grid.image(outline.distance)
+    image = resample_to(image, head.grid, np.linalg.inv(matrix), outside=99.0)
     distance = sitk.GetArrayFromImage(image) * np.cbrt(np.linalg.det(matrix[:3, :3]))
     band = np.argwhere(np.abs(distance) < _OFFSET_REACH_MM + 2)
     places = band[:, ::-1] @ head.grid.affine[:3, :3].T + head.grid.affine[:3, 3]

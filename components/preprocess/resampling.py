@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,16 +17,40 @@ from components.cohort.grid import Grid
 T = TypeVar("T")
 
 
+@dataclass
+class _Limit:
+    """The process's limit to one thread, and how many are inside it."""
+
+    lock: Lock = field(default_factory=Lock)
+    inside: int = 0
+    undo: ExitStack = field(default_factory=ExitStack)
+
+
+_LIMIT = _Limit()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """SimpleITK and BLAS on one thread: more would change the last digits from run to run."""
-    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    """SimpleITK and BLAS on one thread: more would change the last digits from run to run.
+
+    The limit is the process's: it ends when the last of several threads has left.
+    """
+    process = sitk.ProcessObject
+    with _LIMIT.lock:
+        blas = threadpool_limits(1)
+        _LIMIT.inside += 1
+        if _LIMIT.inside == 1:
+            before = process.GetGlobalDefaultNumberOfThreads()
+            _LIMIT.undo.callback(process.SetGlobalDefaultNumberOfThreads, before)
+            _LIMIT.undo.callback(blas.restore_original_limits)
+        process.SetGlobalDefaultNumberOfThreads(1)
     try:
-        with threadpool_limits(1):
-            yield
+        yield
     finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+        with _LIMIT.lock:
+            _LIMIT.inside -= 1
+            if _LIMIT.inside == 0:
+                _LIMIT.undo.close()
 
 
 def as_transform(matrix: np.ndarray) -> sitk.AffineTransform:

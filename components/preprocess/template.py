@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.files import sha256_file
+from components.cohort.grid import Grid
 
 _T1 = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
@@ -20,14 +21,30 @@ class Template:
     """MNI152 (ICBM 2009a symmetric), skull-stripped.
 
     Attributes:
-        brain: T1 intensities, float32, LPS axial, 1 mm; 0 outside the brain.
-        mask: uint8, 1 in the brain, ventricles included.
+        intensities: T1, float32 (z, y, x), LPS axial, 1 mm; 0 outside the brain.
+        inside: uint8 (z, y, x), 1 in the brain, ventricles included.
+        grid: of both.
         sha256: of the file it was read from.
     """
 
-    brain: sitk.Image
-    mask: sitk.Image
+    intensities: np.ndarray
+    inside: np.ndarray
+    grid: Grid
     sha256: str
+
+    @property
+    def brain(self) -> sitk.Image:
+        """The intensities as an image of the caller's own.
+
+        SimpleITK moves the buffer of an image that a filter of another thread holds, under whoever
+        looks at it: threads must not share one.
+        """
+        return self.grid.image(self.intensities)
+
+    @property
+    def mask(self) -> sitk.Image:
+        """The mask as an image of the caller's own."""
+        return self.grid.image(self.inside)
 
 
 def package_file(package: str, relative: str) -> Path:
@@ -49,10 +66,11 @@ def load_template() -> Template:
     """The MNI152 brain and its mask. Raises FileNotFoundError when nilearn is not installed."""
     path = package_file("nilearn", _T1)
     brain = sitk.DICOMOrient(sitk.ReadImage(str(path), sitk.sitkFloat32), "LPS")
-    mask = sitk.BinaryMorphologicalClosing(brain > 0, [3, 3, 3])
-    return Template(brain, sitk.BinaryFillhole(mask), sha256_file(path))
+    mask = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(brain > 0, [3, 3, 3]))
+    intensities, inside = sitk.GetArrayFromImage(brain), sitk.GetArrayFromImage(mask)
+    return Template(intensities, inside, Grid.of(brain), sha256_file(path))
 
 
 def template_mask_ml() -> float:
     """Volume of the template's brain in mL (its voxels are 1 mm3)."""
-    return float(np.count_nonzero(sitk.GetArrayViewFromImage(load_template().mask))) / 1000.0
+    return float(np.count_nonzero(load_template().inside)) / 1000.0
