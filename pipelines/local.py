@@ -20,14 +20,14 @@ from components.cohort.errors import BadInput
 from components.cohort.files import read_json, write_json
 from components.cohort.manifest import read_table
 from components.cohort.remote import is_remote
-from components.cohort.vocabulary import DEVELOPMENT
+from components.cohort.vocabulary import DEVELOPMENT, Split
 from components.progress import PROGRESS_FILE
 from pipelines.profile import Profile
 from pipelines.summary import summarise
 from pipelines.version import code_digest, run_info
 
 COHORT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-RESERVED_NAMES = ("training", "tuning", "internal")
+RESERVED_NAMES = tuple(split.value for split in Split)
 
 _BAD_INPUT = re.compile(r"components\.cohort\.errors\.(?:BadInput|Outage): (.*)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")

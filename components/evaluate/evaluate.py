@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.cohort.files import sha256_file, write_json
 from components.cohort.vocabulary import Model
@@ -19,11 +18,6 @@ from components.evaluate.tables import (
     read_predictions,
 )
 from components.progress import Progress
-
-if TYPE_CHECKING:
-    pass
-
-log = logging.getLogger(__name__)
 
 
 def evaluate_predictions(

@@ -37,13 +37,13 @@ def one_thread() -> Iterator[None]:
     """
     process = sitk.ProcessObject
     with _LIMIT.lock:
-        blas = threadpool_limits(1)
+        blas = threadpool_limits(1)  # OpenMP counts by thread, so each who enters sets it
         _LIMIT.inside += 1
         if _LIMIT.inside == 1:
             before = process.GetGlobalDefaultNumberOfThreads()
             _LIMIT.undo.callback(process.SetGlobalDefaultNumberOfThreads, before)
             _LIMIT.undo.callback(blas.restore_original_limits)
-        process.SetGlobalDefaultNumberOfThreads(1)
+            process.SetGlobalDefaultNumberOfThreads(1)
     try:
         yield
     finally:
