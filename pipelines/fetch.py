@@ -7,10 +7,10 @@ import logging
 import time
 from collections.abc import Callable
 
-from components.cohort.errors import BadInput
-from components.publish import depot
-from components.publish.signature import trusted_key
-from serving.store import RELEASES, Store
+from components.core.errors import BadInput
+from components.release import store as depot
+from components.release.signature import trusted_key
+from serving.triton.server_folder import RELEASES, Store
 
 log = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.cohort.errors import BadInput
-from components.cohort.files import read_json, write_json
 from components.cohort.manifest import read_table
-from components.cohort.remote import is_remote
-from components.cohort.vocabulary import DEVELOPMENT, Split
-from components.progress import PROGRESS_FILE
+from components.core.errors import BadInput
+from components.core.files import read_json, write_json
+from components.core.progress import PROGRESS_FILE
+from components.core.s3 import is_remote
+from components.core.vocabulary import DEVELOPMENT, Split
 from pipelines.profile import Profile
 from pipelines.summary import summarise
 from pipelines.version import code_digest, run_info

@@ -15,10 +15,10 @@ from components.cohort.component import make_cohorts_op
 from components.evaluate.component import evaluate_op, evaluate_set_op
 from components.features.component import extract_features_op
 from components.preprocess.component import preprocess_op
-from components.publish.component import publish_op
+from components.registry.component import publish_op
 from components.segment.component import train_segmenter_op
 from components.validate.component import validate_op
-from pipelines.placement import attach, place
+from pipelines.kubeflow.placement import attach, place
 from pipelines.profile import Profile
 from serving.component import export_op
 

@@ -8,16 +8,16 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from components.classify.settings import ClassifySettings
-from components.cohort.errors import BadInput
 from components.cohort.phantom.settings import PhantomSettings
-from components.cohort.settings import Settings
+from components.core.errors import BadInput
+from components.core.settings import Settings
 from components.evaluate.settings import EvaluateSettings
 from components.features.settings import FeatureSettings
 from components.preprocess.settings import PreprocessSettings
-from components.publish.settings import PublishSettings
+from components.registry.settings import PublishSettings
+from components.release.settings import ServingSettings
 from components.segment.settings import SegmentSettings
 from components.validate.settings import ValidateSettings
-from serving.settings import ServingSettings
 
 FOLDER = Path(__file__).parent / "profiles"
 

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.cohort.files import read_json
-from components.cohort.vocabulary import Model
+from components.core.files import read_json
+from components.core.vocabulary import Model
 from pipelines.profile import Profile
 
 if TYPE_CHECKING:

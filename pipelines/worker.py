@@ -14,7 +14,7 @@ from typing import Any
 
 from kfp import local
 
-from components.cohort.files import read_json, write_json
+from components.core.files import read_json, write_json
 from pipelines.pipeline import build
 from pipelines.profile import Profile
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from components.cohort.errors import BadInput, Outage
-from components.cohort.files import atomic, read_json, write_json
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
-from components.preprocess.prepare import Failure
+from components.core.errors import BadInput, Outage
+from components.core.files import atomic, read_json, write_json
+from components.core.progress import Progress
+from components.preprocess.cohort import Failure
 from components.preprocess.sequences import input_digests
-from components.progress import Progress
-from serving.client import ServerTrouble
-from serving.output import PREDICTION_FILE
+from components.release.request import canary_request
+from serving.client.client import ServerTrouble
 from serving.predict import Answering, answer_patient
-from serving.request import canary_request
+from serving.report.files import PREDICTION_FILE
 
 _LOG = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Input, Metrics, Model, Output
 
-from components.images import component
+from components.core.kfp import component
 
 
 @component
@@ -16,7 +16,7 @@ def export_op(
     repository: Output[Model],
     metrics: Output[Metrics],
 ) -> None:
-    """Write a Triton repository with release.json; see serving.repository.export_release.
+    """Write a Triton repository with release.json; see serving.export.export_release.
 
     Args:
         settings: ServingSettings as JSON.
@@ -30,12 +30,12 @@ def export_op(
     """
     from pathlib import Path
 
-    from components.cohort.files import write_json
+    from components.core.files import write_json
+    from components.core.progress import reporter, seconds
     from components.preprocess.plan import make_plan
     from components.preprocess.settings import PreprocessSettings
-    from components.progress import reporter, seconds
-    from serving.repository import export_release
-    from serving.settings import ServingSettings
+    from components.release.settings import ServingSettings
+    from serving.export import export_release
 
     report = reporter("export")
     report(0, 1, "networks")

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from components.cohort.errors import BadInput
 from components.cohort.images import is_dicom
 from components.cohort.manifest import AGE_YEARS, PATIENT_ID, Patient
-from components.cohort.remote import local_copy
+from components.core.errors import BadInput
+from components.core.s3 import local_copy
 from components.preprocess.sequences import input_digests
-from serving.client import Access, Client
-from serving.contents import Contents
-from serving.output import describe, write_answer
-from serving.request import Answer, request_tensors
+from components.release.manifest import Contents
+from components.release.request import Answer, request_tensors
+from serving.client.client import Access, Client
+from serving.report.files import describe, write_answer
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def predict_patient(
 
     Args:
         server: HOST:PORT of Triton's gRPC interface.
-        out: folder; gets what `serving.output.write_answer` writes.
+        out: folder; gets what `serving.report.files.write_answer` writes.
         explain: folder of the classifier that the release was exported from, or of its run; adds
             explanation.png, its saliency to the page, and to the answer where the saliency lies.
         shared_memory: see Client.
@@ -118,7 +118,7 @@ def answer_patient(
     release: Answering, patient: Patient, out: Path, *, explain: Path | None = None
 ) -> dict[str, Any]:
     """Like `predict_with`, for a manifest's row."""
-    from components.preprocess.prepare import prepare_patient
+    from components.preprocess.cohort import prepare_patient
 
     contents = release.contents()
     files = input_digests(patient, contents.plan.sequences)
@@ -134,3 +134,14 @@ def _series(patient: Patient) -> Path | None:
     assert patient.t1c is not None  # every plan holds T1C
     path = local_copy(patient.t1c)
     return path if is_dicom(path) else None
+
+
+def predict_in_process(patient: PatientFiles, *, repository: Path, out: Path) -> dict:
+    """Like `serving.predict.predict_patient`, from a release on disk.
+
+    Raises:
+        BadInput: see `serving.predict.predict_with`; or the release is not whole.
+    """
+    from components.release.local_inference import LocalRelease
+
+    return predict_with(LocalRelease(repository), patient, out)

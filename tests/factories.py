@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from components.cohort.grid import Grid
 from components.cohort.prepared import PreparedCase, write_case
-from components.cohort.vocabulary import Idh, Origin, Sequence, Sex
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import Idh, Origin, Sequence, Sex
 
 ALL_SEQUENCES = (Sequence.T1C, Sequence.T2, Sequence.FLAIR)
 BOX_MM = 160.0

@@ -15,13 +15,12 @@ import pytest
 import SimpleITK as sitk
 
 from components.cohort.manifest import Patient, read_manifest
-from components.publish.audit import audit
+from components.registry.audit.audit import audit
 from pipelines import local
 from pipelines.profile import load_profile
-from serving.client import Client
-from serving.local import predict_in_process
-from serving.predict import PatientFiles, predict_patient
-from serving.server import LocalServer
+from serving.client.client import Client
+from serving.predict import PatientFiles, predict_in_process, predict_patient
+from serving.triton.server import LocalServer
 
 TINY = Path(__file__).parent / "tiny.yaml"
 STEPS = (

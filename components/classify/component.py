@@ -2,7 +2,7 @@
 
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
-from components.images import gpu_component
+from components.core.kfp import gpu_component
 
 
 @gpu_component
@@ -15,7 +15,7 @@ def train_classifiers_op(
     metrics: Output[Metrics],
     checkpoints: str = "",
 ) -> list[str]:
-    """Train the classifiers; see components.classify.train.train_classifiers.
+    """Train the classifiers; see components.classify.training.train.train_classifiers.
 
     Args:
         settings: ClassifySettings as JSON.
@@ -31,8 +31,8 @@ def train_classifiers_op(
     from pathlib import Path
 
     from components.classify.settings import ClassifySettings
-    from components.classify.train import test_sets, train_classifiers, write_step_outputs
-    from components.progress import reporter, seconds
+    from components.classify.training.train import test_sets, train_classifiers, write_step_outputs
+    from components.core.progress import reporter, seconds
 
     kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")
     train_classifiers(

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from components.classify.samples import Samples
-from components.cohort.files import atomic
-from components.cohort.vocabulary import Model, Split, Status
+from components.classify.data.samples import Samples
+from components.core.files import atomic
+from components.core.vocabulary import Model, Split, Status
 
 COLUMNS = (
     "patient_id",

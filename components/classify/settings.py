@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from pydantic import Field, model_validator
 
-from components.cohort.settings import Settings
-from components.device import Device
+from components.core.device import Device
+from components.core.settings import Settings
 
 
 class Pooling(StrEnum):

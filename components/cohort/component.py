@@ -2,7 +2,7 @@
 
 from kfp.dsl import Dataset, Output
 
-from components.images import component
+from components.core.kfp import component
 
 
 @component
@@ -13,10 +13,10 @@ def make_cohorts_op(
     import json
     from pathlib import Path
 
-    from components.cohort.files import write_json
-    from components.cohort.phantom.cohort import make_cohorts
+    from components.cohort.phantom.dataset import make_cohorts
     from components.cohort.phantom.settings import PhantomSettings
-    from components.progress import reporter
+    from components.core.files import write_json
+    from components.core.progress import reporter
 
     out = Path(cohorts_out.path)
     progress = reporter("cohort")

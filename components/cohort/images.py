@@ -9,9 +9,9 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
-from components.cohort.errors import BadInput
-from components.cohort.files import atomic
-from components.cohort.remote import is_remote, local_copy
+from components.core.errors import BadInput
+from components.core.files import atomic
+from components.core.s3 import is_remote, local_copy
 
 MIN_SLICES = 3
 """Fewer slices along any axis than this is a localiser, not a volume."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from components.cohort.errors import BadInput
-from components.cohort.files import atomic, read_json
-from components.cohort.remote import SCHEME, is_remote, local_copy, parent_of
-from components.cohort.vocabulary import Idh, Origin, Sequence, Sex, Split
+from components.core.errors import BadInput
+from components.core.files import atomic, read_json
+from components.core.s3 import SCHEME, is_remote, local_copy, parent_of
+from components.core.vocabulary import Idh, Origin, Sequence, Sex, Split
 
 REQUIRED_COLUMNS = ("patient_id", "site", "t1c", "flair", "age", "idh")
 """Columns a manifest must have; a cell may still be empty."""

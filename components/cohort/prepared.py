@@ -14,10 +14,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from components.cohort.errors import BadInput
-from components.cohort.files import atomic, read_json, write_arrays, write_json
-from components.cohort.grid import Grid
-from components.cohort.vocabulary import Idh, Origin, Sequence, Sex, Split
+from components.core.errors import BadInput
+from components.core.files import atomic, read_json, write_arrays, write_json
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import Idh, Origin, Sequence, Sex, Split
 
 
 @dataclass(frozen=True)

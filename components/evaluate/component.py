@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
-from components.images import component
+from components.core.kfp import component
 
 
 @component
@@ -19,7 +19,7 @@ def evaluate_set_op(
     metrics: Output[Metrics],
     roc: Output[ClassificationMetrics],
 ) -> None:
-    """Evaluate one test set; see components.evaluate.step.evaluate_set_step.
+    """Evaluate one test set; see components.evaluate.step_outputs.evaluate_set_step.
 
     Args:
         settings: EvaluateSettings as JSON.
@@ -36,9 +36,9 @@ def evaluate_set_op(
     """
     from pathlib import Path
 
+    from components.core.progress import reporter
     from components.evaluate.settings import EvaluateSettings
-    from components.evaluate.step import Inputs, Views, evaluate_set_step
-    from components.progress import reporter
+    from components.evaluate.step_outputs import Inputs, Views, evaluate_set_step
 
     inputs = (predictions.path, samples.path, classifier.path, validated.path)
     shown = evaluate_set_step(
@@ -71,7 +71,7 @@ def evaluate_op(
     metrics: Output[Metrics],
     roc: Output[ClassificationMetrics],
 ) -> None:
-    """Join the evaluations of all test sets; see components.evaluate.step.evaluate_step.
+    """Join the evaluations of all test sets; see components.evaluate.step_outputs.evaluate_step.
 
     Args:
         settings: EvaluateSettings as JSON.
@@ -88,9 +88,9 @@ def evaluate_op(
     """
     from pathlib import Path
 
+    from components.core.progress import reporter, seconds
     from components.evaluate.settings import EvaluateSettings
-    from components.evaluate.step import Inputs, Views, evaluate_step
-    from components.progress import reporter, seconds
+    from components.evaluate.step_outputs import Inputs, Views, evaluate_step
 
     inputs = (predictions.path, samples.path, classifier.path, validated.path)
     shown = evaluate_step(

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.cohort.files import sha256_file, write_json
-from components.cohort.vocabulary import Model
-from components.evaluate.more import NOTHING_MORE, More
-from components.evaluate.settings import EvaluateSettings
-from components.evaluate.study import Study
-from components.evaluate.tables import (
+from components.core.files import sha256_file, write_json
+from components.core.progress import Progress
+from components.core.vocabulary import Model
+from components.evaluate.reading import (
     check_labels,
     read_carried,
     read_features,
     read_predictions,
 )
-from components.progress import Progress
+from components.evaluate.report.study_results import NOTHING_MORE, More
+from components.evaluate.run_results import Study
+from components.evaluate.settings import EvaluateSettings
 
 
 def evaluate_predictions(
@@ -52,8 +52,8 @@ def evaluate_predictions(
     Raises:
         BadInput: see `tables.read_predictions`, `read_features` and `check_labels`; or no such set.
     """
-    from components.evaluate.gallery import find_failures
-    from components.evaluate.report import write_report
+    from components.evaluate.report.failure_gallery import find_failures
+    from components.evaluate.report.page import write_report
 
     table = read_predictions(Path(predictions))
     people = read_features(Path(features)) if features is not None else None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from components.cohort.settings import Settings
+from components.core.settings import Settings
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 

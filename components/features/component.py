@@ -4,7 +4,7 @@ from typing import List  # noqa: UP035  (KFP reads this annotation)
 
 from kfp.dsl import Dataset, Input, Model, Output
 
-from components.images import gpu_component
+from components.core.kfp import gpu_component
 
 
 @gpu_component
@@ -26,9 +26,9 @@ def extract_features_op(
     """
     from pathlib import Path
 
+    from components.core.progress import reporter, seconds
     from components.features.extract import extract_samples
     from components.features.settings import FeatureSettings
-    from components.progress import reporter, seconds
 
     extract_samples(
         [Path(part.path) for part in prepared],

@@ -17,18 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.cohort.errors import BadInput
-from components.cohort.files import atomic, read_json, sha256_tree, write_arrays, write_json
 from components.cohort.prepared import PreparedCase, read_cases
-from components.cohort.vocabulary import DEVELOPMENT, FEATURE_NAMES, SLICE_OFFSETS, Status
-from components.device import choose_device
+from components.core.device import choose_device
+from components.core.errors import BadInput
+from components.core.files import atomic, read_json, sha256_tree, write_arrays, write_json
+from components.core.progress import Progress
+from components.core.vocabulary import DEVELOPMENT, FEATURE_NAMES, SLICE_OFFSETS, Status
+from components.features.feature_slice import (
+    StepResult,
+    StepSpec,
+    feature_slice_step,
+    step_from_mask,
+)
 from components.features.settings import FeatureSettings, MaskSource
-from components.features.step import StepResult, StepSpec, feature_slice_step, step_from_mask
-from components.progress import Progress
 
 if TYPE_CHECKING:
     from components.preprocess.plan import PreprocessingPlan
-    from components.segment.infer import Segmenter
+    from components.segment.inference.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +104,7 @@ def extract_samples(
         BadInput: no cases, two plans, or not a model folder.
     """
     from components.preprocess.plan import read_plan
-    from components.segment.infer import Segmenter
+    from components.segment.inference.segmenter import Segmenter
 
     folders = list(prepared)
     cases = read_cases(folders)
@@ -149,7 +154,7 @@ def _check_patients(cases: list[PreparedCase]) -> None:
 
 def _spec(plan: PreprocessingPlan, model: Segmenter, settings: FeatureSettings) -> StepSpec:
     """The step's parameters, clip and atlas from the plan that made the cases."""
-    from components.preprocess.atlas import atlas_of
+    from components.preprocess.atlas.regions import atlas_of
 
     atlas = atlas_of(plan.atlas_files)
     if atlas.sha256 != plan.atlas.sha256:
@@ -253,7 +258,7 @@ def _quality(
     case: PreparedCase, result: StepResult, probability: np.ndarray, job: _Job
 ) -> dict[str, Any]:
     """Agreement with the manual mask, where there is one; the age, known without any tumour."""
-    from components.segment.metrics import dice, hd95
+    from components.segment.evaluation.metrics import dice, hd95
 
     quality: dict[str, Any] = {"dice": "", "hd95_mm": "", "volume_error_ml": ""}
     if case.tumor_working is not None:

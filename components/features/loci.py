@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from components.cohort.errors import BadInput
-from components.cohort.grid import Grid
-from components.cohort.vocabulary import REGIONS
-from components.preprocess.atlas import Atlas
+from components.core.errors import BadInput
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import REGIONS
+from components.preprocess.atlas.regions import Atlas
 
 
 def loci_features(

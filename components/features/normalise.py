@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.cohort.errors import BadInput
+from components.core.errors import BadInput
 
 MIN_BRAIN_VOXELS = 100
 """Fewer voxels of brain outside the tumour than this have no mean worth dividing by."""

@@ -6,9 +6,9 @@ from enum import StrEnum
 
 from pydantic import Field, model_validator
 
-from components.cohort.settings import Settings
-from components.cohort.vocabulary import Sequence
-from components.device import Device
+from components.core.device import Device
+from components.core.settings import Settings
+from components.core.vocabulary import Sequence
 
 
 class MaskSource(StrEnum):

@@ -15,9 +15,9 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
-from components.cohort.errors import BadInput
-from components.cohort.grid import Grid
-from components.cohort.vocabulary import SHAPE_FEATURES
+from components.core.errors import BadInput
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import SHAPE_FEATURES
 
 PAD = 1
 """Empty voxels around the mask's bounding box, as pyradiomics' own extractor crops and pads it.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.cohort.errors import BadInput
-from components.cohort.vocabulary import SLICE_OFFSETS
+from components.core.errors import BadInput
+from components.core.vocabulary import SLICE_OFFSETS
 
 
 @dataclass(frozen=True)

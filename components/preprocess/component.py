@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, Dataset, Input, Output
 
-from components.images import component
+from components.core.kfp import component
 
 
 @component
@@ -14,7 +14,7 @@ def preprocess_op(
     prepared: Output[Dataset],
     quality: Output[HTML],
 ) -> None:
-    """Prepare every n-th accepted patient; see components.preprocess.prepare.prepare_cohort.
+    """Prepare every n-th accepted patient; see components.preprocess.cohort.prepare_cohort.
 
     Args:
         shard: "i/n": the rows of accepted.csv whose 0-based number leaves i when divided by n.
@@ -26,10 +26,10 @@ def preprocess_op(
     """
     from pathlib import Path
 
-    from components.preprocess.prepare import prepare_shard
-    from components.preprocess.report import write_report
+    from components.core.progress import reporter, seconds
+    from components.preprocess.cohort import prepare_shard
+    from components.preprocess.quality.report import write_report
     from components.preprocess.settings import PreprocessSettings
-    from components.progress import reporter, seconds
 
     out = Path(prepared.path)
     prepare_shard(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from components.cohort.grid import Grid
+from components.core.imaging.grid import Grid
 from components.preprocess.plan import PreprocessingPlan
-from components.preprocess.resampling import triple
+from components.preprocess.registration.resampling import triple
 
 
 def network_grid(brain: sitk.Image, plan: PreprocessingPlan) -> Grid:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.cohort.errors import BadInput
-from components.cohort.settings import Settings
-from components.cohort.vocabulary import Sequence
+from components.core.errors import BadInput
+from components.core.settings import Settings
+from components.core.vocabulary import Sequence
 from components.preprocess.settings import (
     Aligned,
     AlignSettings,
@@ -68,8 +68,8 @@ def make_plan(settings: PreprocessSettings) -> PreprocessingPlan:
     Raises:
         BadInput: the atlas cannot be read.
     """
-    from components.preprocess.atlas import atlas_of
-    from components.preprocess.template import load_template
+    from components.preprocess.atlas.regions import atlas_of
+    from components.preprocess.registration.template import load_template
 
     atlas = atlas_of(settings.atlas)
     return PreprocessingPlan(

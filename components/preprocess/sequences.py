@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from components.cohort.errors import BadInput
-from components.cohort.files import sha256_file, sha256_tree
-from components.cohort.grid import Grid
 from components.cohort.images import read_image
 from components.cohort.manifest import Patient
-from components.cohort.remote import local_copy
-from components.cohort.vocabulary import Sequence
+from components.core.errors import BadInput
+from components.core.files import sha256_file, sha256_tree
+from components.core.imaging.grid import Grid
+from components.core.s3 import local_copy
+from components.core.vocabulary import Sequence
 
 BRAIN_MASK = "brain_mask"
 """Extra manifest column: path of a brain mask in the T1C's space."""

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from components.cohort.settings import Settings
-from components.cohort.vocabulary import Sequence
+from components.core.settings import Settings
+from components.core.vocabulary import Sequence
 
 Positive = Annotated[float, Field(gt=0.0)]
 

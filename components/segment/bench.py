@@ -13,10 +13,10 @@ import torch
 from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
-from components.device import choose_device
-from components.hardware import processor_name
-from components.segment.augment import augment, draw
-from components.segment.data import (
+from components.core.device import choose_device
+from components.core.hardware import processor_name
+from components.segment.data.augmentation import augment, draw
+from components.segment.data.sampling import (
     Member,
     Sample,
     TrainingSet,
@@ -25,10 +25,10 @@ from components.segment.data import (
     sample_keys,
     sample_stream,
 )
-from components.segment.loop import at_once
-from components.segment.loss import DeepSupervision
-from components.segment.network import UNet, parameter_count
+from components.segment.network.loss import DeepSupervision
+from components.segment.network.unet import UNet, parameter_count
 from components.segment.settings import Precision, SegmentSettings
+from components.segment.training.member import at_once
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import List  # noqa: UP035  (KFP reads this annotation)
 
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
-from components.images import gpu_component
+from components.core.kfp import gpu_component
 
 
 @gpu_component
@@ -17,7 +17,7 @@ def train_segmenter_op(
     metrics: Output[Metrics],
     checkpoints: str = "",
 ) -> None:
-    """Train the segmenter on every GPU of the pod; see components.segment.train.train_segmenter.
+    """Train the segmenter on every GPU of the pod; see components.segment.training.train.
 
     Args:
         settings: SegmentSettings as JSON.
@@ -32,10 +32,10 @@ def train_segmenter_op(
     import os
     from pathlib import Path
 
-    from components.progress import reporter, seconds
-    from components.segment.launch import train_here
+    from components.core.progress import reporter, seconds
     from components.segment.settings import SegmentSettings
-    from components.segment.train import write_step_outputs
+    from components.segment.training.launch import train_here
+    from components.segment.training.train import write_step_outputs
 
     kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")
     train_here(

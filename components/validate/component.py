@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, Dataset, Input, Output
 
-from components.images import component
+from components.core.kfp import component
 
 
 @component
@@ -25,8 +25,8 @@ def validate_op(
     import shutil
     from pathlib import Path
 
-    from components.cohort.files import read_json
-    from components.progress import reporter, seconds
+    from components.core.files import read_json
+    from components.core.progress import reporter, seconds
     from components.validate.settings import ValidateSettings
     from components.validate.validate import validate_cohorts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from components.cohort.manifest import ManifestTable, Patient, as_row
-from components.validate.suites import Finding
+from components.validate.expectations.suites import Finding
 
 COMPARED = ("sex", "idh", "grade", "codeletion")
 """Columns in which two tables must agree. Ages are not: they are taken at different dates."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components.cohort.manifest import Patient
-from components.cohort.vocabulary import Idh, Sequence, Split
-from components.pages import template
-from components.validate.image_facts import MASK
+from components.core.html import template
+from components.core.vocabulary import Idh, Sequence, Split
+from components.validate.images.facts import MASK
 from components.validate.splits import Assignment
 
 AGE_BINS = tuple(range(10, 110, 10))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from components.cohort.settings import Settings
-from components.cohort.vocabulary import Sequence
+from components.core.settings import Settings
+from components.core.vocabulary import Sequence
 
 
 class ValidateSettings(Settings):

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from components.cohort.errors import BadInput
 from components.cohort.manifest import Patient
-from components.cohort.vocabulary import Split
+from components.core.errors import BadInput
+from components.core.vocabulary import Split
 from components.validate.settings import ValidateSettings
 
 Assignment = tuple[str, int | None]

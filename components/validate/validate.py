@@ -8,26 +8,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from components.cohort.errors import BadInput
-from components.cohort.files import atomic, sha256_file, write_json
 from components.cohort.manifest import (
     ManifestTable,
     Patient,
     parse_patient,
     read_table,
 )
-from components.cohort.vocabulary import DEVELOPMENT, Split
-from components.progress import Progress
-from components.validate.checks import FLAGS, image_checks, patient_checks
-from components.validate.cohort_suite import judge_cohort
+from components.core.errors import BadInput
+from components.core.files import atomic, sha256_file, write_json
+from components.core.progress import Progress
+from components.core.vocabulary import DEVELOPMENT, Split
 from components.validate.contradictions import contradictions
-from components.validate.image_facts import ImageFacts, cohort_facts
+from components.validate.expectations.checks import FLAGS, image_checks, patient_checks
+from components.validate.expectations.cohort_suite import judge_cohort
+from components.validate.expectations.suites import Finding, judge
+from components.validate.images.facts import ImageFacts, cohort_facts
 from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
-from components.validate.output import Candidate, content_digest, make_report, write_tables
 from components.validate.report import render_report
+from components.validate.results import Candidate, content_digest, make_report, write_tables
 from components.validate.settings import ValidateSettings
 from components.validate.splits import Assignment, assign_development
-from components.validate.suites import Finding, judge
 
 Home = tuple[str, Split | None]
 """Where a patient belongs: cohort, and the manifest's split."""

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from components.cohort.errors import BadInput, ExitCode
+from components.core.errors import BadInput, ExitCode
 from pipelines.cli import audit, benches, data, deploy, runs, serve, statistics, studies
 
 app = typer.Typer(

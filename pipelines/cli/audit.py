@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.cohort.errors import BadInput, ExitCode
+from components.core.errors import BadInput, ExitCode
 from pipelines.cli.terminal import Json, console, print_json, progress_bar
 
 if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
-    from components.publish.chain import AuditReport
+    from components.registry.audit.links import AuditReport
 
 TrackingOption = Annotated[str, typer.Option("--tracking-uri", help="MLflow tracking URI.")]
 
@@ -38,7 +38,7 @@ def audit(
     as_json: Json = False,
 ) -> int:
     """Walk and verify the whole chain behind a model; exit 1 when any link is broken."""
-    from components.publish.audit import audit as audit_model
+    from components.registry.audit.audit import audit as audit_model
 
     report = audit_model(model, tracking_uri, local=local, key=key)
     if as_json:
@@ -85,14 +85,14 @@ def publish(
     if (resume is None) == (not export):
         raise BadInput("publish", "give --resume or --export", "see glioflow publish --help")
     if resume is not None:
-        from components.publish.resume import resume as send
+        from components.registry.pending import resume as send
 
         with progress_bar("publish") as progress:
             sent = send(resume, tracking_uri, progress=progress)
         for published in sent:
             console.print(f"{published.release} published as run {published.mlflow_run_id}")
         return
-    from components.publish.delivery import export_version
+    from components.registry.delivery import export_version
 
     with console.status("exporting"):
         release = export_version(model or "glioma-idh@champion", tracking_uri, export)
@@ -105,7 +105,7 @@ def promote(
     tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
 ) -> None:
     """Make a published release the champion on a person's word; never one trained on phantoms."""
-    from components.publish.promote import promote as make_champion
+    from components.registry.promote import promote as make_champion
 
     version = make_champion(model, tracking_uri, approve)
     console.print(f"{model}: version {version} is champion")
@@ -117,7 +117,7 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why; written into the ledger.")] = "",
 ) -> None:
     """Make the champion before the present one the champion again."""
-    from components.publish.promote import rollback as roll_back
+    from components.registry.promote import rollback as roll_back
 
     version = roll_back(model, tracking_uri, reason)
     console.print(f"{model} version {version} is champion again")

@@ -34,7 +34,7 @@ def bench_preprocess(
 ) -> None:
     """CPU seconds of every stage on one core, and errors where the truth is known."""
     from components.cohort.manifest import read_manifest
-    from components.preprocess.bench import Row, bench_patient, truth_beside
+    from components.preprocess.bench.patient import Row, bench_patient, truth_beside
     from components.preprocess.plan import make_plan
     from pipelines.profile import load_profile
 
@@ -54,7 +54,7 @@ def bench_preprocess(
 def _print_summary(rows: list[Any]) -> None:
     import numpy as np
 
-    from components.hardware import processor_name
+    from components.core.hardware import processor_name
 
     table = Table(
         "what", "median", "worst 5 %", "worst", "unit", title=f"one core of {processor_name()}"
@@ -122,13 +122,13 @@ def bench(
 def _benched(
     what: Benched, run: Path, repository: Path, requests: int, seconds: float
 ) -> list[dict[str, Any]]:
-    from components.hardware import cores
+    from components.core.hardware import cores
     from serving.bench.ensemble import bench_ensemble
     from serving.bench.layouts import bench_layouts
     from serving.bench.load import bench_load
     from serving.bench.networks import bench_networks
     from serving.bench.transport import bench_transport
-    from serving.server import LocalServer
+    from serving.triton.server import LocalServer
 
     patients = _bench_patients(run, repository, count=3 if what is Benched.LOAD else 1)
     if what is Benched.ENSEMBLE:
@@ -153,9 +153,9 @@ def _benched(
 def _bench_patients(run: Path, repository: Path, count: int) -> list[dict[str, np.ndarray]]:
     """The last patients of a run, as its release wants them."""
     from components.cohort.manifest import read_manifest
-    from components.preprocess.prepare import prepare_patient
-    from serving.request import request_tensors
-    from serving.verify import verify_release
+    from components.preprocess.cohort import prepare_patient
+    from components.release.request import request_tensors
+    from components.release.verification import verify_release
 
     contents = verify_release(repository).contents
     rows = read_manifest(run / "validated" / "accepted.csv")[-count:]
@@ -166,7 +166,7 @@ def _bench_patients(run: Path, repository: Path, count: int) -> list[dict[str, n
 
 
 def _bench_table(what: Benched, rows: list[dict[str, Any]]) -> Table:
-    from components.hardware import cores, processor_name
+    from components.core.hardware import cores, processor_name
 
     table = Table(title=f"{what.value}; {processor_name()}, {cores()} cores")
     for name in rows[0]:

@@ -34,8 +34,8 @@ def phantom(
     ] = None,
 ) -> None:
     """Make a phantom cohort with known truth."""
-    from components.cohort.phantom.cohort import make_cohort
-    from components.cohort.phantom.draw import moved_within
+    from components.cohort.phantom.dataset import make_cohort
+    from components.cohort.phantom.parameters import moved_within
     from components.cohort.phantom.settings import PhantomSettings
     from components.cohort.phantom.sites import site_named
 
@@ -84,7 +84,7 @@ def adapt(
     out: Annotated[Path, typer.Option("--out", help="Manifest to write.")] = Path("manifest.csv"),
 ) -> None:
     """Write the manifest of a public release: UCSF-PDGM, UPENN-GBM, BraTS-TCGA, Erasmus (EGD)."""
-    from components.cohort.releases.adapt import adapt as adapt_release
+    from components.cohort.public_datasets.adapt import adapt as adapt_release
 
     done = adapt_release(release, images, table, out)
     console.print(
@@ -129,8 +129,8 @@ def preprocess(
 ) -> None:
     """Align, brain-extract, bias-correct, normalise and crop every patient of a manifest."""
     from components.cohort.manifest import read_manifest
+    from components.preprocess.cohort import prepare_cohort
     from components.preprocess.plan import make_plan
-    from components.preprocess.prepare import prepare_cohort
     from pipelines.profile import load_profile
 
     patients = read_manifest(manifest)
@@ -149,7 +149,7 @@ def features(
     as_json: Json = False,
 ) -> None:
     """The 24 numeric features of one mask."""
-    from components.features.mask import features_of_mask
+    from components.features.single_mask import features_of_mask
 
     values = features_of_mask(mask, t1c, age)
     if as_json:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.cohort.errors import BadInput
+from components.core.errors import BadInput
 from pipelines.cli.terminal import Json, console, print_json
 
 if TYPE_CHECKING:
-    from serving.repository import Release
-    from serving.store import Store
+    from components.release.release import Release
+    from serving.triton.server_folder import Store
 
 StoreOption = Annotated[Path, typer.Option("--store", help="The store that `serve` reads.")]
 WaitOption = Annotated[
@@ -37,7 +37,7 @@ def deploy(
     server: WaitOption = "",
 ) -> None:
     """Serve another release, verified; requests in flight are answered by the old one."""
-    from serving.store import Store
+    from serving.triton.server_folder import Store
 
     if (repository is None) is not previous:
         raise BadInput("deploy", "give a release or --previous", "try deploy runs/demo/repository")
@@ -47,7 +47,7 @@ def deploy(
 
 
 def _make_live(store: Store, release: Release, server: str) -> None:
-    from serving.control import await_release
+    from serving.triton.control import await_release
 
     store.make_live(release)
     if server:
@@ -65,7 +65,7 @@ def drift(
     """Compare what a release is asked and answers with what it answered on reference patients."""
     from dataclasses import asdict
 
-    from components.drift.report import judge_drift, said
+    from components.monitor.drift_report import judge_drift, said
 
     found = judge_drift(reference, answers, out)
     if as_json:

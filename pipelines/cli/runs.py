@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.cohort.errors import BadInput, ExitCode
+from components.core.errors import BadInput, ExitCode
 from pipelines.cli.terminal import Json, console, print_json, step_bars
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from components.outcome.tasks import Task
+    from components.monitor.kfp_tasks import Task
 
 ProfileOption = Annotated[
     str,
@@ -102,7 +102,7 @@ def compile_pipeline(
     out: Annotated[Path, typer.Option("--out", help="YAML file to write.")] = Path("pipeline.yaml"),
 ) -> None:
     """Compile the pipeline to KFP's IR YAML for Kubeflow."""
-    from pipelines.cluster import compile_profile
+    from pipelines.kubeflow.cluster import compile_profile
     from pipelines.profile import load_profile
 
     compile_profile(load_profile(profile), out)
@@ -118,7 +118,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Submit one run to Kubeflow."""
-    from pipelines import cluster
+    from pipelines.kubeflow import cluster
     from pipelines.profile import load_profile
 
     client = cluster.connect(host)
@@ -151,7 +151,7 @@ def schedule(
     as_json: Json = False,
 ) -> None:
     """Retrain on a schedule, on a new manifest, or after drift: a recurring run on Kubeflow."""
-    from pipelines import cluster
+    from pipelines.kubeflow import cluster
     from pipelines.profile import load_profile
 
     cluster.check_cron(cron)
@@ -177,7 +177,7 @@ def status(
     """State of a run on Kubeflow and of its tasks; exit 1 when the run failed or was cancelled."""
     from dataclasses import asdict
 
-    from pipelines import cluster
+    from pipelines.kubeflow import cluster
 
     found = cluster.status(cluster.connect(host), run_id)
     if as_json:

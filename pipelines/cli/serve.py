@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from components.cohort.errors import BadInput, ExitCode
+from components.core.errors import BadInput, ExitCode
 from pipelines.cli.terminal import Json, console, print_json, progress_bar
 
 ServerOption = Annotated[str, typer.Option("--server", help="Triton's gRPC address, HOST:PORT.")]
@@ -69,7 +69,7 @@ def serve(
     metrics_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
 ) -> None:
     """Start a Triton server with the ensemble and wait until it is stopped."""
-    from serving.server import LocalServer
+    from serving.triton.server import LocalServer
 
     if store is not None and (run or repository or model):
         raise BadInput("--store", "given beside a release", "leave one of them out")
@@ -103,7 +103,7 @@ def _repository(
             "try --run runs/demo",
         )
     if model is not None:
-        from components.publish.registry import fetch_repository
+        from components.registry.tracking.model_versions import fetch_repository
 
         return fetch_repository(model, tracking_uri)
     folder = repository or Path(str(run)) / "repository"
@@ -115,7 +115,7 @@ def _repository(
 def _access(
     tls: bool, ca: Path | None, certificate: Path | None, key: Path | None, token: str
 ) -> Any:
-    from serving.client import Access
+    from serving.client.client import Access
 
     if (certificate is None) != (key is None):
         raise BadInput("--certificate, --key", "only one of the two", "give both")
@@ -132,7 +132,7 @@ def ready(
     token: TokenOption = "",
 ) -> int:
     """Exit 0 when the ensemble answers a whole request, 1 when it does not."""
-    from serving.client import Client
+    from serving.client.client import Client
 
     with Client(server, access=_access(tls, ca, certificate, key, token)) as client:
         reason = client.canary()
@@ -208,7 +208,7 @@ def predict_cohort(
 ) -> None:
     """Send a manifest's patients; run again, it skips the answered. Bad ones are set apart."""
     from serving.batch import predict_manifest
-    from serving.client import Client
+    from serving.client.client import Client
 
     access = _access(tls, ca, certificate, key, token)
     with (
@@ -237,7 +237,7 @@ def fetch_release(
 ) -> None:
     """Bring the release that is served there, verified, to the folder that Triton reads."""
     from pipelines import fetch
-    from serving.store import Store
+    from serving.triton.server_folder import Store
 
     def told(release: str) -> None:
         console.print(f"{store}: {release} is live", highlight=False, soft_wrap=True)

@@ -36,8 +36,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Accuracy, AUROC, AUPRC and their intervals; with --against, the paired tests."""
+    from components.evaluate.predictions_file import Choice, evaluate_table, render_table
     from components.evaluate.settings import EvaluateSettings
-    from components.evaluate.statistics import Choice, evaluate_table, render_table
 
     choice = Choice(model, test_set, other_column=against_column, shared=shared)
     result = evaluate_table(predictions, against, EvaluateSettings(), choice)
@@ -52,7 +52,7 @@ def compare_cohorts(
     as_json: Json = False,
 ) -> None:
     """Table 1: age, sex, IDH and grade of cohorts beside each other, with P-values."""
-    from components.evaluate.cohorts import compare_manifests, render_markdown
+    from components.evaluate.statistics.table_one import compare_manifests, render_markdown
 
     result = compare_manifests(manifests)
     if as_json:
@@ -79,7 +79,7 @@ def numbers(
     as_json: Json = False,
 ) -> None:
     """How far age, and the shape of a mask, carry between centres: no images, no networks."""
-    from components.classify.numbers import read_numbers, study_numbers
+    from components.classify.comparators.feature_tables import read_numbers, study_numbers
     from components.evaluate.evaluate import evaluate_predictions
     from components.evaluate.settings import EvaluateSettings
     from pipelines.cli.runs import named
@@ -110,7 +110,7 @@ def evaluate_segmentation(
     as_json: Json = False,
 ) -> None:
     """Dice of a trained segmenter on prepared patients."""
-    from components.segment.evaluate import evaluate_segmenter
+    from components.segment.evaluation.evaluate import evaluate_segmenter
 
     with progress_bar("segment") as progress:
         result = evaluate_segmenter(segmenter, prepared, progress=progress)

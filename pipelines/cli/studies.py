@@ -34,8 +34,8 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Train again on less (slices, sequences, tissue, numbers): what does the model live on?"""
-    from components.evaluate.ablations import render_table
-    from pipelines import studies
+    from components.evaluate.studies.ablations import render_table
+    from pipelines.studies import finished_run as studies
 
     with progress_bar("ablate") as progress:
         result = studies.ablate(
@@ -58,8 +58,8 @@ def robustness(
     as_json: Json = False,
 ) -> None:
     """Ask the release for phantoms with thicker slices, more noise, a sequence missing."""
-    from components.evaluate.robustness import render_tables
-    from pipelines import studies
+    from components.evaluate.studies.robustness import render_tables
+    from pipelines.studies import finished_run as studies
 
     with progress_bar("robustness") as progress:
         result = studies.robustness(
@@ -74,7 +74,7 @@ def robustness(
 
 def report(run: RunOption, out: OutOption = None) -> None:
     """Write the report again, with the ablations and the robustness found since."""
-    from pipelines import studies
+    from pipelines.studies import finished_run as studies
 
     with progress_bar("report") as progress:
         path = studies.report(run, out, progress=progress)

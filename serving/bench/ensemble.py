@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from serving.client import Client
-from serving.local import LocalRelease
-from serving.server import LocalServer
+from components.release.local_inference import LocalRelease
+from serving.client.client import Client
+from serving.triton.server import LocalServer
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -59,7 +59,7 @@ def bench_ensemble(
 
     Args:
         repository: an exported release.
-        tensors: see serving.request.request_tensors.
+        tensors: see components.release.request.request_tensors.
         requests: answers timed in each row, after one that is not. The first two rows, the parts
             one after the other in this process and the ensemble, are timed in turn.
 

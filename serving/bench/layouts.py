@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from components.cohort.files import read_json, write_json
+from components.core.files import read_json, write_json
+from components.release.manifest import RELEASE_FILE
 from serving.bench.ensemble import Tensors, timed_requests
-from serving.client import Client
-from serving.contents import RELEASE_FILE
-from serving.server import LocalServer
+from serving.client.client import Client
+from serving.triton.server import LocalServer
 
 LAYOUTS = ((1, 1), (2, 1), (1, 2), (2, 2))
 """(threads, copies) of the segmenter."""

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from components.release.request import Answer
+from components.release.tensors import ENSEMBLE
 from serving.bench.ensemble import Tensors, timed_requests
-from serving.client import Client, infer_inputs
-from serving.request import Answer
-from serving.server import LocalServer
-from serving.tensors import ENSEMBLE
+from serving.client.client import Client, infer_inputs
+from serving.triton.server import LocalServer
 
 SHARES = (0.5, 0.8, 1.0, 2.0, 4.0)
 """Offered rates, over the rate at which the server was kept busy."""
@@ -133,8 +133,8 @@ def bench_load(
     """Offer growing rates to a server.
 
     Args:
-        patients: see serving.request.request_tensors; at least two, so that a mixed-up answer
-            would be seen.
+        patients: see components.release.request.request_tensors; at least two, so that a mixed-up
+            answer would be seen.
         seconds: how long each rate is offered.
 
     Returns:

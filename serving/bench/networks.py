@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from serving.local import LocalRelease
-from serving.network import OnnxNetwork
-from serving.repository import network_file
-from serving.steps import stack_channels
-from serving.tensors import Step
+from components.release.ensemble import stack_channels
+from components.release.local_inference import LocalRelease
+from components.release.onnx_network import OnnxNetwork
+from components.release.release import network_file
+from components.release.tensors import Step
 
 Tensors = dict[str, np.ndarray]
 
@@ -26,7 +26,7 @@ def bench_networks(
     Args:
         repository: an exported release.
         segmenter: the model folder that it was exported from.
-        tensors: see serving.request.request_tensors.
+        tensors: see components.release.request.request_tensors.
         threads: CPU threads of each.
         rounds: times that each is timed, after once that is not.
 
@@ -80,7 +80,7 @@ def _runtimes(
 ) -> dict[str, Callable[[], np.ndarray]]:
     import torch
 
-    from components.segment.infer import Segmenter
+    from components.segment.inference.segmenter import Segmenter
 
     interface = LocalRelease(repository).contents().interface
     volumes, brain = stack_channels(tensors, interface), tensors["brain"]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from components.cohort.errors import BadInput
+from components.core.errors import BadInput
 from serving.bench.ensemble import Tensors, in_turn
-from serving.client import Client
-from serving.server import LocalServer
+from serving.client.client import Client
+from serving.triton.server import LocalServer
 
 
 def bench_transport(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.cohort.files import write_json
-from components.cohort.vocabulary import FEATURE_NAMES, REGIONS, SHAPE_FEATURES
+from components.core.files import write_json
+from components.core.vocabulary import FEATURE_NAMES, REGIONS, SHAPE_FEATURES
 from components.features.extract import COLUMNS
 
 GRID = 32

@@ -10,17 +10,17 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from components.classify.age import AgeModel, train_age
-from components.classify.calibration import Calibrator, fit
-from components.classify.forest import Forest, permutation_importance, train_forest
-from components.classify.selection import select
-from components.classify.settings import Calibration, ForestSettings
-from components.classify.uncertainty import (
+from components.classify.comparators.age import AgeModel, train_age
+from components.classify.comparators.forest import Forest, permutation_importance, train_forest
+from components.classify.data.selection import select
+from components.classify.inference.calibration import Calibrator, fit
+from components.classify.inference.uncertainty import (
     Reference,
     abstention_threshold,
     risk_coverage,
     rms_distance,
 )
+from components.classify.settings import Calibration, ForestSettings
 
 RNG = np.random.default_rng(0)
 IDH = np.arange(80) % 2

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from components.classify.augment import augment, draw, jitter
-from components.classify.network import Hybrid, ImageBranch, ResNet, tumor_statistics
-from components.classify.selection import Selection
+from components.classify.data.augmentation import augment, draw, jitter
+from components.classify.data.selection import Selection
+from components.classify.network.resnet import Hybrid, ImageBranch, ResNet, tumor_statistics
 from components.classify.settings import (
     AugmentationSettings,
     ClassifySettings,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.classify.samples import plan_members, read_samples
-from components.classify.selection import select
-from components.cohort.errors import BadInput
-from components.cohort.vocabulary import FEATURE_NAMES, SHAPE_FEATURES
+from components.classify.data.samples import plan_members, read_samples
+from components.classify.data.selection import select
+from components.core.errors import BadInput
+from components.core.vocabulary import FEATURE_NAMES, SHAPE_FEATURES
 from tests.classify.factories import make_samples
 
 

@@ -10,21 +10,21 @@ import pandas as pd
 import pytest
 import torch
 
-from components.classify.export import INPUT_NAMES, OUTPUT_NAMES, export_onnx
-from components.classify.infer import Classifier, load_ages, load_forests
+from components.classify.data.samples import plan_members, read_samples
+from components.classify.inference.classifier import Classifier, load_ages, load_forests
+from components.classify.network.export import INPUT_NAMES, OUTPUT_NAMES, export_onnx
 from components.classify.predictions import COLUMNS
-from components.classify.samples import plan_members, read_samples
 from components.classify.settings import (
     ClassifySettings,
     ForestSettings,
     NetworkSettings,
     StageSettings,
 )
-from components.classify.train import train_classifiers, write_step_outputs
-from components.cohort.errors import BadInput
-from components.cohort.files import sha256_file
-from components.cohort.vocabulary import Model, Status
-from components.device import Device
+from components.classify.training.train import train_classifiers, write_step_outputs
+from components.core.device import Device
+from components.core.errors import BadInput
+from components.core.files import sha256_file
+from components.core.vocabulary import Model, Status
 from tests.classify.factories import make_samples
 
 SETTINGS = ClassifySettings(

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from components.cohort.grid import Grid
+from components.core.imaging.grid import Grid
 
 SECRETS = {
     "PatientName": "Doe^Jane",

@@ -13,10 +13,10 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from components.cohort.dicom.ingest import Ingested, ingest
-from components.cohort.errors import BadInput
 from components.cohort.images import read_image
 from components.cohort.manifest import read_manifest
-from components.cohort.vocabulary import Sex
+from components.core.errors import BadInput
+from components.core.vocabulary import Sex
 from tests.cohort.dicom_writer import (
     FLAIR,
     SECRETS,

@@ -14,9 +14,9 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from components.cohort.dicom.segmentation import write_segmentation
-from components.cohort.errors import BadInput
-from components.cohort.grid import Grid
 from components.cohort.images import read_image, write_image
+from components.core.errors import BadInput
+from components.core.imaging.grid import Grid
 from tests.cohort.dicom_writer import (
     SECRETS,
     T1C,

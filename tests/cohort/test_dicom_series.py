@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from components.cohort.dicom.headers import read_instances
-from components.cohort.dicom.judge import clean_description, judge
-from components.cohort.errors import BadInput
+from components.cohort.dicom.sequence_type import clean_description, judge
 from components.cohort.images import read_image
-from components.cohort.vocabulary import Sequence
+from components.core.errors import BadInput
+from components.core.vocabulary import Sequence
 from tests.cohort.dicom_writer import (
     FLAIR,
     T1,

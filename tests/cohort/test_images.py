@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from components.cohort.errors import BadInput
 from components.cohort.images import read_image, write_image
+from components.core.errors import BadInput
 
 
 def volume(*shape: int, dtype: type = np.float32) -> np.ndarray:

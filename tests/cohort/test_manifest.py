@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.cohort.errors import BadInput
 from components.cohort.manifest import (
     COLUMNS,
     Patient,
@@ -17,7 +16,8 @@ from components.cohort.manifest import (
     read_table,
     write_manifest,
 )
-from components.cohort.vocabulary import Idh, Origin, Sex, Split
+from components.core.errors import BadInput
+from components.core.vocabulary import Idh, Origin, Sex, Split
 
 HEADER = "patient_id,site,t1c,t2,flair,age,idh"
 

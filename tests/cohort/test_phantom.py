@@ -9,16 +9,16 @@ import pytest
 import SimpleITK as sitk
 from sklearn.metrics import roc_auc_score
 
-from components.cohort.errors import BadInput
-from components.cohort.files import read_json, sha256_tree
-from components.cohort.grid import Grid
 from components.cohort.manifest import read_manifest
-from components.cohort.phantom.cohort import make_cohort, split_development
-from components.cohort.phantom.draw import draw_cohort, moved_within
+from components.cohort.phantom.dataset import make_cohort, split_development
+from components.cohort.phantom.parameters import draw_cohort, moved_within
 from components.cohort.phantom.scanner import _slice_profile
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import SEVERANCE, SITES, TCIA, site_named
-from components.cohort.vocabulary import Idh, Origin, Sequence, Split
+from components.core.errors import BadInput
+from components.core.files import read_json, sha256_tree
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import Idh, Origin, Sequence, Split
 
 COARSE = PhantomSettings(resolution_mm=2.0)
 

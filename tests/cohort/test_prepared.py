@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.cohort.errors import BadInput
 from components.cohort.prepared import read_case, read_cases, write_case
-from components.cohort.vocabulary import Sequence
+from components.core.errors import BadInput
+from components.core.vocabulary import Sequence
 from tests.factories import make_prepared_case, write_prepared_set
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from components.cohort.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Model
+from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Model
 
 SKILL = {Model.HYBRID: 2.4, Model.RESNET: 1.8, Model.RADIOMICS: 1.5, Model.AGE: 1.0}
 """Distance of mutants from wildtypes in SDs of the score, per model."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.cohort.grid import Grid
-from components.cohort.vocabulary import REGIONS
-from components.preprocess.atlas import Atlas
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import REGIONS
+from components.preprocess.atlas.regions import Atlas
 
 
 def make_atlas(*, probabilities: bool = False) -> Atlas:

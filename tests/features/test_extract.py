@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from components.cohort.errors import BadInput
-from components.cohort.files import sha256_tree, write_json
 from components.cohort.prepared import read_cases
-from components.cohort.vocabulary import FEATURE_NAMES, Sequence
-from components.device import Device
+from components.core.device import Device
+from components.core.errors import BadInput
+from components.core.files import sha256_tree, write_json
+from components.core.vocabulary import FEATURE_NAMES, Sequence
 from components.features.extract import COLUMNS, extract_samples
 from components.features.settings import FeatureSettings, MaskSource
 from components.preprocess.plan import make_plan
 from components.preprocess.settings import PreprocessSettings
-from components.segment.infer import Segmenter
-from components.segment.metrics import dice
+from components.segment.evaluation.metrics import dice
+from components.segment.inference.segmenter import Segmenter
 from components.segment.settings import NetworkSettings, SegmentSettings
-from components.segment.train import train_segmenter
+from components.segment.training.train import train_segmenter
 from tests.factories import make_prepared_case, write_prepared_set
 
 PLAN = make_plan(PreprocessSettings(grid=24, working_mm=4.0))

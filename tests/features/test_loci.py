@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.cohort.errors import BadInput
-from components.cohort.grid import Grid
-from components.cohort.vocabulary import REGIONS
+from components.core.errors import BadInput
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import REGIONS
 from components.features.loci import loci_features
 from tests.features.factories import make_atlas
 

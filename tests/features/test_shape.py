@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from components.cohort.errors import BadInput
-from components.cohort.grid import Grid
-from components.cohort.vocabulary import SHAPE_FEATURES
+from components.core.errors import BadInput
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import SHAPE_FEATURES
 from components.features.shape import shape_features
 
 TOLERANCE = 1e-6

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.cohort.errors import BadInput
-from components.cohort.vocabulary import SLICE_OFFSETS
+from components.core.errors import BadInput
+from components.core.vocabulary import SLICE_OFFSETS
 from components.features.slices import choose_slices
 
 

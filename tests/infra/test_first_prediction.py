@@ -28,7 +28,7 @@ import yaml
 
 from tests.infra.page import commands, without_shell
 from tests.pipelines.kfp_api import kfp_api
-from tests.publish.servers import free_port
+from tests.registry.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "first-prediction.md"

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from components.cohort.files import sha256_file, sha256_tree
+from components.core.files import sha256_file, sha256_tree
 from pipelines import local
 from pipelines.profile import load_profile
 from pipelines.version import ROOT, code_digest

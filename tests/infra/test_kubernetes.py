@@ -208,7 +208,7 @@ PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def test_a_pod_that_stops_has_time_to_drain() -> None:
-    from serving.server import DRAIN_TIMEOUT_S
+    from serving.triton.server import DRAIN_TIMEOUT_S
 
     for name in ("triton", "glioma-idh"):
         spec = next(pod[2] for pod in PODS if pod[0] == name)
@@ -354,7 +354,7 @@ def test_outside_clients_cannot_load_models() -> None:
 
 
 def test_a_training_job_names_its_runtime_and_options_there_are() -> None:
-    from components.segment import launch
+    from components.segment.training import launch
 
     jobs = {d["kind"]: d for _, d in DOCUMENTS if d["kind"] in ("TrainJob", "TrainingRuntime")}
     job, runtime = jobs["TrainJob"], jobs["TrainingRuntime"]

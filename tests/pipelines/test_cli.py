@@ -185,9 +185,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 )
 def test_predict_names_the_bad_image(desk: Desk, file: str, said: str) -> None:
     """Before any server is asked: what the release expects is taken from a release on disk."""
-    from components.cohort.errors import BadInput
+    from components.core.errors import BadInput
+    from components.preprocess.cohort import prepare_patient
     from components.preprocess.plan import make_plan
-    from components.preprocess.prepare import prepare_patient
     from components.preprocess.settings import PreprocessSettings
     from serving.predict import PatientFiles
 
@@ -252,7 +252,7 @@ def test_compile_writes_a_pipeline(desk: Desk, capsys: pytest.CaptureFixture[str
 def test_our_own_fault_is_exit_one_with_a_traceback(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import components.features.mask as features_mask
+    import components.features.single_mask as features_mask
 
     def fails(*_: object) -> None:
         raise RuntimeError("a defect")

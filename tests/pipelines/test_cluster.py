@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.cohort.errors import BadInput
-from pipelines import cluster
+from components.core.errors import BadInput
+from pipelines.kubeflow import cluster
 from pipelines.profile import load_profile, profile_names
 from tests.pipelines.kfp_api import ANSWERS, BODIES, LISTS, kfp_api
 from tests.pipelines.kfp_schema import breaches

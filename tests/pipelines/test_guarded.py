@@ -11,8 +11,9 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from components.cohort.errors import BadInput
-from pipelines import cli, cluster
+from components.core.errors import BadInput
+from pipelines import cli
+from pipelines.kubeflow import cluster
 from pipelines.pipeline import build
 from pipelines.profile import load_profile, profile_names
 from tests.pipelines.kfp_api import kfp_api

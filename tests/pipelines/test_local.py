@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.cohort.errors import BadInput
-from components.progress import PROGRESS_FILE, reporter
+from components.core.errors import BadInput
+from components.core.progress import PROGRESS_FILE, reporter
 from pipelines import local
 
 MANIFEST = "patient_id,site,t1c,flair,age,idh\np1,s,a.nii.gz,b.nii.gz,50,1\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.cohort.errors import BadInput
+from components.core.errors import BadInput
 from pipelines.profile import load_profile, profile_names
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from components.cohort.grid import Grid
 from components.cohort.manifest import Patient, read_manifest
-from components.cohort.phantom.cohort import make_cohort
+from components.cohort.phantom.dataset import make_cohort
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import site_named
-from components.cohort.vocabulary import Sequence
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import Sequence
 from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.settings import PreprocessSettings
 

@@ -9,18 +9,18 @@ import pytest
 import SimpleITK as sitk
 
 from components.cohort.manifest import read_manifest
-from components.cohort.phantom.cohort import make_cohort
-from components.cohort.phantom.draw import moved_within
+from components.cohort.phantom.dataset import make_cohort
+from components.cohort.phantom.parameters import moved_within
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import site_named
-from components.preprocess.bench import truth_beside
-from components.preprocess.bench_measures import displacement
+from components.preprocess.bench.measures import displacement
+from components.preprocess.bench.patient import truth_beside
 from components.preprocess.plan import make_plan
-from components.preprocess.resampling import as_transform
+from components.preprocess.registration.resampling import as_transform
+from components.preprocess.registration.space import find_space, locate_in_mni
+from components.preprocess.registration.template import load_template
 from components.preprocess.sequences import input_digests, read_patient
-from components.preprocess.space import find_space, locate_in_mni
-from components.preprocess.stages import Clock
-from components.preprocess.template import load_template
+from components.preprocess.stage_cache import Clock
 from pipelines.profile import load_profile
 
 

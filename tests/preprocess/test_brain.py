@@ -9,11 +9,11 @@ import pytest
 import SimpleITK as sitk
 from threadpoolctl import threadpool_limits
 
-from components.cohort.grid import Grid
 from components.cohort.manifest import Patient
-from components.preprocess.brain import extract_brain
-from components.preprocess.edge import follow_edge
-from components.preprocess.resampling import one_thread, resample_to
+from components.core.imaging.grid import Grid
+from components.preprocess.brain.edge import follow_edge
+from components.preprocess.brain.extraction import extract_brain
+from components.preprocess.registration.resampling import one_thread, resample_to
 from components.preprocess.settings import BrainSettings
 from tests.preprocess.factories import brain_of, overlap, phantoms
 

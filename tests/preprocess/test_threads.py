@@ -8,12 +8,12 @@ import threading
 
 import SimpleITK as sitk
 
-from components.preprocess.resampling import one_thread
+from components.preprocess.registration.resampling import one_thread
 
 SHARED = """
 from concurrent.futures import ThreadPoolExecutor
-from components.preprocess.resampling import coarse
-from components.preprocess.template import load_template
+from components.preprocess.registration.resampling import coarse
+from components.preprocess.registration.template import load_template
 
 def look(_):
     return [coarse(load_template().brain, 8.0) for _ in range(12)]

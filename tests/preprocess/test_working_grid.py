@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.cohort.grid import Grid, working_grid
+from components.core.imaging.grid import Grid, working_grid
 
 
 def edges(grid: Grid) -> np.ndarray:

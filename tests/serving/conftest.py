@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.client import Client
-from serving.server import LocalServer
+from serving.client.client import Client
+from serving.triton.server import LocalServer
 from tests.serving.shop import Shop, build
 
 

@@ -9,21 +9,21 @@ from pathlib import Path
 
 from components.classify.settings import ClassifySettings, ForestSettings, StageSettings
 from components.classify.settings import NetworkSettings as ResNetSettings
-from components.classify.train import train_classifiers
-from components.cohort.files import sha256_tree, write_json
+from components.classify.training.train import train_classifiers
 from components.cohort.prepared import PreparedCase
+from components.core.files import sha256_tree, write_json
 from components.features.extract import extract_samples
 from components.features.settings import FeatureSettings
 from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.settings import PreprocessSettings
+from components.release.ensemble import ServedStep
+from components.release.manifest import RELEASE_FILE
+from components.release.release import VERSION, Release, network_file, read_release, release_id
+from components.release.settings import ServingSettings
+from components.release.tensors import Step
 from components.segment.settings import NetworkSettings, SegmentSettings
-from components.segment.train import train_segmenter
-from serving.config import VERSION
-from serving.contents import RELEASE_FILE
-from serving.repository import Release, export_release, network_file, read_release, release_id
-from serving.settings import ServingSettings
-from serving.steps import ServedStep
-from serving.tensors import Step
+from components.segment.training.train import train_segmenter
+from serving.export import export_release
 from tests.factories import make_prepared_case, write_prepared_set
 
 PREPROCESS = PreprocessSettings(grid=24, working_mm=4.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from components.cohort.vocabulary import Sequence
+from components.core.vocabulary import Sequence
 from components.validate.settings import ValidateSettings
 
 SETTINGS = ValidateSettings(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.cohort.errors import BadInput
 from components.cohort.manifest import read_manifest
+from components.core.errors import BadInput
 from components.validate.validate import validate_cohorts, validate_manifest
 from tests.validate.factories import SETTINGS, Cohort
 

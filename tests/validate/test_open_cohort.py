@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from components.cohort.releases.adapt import adapt
-from components.cohort.vocabulary import Sequence
+from components.cohort.public_datasets.adapt import adapt
+from components.core.vocabulary import Sequence
 from components.validate.settings import ValidateSettings
 from components.validate.validate import validate_manifest
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.cohort.errors import BadInput
 from components.cohort.manifest import read_manifest
+from components.core.errors import BadInput
 from components.validate.validate import validate_manifest
 from tests.validate.factories import CASES, SETTINGS, Cohort, spoil_patient
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from components.cohort.errors import Outage
 from components.cohort.manifest import read_manifest
+from components.core.errors import Outage
 from components.validate.validate import validate_cohorts, validate_manifest
 from tests.validate.factories import SETTINGS, Cohort
 

@@ -17,7 +17,7 @@ import great_expectations, pandas
 from pathlib import Path
 from components.validate.validate import validate_manifest
 from components.validate.settings import ValidateSettings
-from components.cohort.vocabulary import Sequence
+from components.core.vocabulary import Sequence
 settings = ValidateSettings(sequences=(Sequence.T1C, Sequence.FLAIR), workers=int(sys.argv[3]))
 before, cpu = time.perf_counter(), time.process_time()
 report = validate_manifest(sys.argv[1], settings, Path(sys.argv[2]) / "out").report

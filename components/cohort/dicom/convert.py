@@ -11,9 +11,9 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from components.cohort.dicom.headers import Instance, read_instances
-from components.cohort.dicom.stack import order_stack
-from components.cohort.errors import BadInput
-from components.cohort.grid import Grid
+from components.cohort.dicom.slice_order import order_stack
+from components.core.errors import BadInput
+from components.core.imaging.grid import Grid
 
 CONVERSION_S = 600
 """Seconds after which a conversion is given up."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pydicom
 
-from components.cohort.dicom import enhanced
+from components.cohort.dicom import multiframe as enhanced
 
 # It would print values that break DICOM's rules, and a name may be among them.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE

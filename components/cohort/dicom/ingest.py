@@ -11,14 +11,14 @@ from pathlib import Path
 
 from components.cohort.dicom.convert import convert
 from components.cohort.dicom.headers import Instance, read_instances
-from components.cohort.dicom.judge import Verdict, clean_description, has_agent, judge
-from components.cohort.dicom.stack import order_stack
-from components.cohort.errors import BadInput
-from components.cohort.files import atomic, read_json, write_json
+from components.cohort.dicom.sequence_type import Verdict, clean_description, has_agent, judge
+from components.cohort.dicom.slice_order import order_stack
 from components.cohort.images import write_image
 from components.cohort.manifest import PATIENT_ID, Patient, write_manifest
-from components.cohort.vocabulary import Sequence, Sex
-from components.progress import Progress
+from components.core.errors import BadInput
+from components.core.files import atomic, read_json, write_json
+from components.core.progress import Progress
+from components.core.vocabulary import Sequence, Sex
 
 
 @dataclass(frozen=True)

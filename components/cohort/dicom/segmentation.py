@@ -14,10 +14,10 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from components.cohort.dicom.headers import Instance, read_instances
-from components.cohort.dicom.stack import order_stack
-from components.cohort.errors import BadInput
-from components.cohort.files import atomic
-from components.cohort.grid import Grid, resample
+from components.cohort.dicom.slice_order import order_stack
+from components.core.errors import BadInput
+from components.core.files import atomic
+from components.core.imaging.grid import Grid, resample
 
 SERIES_NUMBER = 900
 """Scanners number from 1 on; a viewer shows ours after theirs."""

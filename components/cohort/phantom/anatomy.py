@@ -11,8 +11,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from components.cohort.grid import Grid
-from components.cohort.phantom.draw import Draw
+from components.cohort.phantom.parameters import Draw
+from components.core.imaging.grid import Grid
 
 HEAD_MM = (200.0, 240.0, 220.0)
 """Field of the rendered head along x, y, z in mm; the neck is cut, as a scanner's field cuts it."""

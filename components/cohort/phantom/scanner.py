@@ -8,12 +8,12 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from components.cohort.grid import Grid
 from components.cohort.phantom.anatomy import Tissues
-from components.cohort.phantom.draw import Draw, Scan
+from components.cohort.phantom.parameters import Draw, Scan
 from components.cohort.phantom.sites import Plane
 from components.cohort.phantom.tumor import Lesion
-from components.cohort.vocabulary import Sequence
+from components.core.imaging.grid import Grid
+from components.core.vocabulary import Sequence
 
 SIGNALS = {
     Sequence.T1C: {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from components.cohort.settings import Settings
+from components.core.settings import Settings
 
 
 class PhantomCohort(Settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from components.cohort.errors import BadInput
+from components.core.errors import BadInput
 
 
 class Plane(StrEnum):

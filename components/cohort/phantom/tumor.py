@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from components.cohort.phantom.anatomy import Tissues, warp_of
-from components.cohort.phantom.draw import Draw
+from components.cohort.phantom.parameters import Draw
 
 BORDER_MM = 7.0
 """Length over which the border's irregularity varies."""

@@ -1,0 +1,1 @@
+"""What the hybrid is judged against: random forest, age alone, feature tables."""

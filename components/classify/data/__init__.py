@@ -1,0 +1,1 @@
+"""Training samples, feature selection and augmentation."""

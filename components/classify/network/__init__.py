@@ -1,0 +1,1 @@
+"""The ResNet, the hybrid, and their ONNX export."""

@@ -1,0 +1,1 @@
+"""Training of the ResNet, the hybrid and the comparators."""

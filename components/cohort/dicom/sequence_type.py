@@ -1,0 +1,159 @@
+"""Which sequence a series is: by its times and its contrast agent, by its description at last."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from components.cohort.dicom.headers import Instance
+from components.core.vocabulary import Sequence
+
+LONG_TE_MS = 60.0
+"""Echo times from here on weight by T2."""
+SHORT_TE_MS = 40.0
+"""Echo times below weight by T1 or proton density."""
+SHORT_TR_MS = 1300.0
+"""Spin echoes with a shorter repetition are T1-weighted."""
+FLUID_TI_MS = (1400.0, 3200.0)
+"""Inversion times that null the fluid, at 1.5 and 3 T."""
+T1_TI_MS = (300.0, 1350.0)
+"""Inversion times that weight by T1 (MPRAGE, T1-FLAIR)."""
+
+_NO_AGENT = re.compile(r"|no|none|0|without.*|non[- ]?contrast|unknown", re.IGNORECASE)
+_NO_ANATOMY = {"ADC", "FA", "TRACEW", "DIFFUSION", "PERFUSION", "MIP", "PROJECTION IMAGE", "MINIP",
+               "SUBTRACTION", "T2 STAR", "PHASE", "PHASE MAP", "FMRI", "LOCALIZER"}  # fmt: skip
+_OTHER = re.compile(
+    r"(?<![a-z])(adc|dwi|dti|diff|diffusion|tracew?|perf|perfusion|dsc|dce|asl|cbf|cbv|swi|swan|mip|"
+    r"sub|subtraction|loc|localiser|localizer|scout|survey|spectroscopy|mrs|angio|tof|phase|fmri|"
+    r"bold|t2\*|t2star|hemo)(?![a-z])",
+    re.IGNORECASE,
+)
+_FLAIR = re.compile(r"flair|tirm|dark[ _-]?fluid", re.IGNORECASE)
+_T2 = re.compile(r"(?<![a-z0-9])t2", re.IGNORECASE)
+_T1 = re.compile(r"(?<![a-z0-9])t1|mp-?rage|spgr|bravo|tfe|mprage", re.IGNORECASE)
+_WITH = re.compile(
+    r"(?<![a-z])(post|gad\w*|gd|ce|km|contrast|enh\w*|mdc)(?![a-z])|\+\s*(c|gd|gad)\b|t1gd|t1ce|t1c\b",
+    re.IGNORECASE,
+)
+_WITHOUT = re.compile(
+    r"(?<![a-z])(pre|non?|without|w/o|wo|unenh\w*|native|sans|ohne)(?![a-z])"
+    r"([ -]*(contrast|gad\w*|gd|km))?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a series is, and why.
+
+    Attributes:
+        sequence: None for what no model here uses.
+        reason: in words, with the header's values.
+        by_headers: False where only the description told.
+        doubtful: the header and the description contradict each other.
+    """
+
+    sequence: Sequence | None
+    reason: str
+    by_headers: bool = True
+    doubtful: bool = False
+
+
+def judge(header: Instance) -> Verdict:
+    """Judge one series by the header of one of its images."""
+    excluded = _excluded(header)
+    if excluded:
+        return Verdict(None, excluded)
+    if header.te is None or (header.tr is None and header.ti is None):
+        return _by_description(header)
+    echo = f"TE {header.te:g} ms" + (f", TR {header.tr:g} ms" if header.tr is not None else "")
+    inversion = f", TI {header.ti:g} ms" if header.ti else ""
+    if header.te >= LONG_TE_MS:
+        return _long_echo(header, echo + inversion)
+    if header.te < SHORT_TE_MS and _is_t1(header):
+        return _t1(header, echo + inversion)
+    return Verdict(None, f"neither T1- nor T2-weighted ({echo}{inversion})")
+
+
+def has_agent(header: Instance) -> bool:
+    """Whether the header names a contrast agent."""
+    return not _NO_AGENT.fullmatch(header.agent)
+
+
+def _excluded(header: Instance) -> str:
+    if header.modality != "MR":
+        return f"not MRI (modality {header.modality or 'missing'})"
+    if header.b_value:
+        return f"diffusion (b = {header.b_value:g})"
+    if "EP" in header.scanning:
+        return "echo-planar: diffusion, perfusion or function"
+    word = next((w for w in header.image_type if w in _NO_ANATOMY), None)
+    if word:
+        return f"image type {word}"
+    named = _OTHER.search(header.description.replace("_", " "))
+    return f"named '{named[0]}'" if named else ""
+
+
+def _long_echo(header: Instance, times: str) -> Verdict:
+    low, high = FLUID_TI_MS
+    if header.ti and low <= header.ti <= high:
+        return Verdict(Sequence.FLAIR, f"long echo with inverted fluid ({times})")
+    if header.ti:
+        return Verdict(None, f"long echo with an inversion that nulls no fluid ({times})")
+    if "IR" in header.scanning or _FLAIR.search(header.description):
+        told = "scanning sequence IR" if "IR" in header.scanning else "named FLAIR"
+        return Verdict(Sequence.FLAIR, f"long echo, {told} ({times})", "IR" in header.scanning)
+    if "GR" in header.scanning and "SE" not in header.scanning:
+        return Verdict(None, f"gradient echo with a long echo: susceptibility ({times})")
+    return Verdict(Sequence.T2, f"long echo without inversion ({times})")
+
+
+def _is_t1(header: Instance) -> bool:
+    if header.ti:
+        return T1_TI_MS[0] <= header.ti <= T1_TI_MS[1]
+    gradient = "GR" in header.scanning and "SE" not in header.scanning
+    return gradient or (header.tr is not None and header.tr < SHORT_TR_MS)
+
+
+def _t1(header: Instance, times: str) -> Verdict:
+    described = header.description.replace("_", " ")
+    if has_agent(header):
+        reason = f"T1-weighted with contrast agent in the header ({times})"
+        if _WITHOUT.search(described) and not _WITH.search(_WITHOUT.sub("", described)):
+            return Verdict(
+                Sequence.T1C, f"{reason}, though named as without contrast", doubtful=True
+            )
+        return Verdict(Sequence.T1C, reason)
+    if _WITH.search(described) and not _WITHOUT.search(described):
+        return Verdict(Sequence.T1C, f"T1-weighted ({times}), named as with contrast", False)
+    return Verdict(None, f"T1-weighted without contrast agent ({times})")
+
+
+def _by_description(header: Instance) -> Verdict:
+    described = header.description.replace("_", " ")
+    silent = "header without echo and repetition time"
+    if _FLAIR.search(described) and not _T1.search(described):
+        return Verdict(Sequence.FLAIR, f"{silent}, named FLAIR", False)
+    if _T1.search(described):
+        agent = has_agent(header)
+        if agent or (_WITH.search(described) and not _WITHOUT.search(described)):
+            return Verdict(Sequence.T1C, f"{silent}, named T1 with contrast", False)
+        return Verdict(None, f"{silent}, named T1 without contrast")
+    if _T2.search(described):
+        return Verdict(Sequence.T2, f"{silent}, named T2", False)
+    return Verdict(None, f"{silent}, and a name that tells nothing")
+
+
+_WORDS = """
+    ax axial sag sagittal cor coronal 2d 3d iso brain head t1 t1w t1c t1gd t1ce t2 t2w t2* flair
+    tirm dark fluid tse fse se gre spgr fspgr bravo mprage mp rage tfe space cube vista vibe stir ir
+    pd propeller blade fs fat sat fatsat pre post gad gado gd ce c km contrast with without wo non
+    dwi adc dti diff trace perf perfusion dsc dce asl swi swan loc localizer scout survey mip sub
+"""
+"""Words of a series description that may be kept: it is free text, and may hold a name."""
+
+
+def clean_description(text: str) -> str:
+    """The words of a description that name a technique; whatever else stands there is dropped."""
+    words, known = re.findall(r"[a-z0-9*]+", text.lower()), _WORDS.split()
+    return " ".join(word for word in words if word in known)

@@ -1,0 +1,1 @@
+"""What every package stands on: errors, files, grids, S3, settings, vocabulary."""

@@ -1,0 +1,332 @@
+"""Cohorts beside each other: the paper's Table 1, with its tests.
+
+Counts are compared by Pearson's chi-square as R's chisq.test does it (Yates' correction in 2 x 2
+tables), and by Fisher's exact test where an expected count is below 5, which is where chisq.test
+warns. Ages are compared by the two-sample t-test of equal variances; Welch's P stands beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.core.errors import BadInput
+from components.evaluate.reading import read_people
+from components.evaluate.statistics.performance import without_nan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SMALL_EXPECTED = 5.0
+"""Expected count below which the chi-square approximation is not trusted (R warns there)."""
+
+_ENUMERATED = 5_000_000
+"""Tables that Fisher's test may enumerate; above, the chi-square P stands."""
+
+CATEGORIES: dict[str, dict[Any, str]] = {
+    "sex": {"M": "male", "F": "female"},
+    "idh": {0: "wildtype", 1: "mutant"},
+    "grade": {2: "II", 3: "III", 4: "IV"},
+}
+"""Variable -> value -> how the table names it, in the order of the table's rows."""
+
+SUBGROUPS = ("IDH wildtype", "IDH mutant, 1p/19q intact", "IDH mutant, 1p/19q codeleted",
+             "IDH mutant, 1p/19q unknown", "IDH unknown")  # fmt: skip
+"""Molecular subgroups within a grade."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What Table 1 needs of a cohort; NaN where a patient's value is unknown.
+
+    age in years, sex "M" or "F", idh 0 or 1, grade 2 to 4, codeletion 0 or 1: columns of `people`,
+    one row a patient.
+    """
+
+    name: str
+    people: pd.DataFrame
+
+
+def compare_manifests(manifests: Sequence[Path]) -> dict[str, Any]:
+    """Table 1 of two or more manifests (CSV); the first is the reference.
+
+    A cohort is named after its file, or after its folder where files share a name. Only patient_id,
+    age and idh are required; images are not looked at.
+
+    Raises:
+        BadInput: fewer than two manifests, or one that cannot be read.
+    """
+    paths = [Path(path) for path in manifests]
+    if len(paths) < 2:
+        raise BadInput("compare-cohorts", "one cohort only", "give two or more manifests")
+    names = _names(paths)
+    return compare_cohorts(
+        [Cohort(name, read_people(path)) for name, path in zip(names, paths, strict=True)]
+    )
+
+
+def _names(paths: list[Path]) -> list[str]:
+    stems = [path.stem for path in paths]
+    if len(set(stems)) < len(stems):
+        stems = [path.resolve().parent.name for path in paths]
+    if len(set(stems)) < len(stems):
+        stems = [str(path) for path in paths]
+    if len(set(stems)) < len(stems):
+        raise BadInput(paths[-1], "given twice", "give each cohort once")
+    return stems
+
+
+def compare_cohorts(cohorts: Sequence[Cohort]) -> dict[str, Any]:
+    """Describe every cohort, and compare each with the first.
+
+    Returns:
+        {"reference", "cohorts": {NAME: description}, "comparisons": {NAME: {VARIABLE: {"p",
+        "test", ...}}}, "warnings"}; VARIABLE is age, sex, idh, grade, and molecular within a grade;
+        a P that does not exist (nothing known, one category only) is None.
+    """
+    reference = cohorts[0]
+    return without_nan(
+        {
+            "reference": reference.name,
+            "cohorts": {cohort.name: describe(cohort) for cohort in cohorts},
+            "comparisons": {cohort.name: _compare(reference, cohort) for cohort in cohorts[1:]},
+            "warnings": _warnings(cohorts),
+        }
+    )
+
+
+def describe(cohort: Cohort) -> dict[str, Any]:
+    """{"patients", "age": {"mean", "sd", ...}, "sex": {NAME: {"count", "percent"}}, ...}."""
+    people = cohort.people
+    age = people["age"].dropna().to_numpy(dtype=float)
+    content: dict[str, Any] = {
+        "patients": len(people),
+        "age": {
+            "mean": float(age.mean()) if age.size else math.nan,
+            "sd": float(age.std(ddof=1)) if age.size > 1 else math.nan,
+            "known": int(age.size),
+        },
+    }
+    for variable, labels in CATEGORIES.items():
+        content[variable] = _shares(
+            {label: int((people[variable] == value).sum()) for value, label in labels.items()}
+        )
+    content["molecular"] = {
+        label: _shares(_molecular(people[people["grade"] == value]))
+        for value, label in CATEGORIES["grade"].items()
+    }
+    return content
+
+
+def _shares(counts: dict[str, int]) -> dict[str, dict[str, float]]:
+    total = sum(counts.values())
+    return {
+        name: {"count": count, "percent": 100 * count / total if total else math.nan}
+        for name, count in counts.items()
+    }
+
+
+def _molecular(people: pd.DataFrame) -> dict[str, int]:
+    wildtype, mutant = people["idh"] == 0, people["idh"] == 1
+    codeleted, intact = people["codeletion"] == 1, people["codeletion"] == 0
+    rows = (
+        wildtype,
+        mutant & intact,
+        mutant & codeleted,
+        mutant & ~codeleted & ~intact,
+        ~wildtype & ~mutant,
+    )
+    return {name: int(inside.sum()) for name, inside in zip(SUBGROUPS, rows, strict=True)}
+
+
+def _compare(reference: Cohort, other: Cohort) -> dict[str, Any]:
+    one, two = reference.people, other.people
+    found: dict[str, Any] = {"age": compare_means(one["age"], two["age"])}
+    for variable, labels in CATEGORIES.items():
+        table = [[int((people[variable] == v).sum()) for people in (one, two)] for v in labels]
+        found[variable] = compare_counts(np.array(table))
+    for value, label in CATEGORIES["grade"].items():
+        columns = [_molecular(people[people["grade"] == value]) for people in (one, two)]
+        table = [[column[name] for column in columns] for name in SUBGROUPS]
+        found[f"molecular within grade {label}"] = compare_counts(np.array(table))
+    return found
+
+
+def compare_means(first: pd.Series, second: pd.Series) -> dict[str, Any]:
+    """Two-sample t-test of equal variances (R: t.test(a, b, var.equal = TRUE)); NaN is left out.
+
+    Returns:
+        {"p", "test", "difference", "p_welch"}, the last R's default; None where a cohort has fewer
+        than two values or neither varies.
+    """
+    from scipy.stats import ttest_ind
+
+    a, b = (values.dropna().to_numpy(dtype=float) for values in (first, second))
+    if min(len(a), len(b)) < 2 or (a.std() == 0 and b.std() == 0):
+        return {"p": None, "test": "two-sample t", "difference": None, "p_welch": None}
+    return {
+        "p": float(ttest_ind(a, b).pvalue),
+        "test": "two-sample t",
+        "difference": float(a.mean() - b.mean()),
+        "p_welch": float(ttest_ind(a, b, equal_var=False).pvalue),
+    }
+
+
+def compare_counts(table: np.ndarray) -> dict[str, Any]:
+    """Compare counts (category, cohort) of two cohorts; categories that nobody has are left out.
+
+    Returns:
+        {"p", "test", "chi_square_p", "fisher_p", "smallest_expected"}. `p` is Fisher's where an
+        expected count is below 5 (`fisher_p` is None elsewhere, and where the table is too large to
+        enumerate), the chi-square's otherwise.
+    """
+    table = table[table.sum(axis=1) > 0]
+    nothing = {"p": None, "test": None, "chi_square_p": None, "fisher_p": None}
+    if len(table) < 2 or (table.sum(axis=0) == 0).any():
+        return {**nothing, "smallest_expected": None}
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+    square = chi_square(table)
+    exact = fisher_exact(table) if expected.min() < SMALL_EXPECTED else None
+    return {
+        "p": square if exact is None else exact,
+        "test": "chi-square" if exact is None else "Fisher",
+        "chi_square_p": square,
+        "fisher_p": exact,
+        "smallest_expected": float(expected.min()),
+    }
+
+
+def chi_square(table: np.ndarray) -> float:
+    """P of R's chisq.test(table): Yates' correction in 2 x 2 tables, at most |O - E| itself."""
+    from scipy.stats import chi2
+
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+    gaps = np.abs(table - expected)
+    if table.shape == (2, 2):
+        gaps = gaps - min(0.5, float(gaps.min()))
+    freedom = (table.shape[0] - 1) * (table.shape[1] - 1)
+    return float(chi2.sf((gaps**2 / expected).sum(), freedom))
+
+
+def fisher_exact(table: np.ndarray) -> float | None:
+    """Two-sided P of R's fisher.test on counts (category, 2): all tables with the same margins.
+
+    The sum of the probabilities of tables no likelier than the one seen (Freeman and Halton), with
+    R's relative tolerance of 1e-7. None when there are too many tables to enumerate.
+    """
+    from scipy.special import gammaln
+
+    rows, drawn = table.sum(axis=1), int(table[:, 0].sum())
+    taken, weight = np.zeros(1, dtype=int), np.zeros(1)
+    for size, left in zip(rows, np.r_[np.cumsum(rows[::-1])[::-1][1:], 0], strict=True):
+        if len(taken) * (size + 1) > _ENUMERATED:
+            return None
+        choice = np.arange(size + 1)
+        ways = gammaln(size + 1) - gammaln(choice + 1) - gammaln(size - choice + 1)
+        total, weights = taken[:, None] + choice, weight[:, None] + ways
+        possible = (total <= drawn) & (total + left >= drawn)
+        taken, weight = total[possible], weights[possible]
+    every = gammaln(rows.sum() + 1) - gammaln(drawn + 1) - gammaln(rows.sum() - drawn + 1)
+    seen = sum(
+        gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+        for n, k in zip(rows, table[:, 0], strict=True)
+    )
+    chance = np.exp(weight - every)
+    return float(min(chance[chance <= math.exp(seen - every) * (1 + 1e-7)].sum(), 1.0))
+
+
+def _warnings(cohorts: Sequence[Cohort]) -> list[str]:
+    found = []
+    for index, cohort in enumerate(cohorts):
+        age = cohort.people["age"]
+        if young := int((age < 18).sum()):
+            found.append(f"{cohort.name}: {young} patients under 18 years, whom the paper excludes")
+        for other in cohorts[index + 1 :]:
+            shared = sorted(set(cohort.people.index) & set(other.people.index))
+            if shared:
+                found.append(
+                    f"{cohort.name} and {other.name} share {len(shared)} patient identifiers"
+                    f" (first: {shared[0]})"
+                )
+    return found
+
+
+def render_markdown(result: dict[str, Any]) -> str:
+    """The result of `compare_cohorts` as the paper's Table 1, in Markdown."""
+    cohorts, comparisons = result["cohorts"], result["comparisons"]
+    heads = [f"{name} (n = {block['patients']})" for name, block in cohorts.items()]
+    head = ["", heads[0]]
+    for name, title in zip(list(cohorts)[1:], heads[1:], strict=True):
+        head += [title, f"P ({result['reference']} vs {name})"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for label, cells, variable in table_rows(cohorts):
+        row = [label, cells[0]]
+        for name, cell in zip(list(cohorts)[1:], cells[1:], strict=True):
+            p = comparisons[name].get(variable) if variable else None
+            row += [cell, format_p(p["p"], p["test"]) if p else ""]
+        lines.append(_line(row))
+    notes = [
+        "Age: mean ± SD, two-sample t-test of equal variances. Counts: n (%), chi-square with"
+        " Yates' correction in 2 x 2 tables; F: Fisher's exact test, an expected count being below"
+        " 5. Percentages of a molecular subgroup are within its grade; the P beside a grade's first"
+        " one compares them all."
+    ]
+    notes += [f"Note: {warning}." for warning in result["warnings"]]
+    return "\n".join([*lines, "", *notes])
+
+
+def table_rows(cohorts: dict[str, Any]) -> list[tuple[str, list[str], str | None]]:
+    """Rows of Table 1: (label, a cell a cohort, variable whose P belongs to the row or None)."""
+    blocks = list(cohorts.values())
+    rows: list[tuple[str, list[str], str | None]] = [
+        ("Age (years)", [_mean_sd(block["age"]) for block in blocks], "age")
+    ]
+    titles = {"sex": "Sex", "idh": "IDH status", "grade": "WHO grade"}
+    for variable, labels in CATEGORIES.items():
+        rows.append((titles[variable], [""] * len(blocks), variable))
+        for label in labels.values():
+            rows.append((f"– {label}", [_count(block[variable][label]) for block in blocks], None))
+            if variable == "grade":
+                rows += _molecular_rows(blocks, label)
+    return rows
+
+
+def _molecular_rows(
+    blocks: list[dict[str, Any]], grade: str
+) -> list[tuple[str, list[str], str | None]]:
+    rows: list[tuple[str, list[str], str | None]] = []
+    for name in SUBGROUPS:
+        found = [block["molecular"][grade][name] for block in blocks]
+        if any(cell["count"] for cell in found):
+            # The P of a grade's subgroups stands in the row of the first of them.
+            variable = f"molecular within grade {grade}" if not rows else None
+            rows.append((f"–– {name}", [_count(cell) for cell in found], variable))
+    return rows
+
+
+def format_p(p: float | None, test: str | None = None) -> str:
+    """A P-value as journals print it: three decimals, <0.001, >0.999; F marks Fisher's test."""
+    if p is None:
+        return "–"
+    text = "<0.001" if p < 0.001 else ">0.999" if p > 0.999 else f"{p:.3f}"
+    return f"{text} F" if test == "Fisher" else text
+
+
+def _mean_sd(age: dict[str, Any]) -> str:
+    if age["mean"] is None:
+        return "–"
+    return f"{age['mean']:.1f}" + ("" if age["sd"] is None else f" ± {age['sd']:.1f}")
+
+
+def _count(cell: dict[str, Any]) -> str:
+    percent = "" if cell["percent"] is None else f" ({cell['percent']:.1f})"
+    return f"{cell['count']}{percent}"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

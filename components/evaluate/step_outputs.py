@@ -1,0 +1,162 @@
+"""What the KFP step shows of an evaluation, and the files its artifacts need."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import BadInput
+from components.core.files import atomic, read_json, sha256_file, write_json
+from components.core.progress import Progress
+from components.core.vocabulary import Model, Split
+from components.evaluate.evaluate import evaluate_predictions
+from components.evaluate.report.study_results import More
+from components.evaluate.settings import EvaluateSettings
+
+PREDICTIONS_FILE = "predictions.csv"
+ACCEPTED_FILE = "accepted.csv"
+EVALUATION_FILE = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Numbers for KFP's own views, all finite; lists are empty where a curve does not exist."""
+
+    metrics: dict[str, float]
+    confusion: list[list[int]]
+    fpr: list[float]
+    tpr: list[float]
+    threshold: list[float]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Artifacts that the evaluation reads.
+
+    Attributes:
+        predictions: predictions.csv, or the folder that holds it.
+        samples: folder with features.csv and images.
+        classifier: model folder of Model 2.
+        validated: folder with accepted.csv.
+    """
+
+    predictions: Path
+    samples: Path
+    classifier: Path
+    validated: Path
+
+    @property
+    def table(self) -> Path:
+        """predictions.csv."""
+        folder = self.predictions
+        return folder / PREDICTIONS_FILE if folder.is_dir() else folder
+
+    @property
+    def features(self) -> Path:
+        """features.csv. Raises BadInput when it is missing."""
+        features = self.samples / "features.csv"
+        if not features.is_file():
+            raise BadInput(features, "no such file", "run the features step again")
+        return features
+
+    @property
+    def more(self) -> More:
+        """What the report shows beside."""
+        return More(classifier=self.classifier, manifest=self.validated / ACCEPTED_FILE)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Files of what KFP shows. (It takes an artifact without a file for one never made.)"""
+
+    report: Path
+    metrics: Path
+    roc: Path
+
+    def write(self, shown: Shown, report: Path) -> Shown:
+        """Write the report and the numbers shown; returns them."""
+        with atomic(self.report) as temporary:
+            shutil.copyfile(report, temporary)
+        write_json(self.metrics, shown.metrics)
+        curve = {"fpr": shown.fpr, "tpr": shown.tpr, "confusion": shown.confusion}
+        write_json(self.roc, curve)
+        return shown
+
+
+def evaluate_set_step(
+    inputs: Inputs,
+    test_set: str,
+    settings: EvaluateSettings,
+    out: Path,
+    views: Views,
+    *,
+    progress: Progress | None = None,
+) -> Shown:
+    """Evaluate one test set into `out`: what `evaluate_step` joins, and a report of that set."""
+    result = evaluate_predictions(
+        inputs.table, inputs.features, settings, out,
+        more=inputs.more, only=test_set, progress=progress,
+    )  # fmt: skip
+    return views.write(what_is_shown(result), out / "report.html")
+
+
+def evaluate_step(
+    inputs: Inputs,
+    judged: Iterable[Path],
+    settings: EvaluateSettings,
+    out: Path,
+    views: Views,
+    *,
+    progress: Progress | None = None,
+) -> Shown:
+    """Join the evaluations of the test sets into `out`: one report, tests adjusted over the sets.
+
+    Args:
+        judged: folders that `evaluate_set_step` wrote; a set without one is judged here.
+
+    Raises:
+        BadInput: see `evaluate_predictions`; or a folder judged other predictions or settings.
+    """
+    known = {}
+    for folder in judged:
+        content = read_json(folder / EVALUATION_FILE)
+        same = content["inputs"]["predictions_sha256"] == sha256_file(inputs.table)
+        if not same or content["settings_sha256"] != settings.digest():
+            raise BadInput(
+                folder, "judged other predictions or by other settings", "evaluate the sets again"
+            )
+        (name,) = content["sets"]
+        known[name] = content["judged"]
+    result = evaluate_predictions(
+        inputs.table, inputs.features, settings, out,
+        more=inputs.more, judged=known, progress=progress,
+    )  # fmt: skip
+    return views.write(what_is_shown(result), out / "report.html")
+
+
+def what_is_shown(result: dict[str, Any]) -> Shown:
+    """The hybrid's headline figures by set, its curve and matrix on the first external one."""
+    numbers: dict[str, float] = {}
+    for name, block in result["sets"].items():
+        hybrid = block.get(Model.HYBRID.value, {})
+        found = {
+            "dice": block["dice"]["mean"],
+            "accuracy": hybrid.get("accuracy"),
+            "auroc": hybrid.get("auroc", {}).get("value"),
+            "auprc": hybrid.get("auprc", {}).get("value"),
+        }
+        numbers |= {f"{name}_{key}": value for key, value in found.items() if value is not None}
+    judged = [name for name, block in result["sets"].items() if Model.HYBRID.value in block]
+    chosen = next((name for name in judged if name != Split.INTERNAL), next(iter(judged), None))
+    if chosen is None:
+        return Shown(numbers, [], [], [], [])
+    counts = result["sets"][chosen][Model.HYBRID.value]["confusion"]
+    curve = result["curves"][chosen][Model.HYBRID.value]["roc"]
+    matrix = [
+        [counts["true_negative"], counts["false_positive"]],
+        [counts["false_negative"], counts["true_positive"]],
+    ]
+    return Shown(numbers, matrix, curve["fpr"], curve["tpr"], curve["threshold"])

@@ -1,0 +1,1 @@
+"""The nine-region atlas in MNI152."""

@@ -1,0 +1,1 @@
+"""Time and accuracy of preprocessing on this machine."""

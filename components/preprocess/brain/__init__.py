@@ -1,0 +1,1 @@
+"""Brain extraction on the T1C."""

@@ -1,0 +1,206 @@
+"""A whole cohort prepared: several at a time, resumed where it stopped, the bad ones set apart."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from components.cohort.manifest import Patient, read_manifest
+from components.cohort.prepared import PreparedCase, read_case, write_case
+from components.core.errors import BadInput, Outage
+from components.core.files import atomic, read_json, write_json
+from components.core.progress import Progress
+from components.preprocess.patient import mask_to_native, prepare_patient
+from components.preprocess.plan import PreprocessingPlan, make_plan
+from components.preprocess.quality.checks import write_mosaic
+from components.preprocess.sequences import input_digests
+from components.preprocess.settings import PreprocessSettings
+
+_LOG = logging.getLogger(__name__)
+
+SOURCE_FILE = "source.json"
+"""In a case's folder: digests of the files and of the plan it was made from."""
+
+MOSAIC_FILE = "mosaic.png"
+PLAN_FILE = "plan.json"
+FAILED_FILE = "failed.csv"
+STAGES_FOLDER = ".stages"
+"""Alignments and brain masks, kept for a run with other settings."""
+
+__all__ = ["Failure", "mask_to_native", "prepare_cohort", "prepare_patient", "prepare_shard"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A patient that could not be prepared, why, and how to mend it."""
+
+    patient_id: str
+    reason: str
+    remedy: str
+
+
+def prepare_cohort(
+    patients: Iterable[Patient],
+    plan: PreprocessingPlan,
+    out: Path,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Failure]:
+    """Prepare patients into `out`, a prepared set; writes plan.json and failed.csv beside it.
+
+    A patient whose case stands there already, made from the same files by the same plan, is
+    skipped; where only its manifest row changed, only that is rewritten. A patient that fails is
+    listed, and the others go on.
+
+    Args:
+        workers: processes, one patient each at a time; 0 takes one a core.
+        progress: called with (done, total, what) after every patient.
+    """
+    patients = list(patients)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / PLAN_FILE, plan.model_dump(mode="json"))
+    failures = []
+    for done, failure in enumerate(_run(patients, plan, out, workers or _cores()), start=1):
+        if failure is not None:
+            _LOG.warning("patient %s left out: %s", failure.patient_id, failure.reason)
+            failures.append(failure)
+        if progress is not None:
+            progress(done, len(patients), "patients")
+    failures.sort(key=lambda failure: failure.patient_id)
+    _write_failed(out / FAILED_FILE, failures)
+    return failures
+
+
+def prepare_shard(
+    manifest: Path,
+    shard: str,
+    settings: PreprocessSettings,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+) -> list[Failure]:
+    """Prepare the rows of a manifest whose 0-based number leaves i when divided by n.
+
+    Args:
+        shard: "i/n", with 0 <= i < n.
+
+    Raises:
+        BadInput: the manifest or the shard cannot be read.
+    """
+    index, _, count = shard.partition("/")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise BadInput("shard", f"'{shard}' is not 'i/n' with i < n", "give 0/1 for all patients")
+    patients = read_manifest(manifest)[int(index) :: int(count)]
+    plan = make_plan(settings)
+    return prepare_cohort(patients, plan, out, workers=settings.workers, progress=progress)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(
+    patients: list[Patient], plan: PreprocessingPlan, out: Path, workers: int
+) -> Iterator[Failure | None]:
+    workers = min(workers, len(patients))
+    if workers <= 1:
+        yield from (_one(patient, plan, out) for patient in patients)
+        return
+    # Forked children would inherit ITK's thread pool without its threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        jobs = {pool.submit(_one, patient, plan, out): patient for patient in patients}
+        for job in as_completed(jobs):
+            yield _result(job, jobs[job])
+
+
+def _result(job: Future[Failure | None], patient: Patient) -> Failure | None:
+    try:
+        return job.result()
+    except BrokenProcessPool:
+        return Failure(
+            patient.patient_id,
+            "its process was killed, most likely for want of memory",
+            "run again with fewer workers",
+        )
+
+
+def _one(patient: Patient, plan: PreprocessingPlan, out: Path) -> Failure | None:
+    """Prepare one patient into `out`; whatever goes wrong is this patient's alone."""
+    try:
+        _prepare(patient, plan, out)
+    except Outage:
+        raise
+    except BadInput as error:
+        return Failure(patient.patient_id, f"{error.subject}: {error.problem}", error.remedy)
+    except Exception as error:
+        _LOG.exception("patient %s", patient.patient_id)
+        kind = type(error).__name__
+        return Failure(patient.patient_id, f"our fault: {kind}: {error}", "report it with the log")
+    return None
+
+
+def _prepare(patient: Patient, plan: PreprocessingPlan, out: Path) -> None:
+    subset, fold = assignment(patient)
+    folder = out / patient.patient_id
+    source = {"plan": plan.digest(), "files": input_digests(patient, plan.sequences)}
+    old = _kept(folder, source)
+    if old is not None:
+        case = _with_row(old, patient, subset, fold)
+        if case is old:
+            return
+    else:
+        case = prepare_patient(patient, plan, subset=subset, fold=fold, cache=out / STAGES_FOLDER)
+    write_case(out, case)
+    write_mosaic(folder / MOSAIC_FILE, case)
+    # Last: a case without it is made again.
+    write_json(folder / SOURCE_FILE, source)
+
+
+def assignment(patient: Patient) -> tuple[str, int | None]:
+    """(subset, fold) of a patient: from the columns that validation adds, or from the split."""
+    subset = patient.extra.get("subset") or (patient.split.value if patient.split else "training")
+    fold = patient.extra.get("fold", "")
+    return subset, int(float(fold)) if fold else None
+
+
+def _kept(folder: Path, source: dict[str, Any]) -> PreparedCase | None:
+    try:
+        if read_json(folder / SOURCE_FILE) != source:
+            return None
+        return read_case(folder)
+    except (OSError, ValueError, BadInput):
+        return None
+
+
+def _with_row(case: PreparedCase, patient: Patient, subset: str, fold: int | None) -> PreparedCase:
+    """The case with what its manifest row says now; the very same object if nothing changed."""
+    row: dict[str, Any] = {
+        "site": patient.site,
+        "subset": subset,
+        "fold": fold,
+        "age": patient.age,
+        "sex": patient.sex,
+        "idh": patient.idh,
+        "grade": patient.grade,
+        "codeletion": patient.codeletion,
+        "origin": patient.origin,
+    }
+    changed = {key: value for key, value in row.items() if getattr(case, key) != value}
+    return replace(case, **changed) if changed else case
+
+
+def _write_failed(path: Path, failures: list[Failure]) -> None:
+    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("patient_id", "reason", "remedy"))
+        writer.writerows((f.patient_id, f.reason, f.remedy) for f in failures)

@@ -1,0 +1,1 @@
+"""Bias field correction and z-scores."""

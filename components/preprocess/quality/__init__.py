@@ -1,0 +1,1 @@
+"""How well a preparation went: warnings, pictures, a page."""

@@ -1,0 +1,140 @@
+"""Proof of a model's chain: every digest recomputed, every figure recalculated, every link walked.
+
+What is trusted: the hashes in the ledger, which hang together. Everything else, tags, aliases,
+metrics, artifacts, versions, is compared with what they say.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.errors import BadInput, Outage
+from components.core.files import read_json
+from components.registry import names
+from components.registry.audit import local_checks as walk_here
+from components.registry.audit import registry_checks as walk_registry
+from components.registry.audit import run_checks as walk_run
+from components.registry.audit.links import AuditReport, Chain, Check, Link
+from components.registry.ledger import Entry, Ledger, read_ledger
+from components.registry.names import RegisteredModel
+from components.registry.tracking.model_versions import resolve
+from components.registry.tracking.store import Store, StoreUnreachable, connect_to, is_outage
+from components.release.signature import RELEASE_FILE, trusted_key
+from components.release.store import RELEASE_ID
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+_WALKS: tuple[tuple[Link, Callable[[Chain], Iterator[Check]]], ...] = (
+    (Link.RUN, walk_run.records),
+    (Link.REGISTRY, walk_registry.versions),
+    (Link.MODEL, walk_registry.files),
+    (Link.CODE, walk_run.code),
+    (Link.DATA, walk_run.data),
+    (Link.FIGURES, walk_run.figures),
+    (Link.GATE, walk_run.verdict),
+    (Link.CHAMPION, walk_registry.promotion),
+    (Link.RELEASE, walk_registry.signature),
+    (Link.EXPORT, walk_registry.served),
+    (Link.HERE, walk_here.here),
+)
+"""The run comes first: the others read what its walk downloads."""
+
+
+def audit(
+    reference: str, tracking_uri: str, *, local: Path | None = None, key: str = ""
+) -> AuditReport:
+    """Walk the chain behind MODEL[@ALIAS|/VERSION], or behind a served prediction.json.
+
+    Args:
+        reference: a model as `registry.resolve` takes it, or the path of a prediction.json.
+        tracking_uri: the MLflow store.
+        local: the run's output folder, or an exported Triton repository, on this machine, to be
+            checked as well; by default the folder around a SQLite store, where it is this run's.
+        key: public key (PEM or its path) that must have signed the release; by default that of
+            GLIOFLOW_TRUSTED_KEY; with neither, unsigned releases pass.
+
+    Raises:
+        BadInput: the reference names no published model, `key` no key, or `local` no folder of
+            either kind.
+        StoreUnreachable: the store went away on the way.
+    """
+    trusted = trusted_key(key)
+    if local and not any((local / f / RELEASE_FILE).is_file() for f in ("", "repository")):
+        raise BadInput(local, "no run's folder and no repository", "give what `run` wrote to --out")
+    store = connect_to(tracking_uri)
+    ledger = read_ledger(store)
+    version, said = _version_of(store, reference)
+    entry = ledger.registration(version.name, str(version.version))
+    links = {Link.PREDICTION: said, Link.LEDGER: _ledger(ledger, version, entry)}
+    if entry is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            chain = Chain(store, ledger, entry, version, Path(scratch), trusted, local)
+            links.update({link: _walked(link, walk, chain) for link, walk in _WALKS})
+    return AuditReport(reference, {link: links[link] for link in Link if links.get(link)})
+
+
+def _walked(
+    link: Link, walk: Callable[[Chain], Iterator[Check]], chain: Chain
+) -> tuple[Check, ...]:
+    """Checks of one link. What is so broken that it cannot be read is a broken link."""
+    from mlflow.exceptions import MlflowException
+
+    checks: list[Check] = []
+    try:
+        checks.extend(walk(chain))
+    except Outage:
+        raise
+    except (MlflowException, BadInput, OSError, ValueError, LookupError, TypeError) as error:
+        if is_outage(error):
+            raise StoreUnreachable(f"{chain.store.uri}: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        checks.append(Check(f"{link}: can be read", False, "all of it", why))
+    return tuple(checks)
+
+
+def _ledger(ledger: Ledger, version: ModelVersion, entry: Entry | None) -> tuple[Check, ...]:
+    said = version.tags.get(names.LEDGER_ENTRY)
+    return (
+        Check(
+            f"ledger: every entry follows the one before ({len(ledger.entries)} entries)",
+            not ledger.broken,
+            "an unbroken chain",
+            ledger.broken or ledger.head,
+        ),
+        Check(
+            f"{version.name}/{version.version}: its registration is in the ledger"
+            + (f" ({entry.at[:10]}, by {entry.actor})" if entry else ""),
+            entry is not None and said == entry.hash,
+            said or "a ledger entry",
+            entry.hash if entry else "none",
+        ),
+    )
+
+
+def _version_of(store: Store, reference: str) -> tuple[ModelVersion, tuple[Check, ...]]:
+    if not reference.endswith(".json"):
+        return resolve(store, reference), ()
+    path = Path(reference)
+    if not path.is_file():
+        raise BadInput(path, "no such prediction", "give the prediction.json of `glioflow predict`")
+    try:
+        prediction = read_json(path)
+        release = prediction["release"]
+    except (ValueError, LookupError, TypeError):
+        raise BadInput(path, "names no release", "give what `glioflow predict` wrote") from None
+    if not RELEASE_ID.fullmatch(str(release)):
+        raise BadInput(path, f"{release!r} is no release id", "give what `glioflow predict` wrote")
+    found = store.client.search_model_versions(
+        f"name = '{RegisteredModel.RELEASE.value}' AND tags.`{names.RELEASE}` = '{release}' "
+        f"AND tags.`{names.STATE}` = '{names.COMPLETE}'"
+    )
+    if not found:
+        raise BadInput(path, f"release '{release}' was never published here", "check tracking_uri")
+    version = min(found, key=lambda v: int(v.version))
+    said, true = prediction.get("trained_on"), version.tags.get(names.TRAINED_ON)
+    what = f"prediction: made by {release}, and says what that was trained on"
+    return version, (Check(what, said == true, true, said),)

@@ -1,0 +1,120 @@
+"""Walks through the registry: versions, aliases, files, the signature, and what is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from components.core.errors import BadInput, Outage
+from components.core.files import sha256_file, sha256_tree
+from components.core.vocabulary import Origin
+from components.registry import names
+from components.registry.audit.links import Chain, Check, compare
+from components.registry.delivery import exported_to
+from components.registry.gate.champion import champion_version
+from components.registry.ledger_sync import found_aliases, pruned, version_tags
+from components.registry.names import Alias, RegisteredModel
+from components.registry.tracking.model_versions import download_model
+from components.release import store as depot
+from components.release.signature import RELEASE_FILE, SIGNATURE_FILE, fingerprint, signer
+
+
+def versions(chain: Chain) -> Iterator[Check]:
+    """Versions point where the ledger says, and say what it says; aliases stand where it says."""
+    evidence = chain.document(names.DIGESTS_FILE) or {"tags": {}}
+    plan = {key: value for key, value in evidence["tags"].items() if key == names.PLAN}
+    tags = {**version_tags(chain.entry), **plan}
+    for model, facts in chain.entry.details["versions"].items():
+        version = chain.store.client.get_model_version(model, facts["version"])
+        source = {key: facts[key] for key in ("source", "model_id")}
+        expected = {"run_id": chain.run_id, **source, **tags}
+        own = {"run_id": version.run_id, "source": version.source, "model_id": version.model_id}
+        found = {**own, **{key: version.tags.get(key, "") for key in tags}}
+        yield compare(
+            f"registry: {model}/{facts['version']} is what was registered", expected, found
+        )
+    wanted, now = pruned(chain.ledger.aliases), found_aliases(chain.store)
+    yield Check("registry: aliases are where the ledger put them", now == wanted, wanted, now)
+
+
+def files(chain: Chain) -> Iterator[Check]:
+    """Every file of the registered versions."""
+    evidence = chain.document(names.DIGESTS_FILE) or {"models": {}}
+    for model, facts in evidence["models"].items():
+        version = chain.store.client.get_model_version(model, facts["version"])
+        folder = download_model(chain.store, version, chain.scratch / "models" / model)
+        what = f"model {model}/{facts['version']}: {len(facts['files'])} files"
+        yield compare(what, facts["files"], sha256_tree(folder))
+
+
+def promotion(chain: Chain) -> Iterator[Check]:
+    """Who or what let the champion through."""
+    mine = chain.entry.details["versions"][RegisteredModel.RELEASE]["version"]
+    if champion_version(chain.ledger) != mine:
+        return
+    details = chain.entry.details
+    later = [
+        entry.details["approval"]
+        for entry in chain.ledger.entries
+        if entry.event == "promoted" and entry.details["to"].get(RegisteredModel.RELEASE) == mine
+    ]
+    by = "the gate" if details["passed"] else (details["approval"] or next(iter(later), None))
+    who = by if by is None or isinstance(by, str) else f"{by['name']} ({by['reason']})"
+    yield Check(
+        f"champion: let through by {who or 'nobody'}",
+        by is not None and details["trained_on"] == Origin.PATIENTS,
+        "the gate passed, or a person's name and reason; trained on patients",
+        {"by": by, "trained_on": details["trained_on"]},
+    )
+
+
+def signature(chain: Chain) -> Iterator[Check]:
+    """release.json is that of the files registered, and signed by whom the ledger names."""
+    said = str(chain.entry.details.get("signed_by", ""))
+    demanded = fingerprint(chain.trusted) if chain.trusted else said
+    if not said and not demanded:
+        yield Check("release: not signed, and no key was demanded", True)
+        return
+    document, written = chain.artifact(RELEASE_FILE), chain.artifact(SIGNATURE_FILE)
+    try:
+        if document is None:
+            raise BadInput(RELEASE_FILE, "missing", "restore it")
+        found = signer(document.read_bytes(), written.read_bytes() if written else None)
+    except BadInput as error:
+        found = error.problem
+    listed = chain.handed_over("repository").get(RELEASE_FILE)
+    digest = sha256_file(document) if document else "missing"
+    yield Check(
+        "release: release.json is the one that was exported", digest == listed, listed, digest
+    )
+    yield Check(
+        f"release: its manifest is signed by key {demanded[:16]}",
+        found == demanded == said,
+        demanded,
+        {"signature": found or "none", "ledger": said or "none"},
+    )
+
+
+def served(chain: Chain) -> Iterator[Check]:
+    """Where champions are exported, the champion is served, with the files that were published.
+
+    Unreachable from here is no broken link; anything else that cannot be read is.
+    """
+    address = exported_to(chain.ledger)
+    champion = chain.ledger.registration(RegisteredModel.RELEASE, champion_version(chain.ledger))
+    if not address or champion is None:
+        return
+    try:
+        pointer = depot.current(address)
+        release = pointer.release if pointer else "nothing"
+        expected = champion.details["release"]
+        yield Check(
+            f"export {address}: serves the {Alias.CHAMPION}", release == expected, expected, release
+        )
+        mine = chain.entry.details["release"]
+        if depot.holds(address, mine):
+            wanted, kept = chain.handed_over("repository"), depot.digests(address, mine)
+            yield compare(f"export {address}: {len(wanted)} files of {mine}", wanted, kept)
+    except Outage as error:
+        yield Check(f"export {address}: cannot be read from here ({error.problem})", True)
+    except BadInput as error:
+        yield Check(f"export {address}: can be read", False, "a release", error.problem)

@@ -1,0 +1,107 @@
+"""What is served follows the ledger: the champion's release is exported, and pointed at."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from components.core.errors import BadInput, Outage
+from components.core.files import read_json
+from components.registry import names
+from components.registry.ledger import Entry, Ledger, read_ledger
+from components.registry.names import Alias, RegisteredModel
+from components.registry.tracking.model_versions import fetch_repository, resolve
+from components.registry.tracking.store import Store, connect_to, exclusive
+from components.release import store as depot
+from components.release.signature import RELEASE_FILE, SIGNATURE_FILE
+
+
+def exported_to(ledger: Ledger) -> str:
+    """Folder or s3:// prefix that the newest publication was told to export to; "" for none."""
+    published = [e for e in ledger.entries if e.event == "registered"]
+    return str(published[-1].details.get("export", "")) if published else ""
+
+
+def deliver(store: Store, address: str = "", repository: Path | None = None) -> str:
+    """Make the champion the release that `address` serves; returns its id, "" for no champion.
+
+    Doing it again changes nothing. Where the champion changes meanwhile, the newest one wins.
+
+    Args:
+        address: folder or s3:// prefix; empty: where the ledger says.
+        repository: an exported release at hand; the registry's copy is taken for any other.
+
+    Raises:
+        Outage: the place is away; what it serves is as it was.
+    """
+    while True:
+        ledger = read_ledger(store)
+        address = address or exported_to(ledger)
+        version, became = _champion(ledger)
+        entry = ledger.registration(RegisteredModel.RELEASE, version)
+        if not address or entry is None:
+            return ""
+        release = str(entry.details["release"])
+        if not depot.holds(address, release):
+            _push(store, entry, address, repository)
+        with exclusive(store):
+            if _champion(read_ledger(store)) == (version, became):
+                depot.point(address, release, became)
+                return release
+
+
+def export_version(reference: str, tracking_uri: str, address: str) -> str:
+    """Serve one published release at `address` on a person's word, champion or not.
+
+    Returns its id. Raises BadInput: no such release.
+    """
+    store = connect_to(tracking_uri)
+    version = resolve(store, reference)
+    entry = read_ledger(store).registration(version.name, str(version.version))
+    if entry is None:
+        raise BadInput(reference, "the ledger does not know it", "publish it again")
+    release = str(entry.details["release"])
+    if not depot.holds(address, release):
+        _push(store, entry, address, None)
+    depot.point(address, release)
+    return release
+
+
+def follow(store: Store) -> None:
+    """As `deliver`, after an alias was moved by a person. Raises Outage, saying that it was."""
+    try:
+        deliver(store)
+    except Outage as error:
+        raise Outage(
+            error.subject,
+            f"the champion was changed, but what is served did not follow ({error.problem})",
+            "run `glioflow publish --export` with this address when it is back",
+        ) from None
+
+
+def _champion(ledger: Ledger) -> tuple[str, str]:
+    """Version of the champion, and the hash of the entry that last made it so; "" for none."""
+    version = became = ""
+    for entry in ledger.entries:
+        now = entry.aliases.get(RegisteredModel.RELEASE, {}).get(Alias.CHAMPION, "")
+        if now != version:
+            version, became = now, entry.hash
+    return version, became
+
+
+def _push(store: Store, entry: Entry, address: str, repository: Path | None) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        signature = None
+        if entry.details.get("signed_by"):
+            run = entry.details["run_id"]
+            path = store.client.download_artifacts(run, SIGNATURE_FILE, scratch)
+            signature = Path(path).read_bytes()
+        if repository is None or _id(repository) != entry.details["release"]:
+            version = entry.details["versions"][RegisteredModel.RELEASE]["version"]
+            reference = f"{RegisteredModel.RELEASE.value}/{version}"
+            repository = fetch_repository(reference, store.uri, Path(scratch) / "repository")
+        depot.push(repository, address, signature)
+
+
+def _id(repository: Path) -> str:
+    return str(read_json(repository / RELEASE_FILE)[names.RELEASE])

@@ -1,0 +1,56 @@
+"""The gate's verdict again, from nothing but what the run stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from components.core.files import read_json
+from components.registry import names
+from components.registry.audit.links import Chain
+from components.registry.gate.champion import Champion
+from components.registry.gate.evidence import read_predictions, read_rows
+from components.registry.gate.rules import Evidence, judge
+from components.registry.names import RegisteredModel
+from components.registry.settings import NonInferiorToChampion, Rule
+from components.registry.tracking.step_records import PARENT
+
+
+def judged_again(chain: Chain, gate: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rules of a verdict, each judged anew, in their order."""
+    read: TypeAdapter[Rule] = TypeAdapter(Rule)
+    rules = [read.validate_python({"rule": r["rule"], **r["required"]}) for r in gate["rules"]]
+    run = chain.folder(PARENT)
+    evidence = Evidence(
+        predictions=read_predictions(run / "predictions.csv"),
+        sets=read_json(chain.folder("evaluate") / "evaluation.json").get("sets", {}),
+        validation=read_json(chain.folder("validate") / "validation.json"),
+        manifest=read_rows(run / names.MANIFEST_FILE),
+        features=read_rows(chain.folder("features") / "features.csv"),
+        trained_on=chain.entry.details["trained_on"],
+        champion=_champion(chain, gate),
+    )
+    return list(judge(evidence, tuple(rules))["rules"])
+
+
+def _champion(chain: Chain, gate: dict[str, Any]) -> Champion | None:
+    """The champion that was met, with the answers that were kept."""
+    met = gate["champion"]
+    if met is None:
+        return None
+    known = chain.ledger.registration(RegisteredModel.RELEASE, met["version"])
+    kinds = (r["found"] for r in gate["rules"] if r["rule"] == _NON_INFERIOR)
+    compared: dict[str, Any] = next(kinds, {})
+    return Champion(
+        release=met["release"],
+        version=met["version"],
+        trained_on=known.details["trained_on"] if known else "",
+        predictions=read_predictions(chain.folder(PARENT) / names.CHAMPION_FILE),
+        asked=tuple(compared.get("asked", ())),
+        left_out=compared.get("left_out", {}),
+        spoilt=tuple(compared.get("spoilt", ())),
+    )
+
+
+_NON_INFERIOR = NonInferiorToChampion().rule

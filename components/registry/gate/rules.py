@@ -1,0 +1,317 @@
+"""The promotion gate: pure functions from evidence to a verdict that says what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.core.vocabulary import Model, Origin, Split
+from components.evaluate.statistics.delong import paired_delong
+from components.evaluate.statistics.metrics import expected_calibration_error
+from components.evaluate.statistics.paired_tests import exact_binomial
+from components.registry import settings as rules
+from components.registry.gate.champion import Champion
+from components.registry.gate.evidence import Scores, leaks, scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AGE_GROUPS = ((0.0, 45.0, "under 45"), (45.0, 60.0, "45 to 59"), (60.0, 200.0, "60 and over"))
+"""Years; IDH mutation gets rare with age, so that a model may lean on it."""
+
+CALIBRATION_BINS = 10
+"""Equal-width bins of the calibration error."""
+
+SMALLEST_CLASS = 2
+"""Patients of each class from which on DeLong's variance, and so a comparison, exists."""
+
+NEVER_OVERRIDDEN = frozenset({"trained_on_patients"})
+"""Rules that no person's approval can lift."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a rule may look at.
+
+    Attributes:
+        predictions: patient-level rows (`evidence.read_predictions`).
+        sets: the "sets" block of evaluation.json.
+        validation: content of validation.json.
+        manifest: rows of the public manifest.
+        features: rows of features.csv.
+        trained_on: "patients" or "phantoms".
+        champion: None while there is none.
+    """
+
+    predictions: pd.DataFrame
+    sets: dict[str, Any]
+    validation: dict[str, Any]
+    manifest: list[dict[str, str]]
+    features: list[dict[str, str]]
+    trained_on: str
+    champion: Champion | None = None
+
+    @property
+    def set_names(self) -> list[str]:
+        """Test sets, sorted."""
+        return sorted(self.predictions["set"].unique())
+
+    @property
+    def external(self) -> list[str]:
+        """External test sets; the internal one when there is no other."""
+        return [name for name in self.set_names if name != Split.INTERNAL] or self.set_names
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found: whether it is met, the numbers it looked at, and a sentence."""
+
+    passed: bool
+    found: dict[str, Any]
+    reason: str
+
+
+def judge(evidence: Evidence, gate: tuple[rules.Rule, ...], approve: str = "") -> dict[str, Any]:
+    """The verdict as JSON: {"passed", "promotable", "rules": [...], "champion", "approval"}.
+
+    `passed` says that every rule is met. `promotable` also holds when a person approved in spite of
+    refusals, but never against a rule in NEVER_OVERRIDDEN, nor for a model trained on phantoms,
+    whether or not a rule of the gate says so.
+    """
+    verdicts = []
+    for rule in gate:
+        finding = _JUDGES[type(rule)](rule, evidence)
+        verdicts.append(
+            {
+                "rule": rule.rule,
+                "passed": finding.passed,
+                "required": rule.model_dump(mode="json", exclude={"rule"}),
+                "found": finding.found,
+                "reason": finding.reason,
+            }
+        )
+    refused = {verdict["rule"] for verdict in verdicts if not verdict["passed"]}
+    person, _, reason = approve.partition(":")
+    approval = {"name": person.strip(), "reason": reason.strip()} if approve else None
+    allowed = not refused or (approval is not None and not refused & NEVER_OVERRIDDEN)
+    champion = evidence.champion
+    return {
+        "passed": not refused,
+        "promotable": allowed and evidence.trained_on == Origin.PATIENTS,
+        "trained_on": evidence.trained_on,
+        "rules": verdicts,
+        "approval": approval,
+        "champion": champion and {"release": champion.release, "version": champion.version},
+    }
+
+
+def _validation_passed(rule: rules.ValidationPassed, evidence: Evidence) -> Finding:
+    patients = int(evidence.validation.get("patients") or 0)
+    quarantined = int(evidence.validation.get("quarantined") or 0)
+    share = quarantined / patients if patients else 1.0
+    return Finding(
+        share <= rule.max_quarantined,
+        {"patients": patients, "quarantined": quarantined, "share": share},
+        f"{quarantined} of {patients} patients quarantined",
+    )
+
+
+def _no_leakage(rule: rules.NoLeakage, evidence: Evidence) -> Finding:
+    tested = set(evidence.predictions["patient_id"])
+    found = leaks(evidence.manifest, evidence.features, tested)
+    reason = found[0] if found else f"none of {len(tested)} tested patients was learnt from"
+    return Finding(bool(tested) and not found, {"tested": len(tested), "leaks": found}, reason)
+
+
+def _trained_on_patients(rule: rules.TrainedOnPatients, evidence: Evidence) -> Finding:
+    found = evidence.trained_on
+    return Finding(found == Origin.PATIENTS, {"trained_on": found}, f"trained on {found}")
+
+
+def _dice_floor(rule: rules.DiceFloor, evidence: Evidence) -> Finding:
+    means = {
+        name: (evidence.sets.get(name, {}).get("dice") or {}).get("mean")
+        for name in evidence.set_names
+    }
+    known = {name: mean for name, mean in means.items() if mean is not None}
+    if not known:
+        return Finding(False, {"dice": means}, "no test set has manual masks")
+    worst = min(known, key=lambda name: known[name])
+    return Finding(
+        known[worst] >= rule.minimum,
+        {"dice": means},
+        f"lowest mean Dice {known[worst]:.3f} ({worst}), floor {rule.minimum:g}",
+    )
+
+
+def _better_than_age(rule: rules.BetterThanAge, evidence: Evidence) -> Finding:
+    found: dict[str, Any] = {}
+    failed = []
+    for name in evidence.external:
+        pair = _paired(evidence.predictions, evidence.predictions, name, rule.model, Model.AGE)
+        if pair is None:
+            found[name] = None
+            failed.append(f"{name}: fewer than {SMALLEST_CLASS} patients of a class")
+            continue
+        ours, age = pair
+        found[name] = _against(ours, age)
+        if problem := _not_better(found[name], rule):
+            failed.append(f"{name}: {problem}")
+    words = "; ".join(failed) or f"better than age alone on {', '.join(found)}"
+    return Finding(bool(found) and not failed, found, words)
+
+
+def _not_better(found: dict[str, float], rule: rules.BetterThanAge) -> str:
+    if found["difference"] <= 0:
+        return f"AUROC {found['auroc']:.3f} against {found['other_auroc']:.3f} of age"
+    for test in rule.tests:
+        if test == "binomial" and found["accuracy"] <= found["other_accuracy"]:
+            return f"accuracy {found['accuracy']:.3f}, age {found['other_accuracy']:.3f}"
+        value = found[f"{test}_p"]
+        if not value < rule.alpha:
+            return f"{test} P = {value:.3g}"
+    return ""
+
+
+def _non_inferior(rule: rules.NonInferiorToChampion, evidence: Evidence) -> Finding:
+    champion = evidence.champion
+    if champion is None:
+        return Finding(True, {"champion": None}, "there is no champion yet")
+    if champion.trained_on != Origin.PATIENTS and evidence.trained_on == Origin.PATIENTS:
+        return Finding(True, {"champion": champion.release}, "the champion knows only phantoms")
+    pair = _paired(evidence.predictions, champion.predictions, None, rule.model, rule.model)
+    shared = 0 if pair is None else len(pair[0].table)
+    union = shared + len(champion.left_out) + len(champion.spoilt)
+    found: dict[str, Any] = {
+        "champion": champion.release,
+        "shared_patients": shared,
+        "union": union,
+        "asked": list(champion.asked),
+        "left_out": dict(champion.left_out),
+        "spoilt": list(champion.spoilt),
+    }
+    if champion.spoilt:
+        spoilt = f"learnt from {len(champion.spoilt)} patients of the champion's frozen test sets"
+        return Finding(False, found, spoilt)
+    if shared < rule.min_share * union:
+        few = f"only {shared} of {union} test patients of both can be compared"
+        return Finding(False, found, f"{few}, {rule.min_share:.0%} needed")
+    if pair is None or shared < rule.min_patients:
+        few = f"only {shared} test patients shared with the champion, {rule.min_patients} needed"
+        return Finding(False, found, few)
+    found.update(_against(*pair, confidence=rule.confidence))
+    return Finding(
+        found["low"] > -rule.margin,
+        found,
+        f"AUROC {found['difference']:+.3f} against {champion.release} on {shared} patients, "
+        f"{100 * rule.confidence:g} % CI from {found['low']:+.3f}; margin {rule.margin:g}",
+    )
+
+
+def _subgroup_gap(rule: rules.SubgroupGap, evidence: Evidence) -> Finding:
+    gaps: dict[str, Any] = {}
+    for name in evidence.set_names:
+        answers = scores(evidence.predictions, name, rule.model)
+        for attribute in rule.attributes:
+            shares = _accuracy_by(answers, attribute, rule.min_patients)
+            if len(shares) > 1:
+                gap = max(shares.values()) - min(shares.values())
+                gaps[f"{name}, {attribute}"] = {"gap": gap, "accuracy": shares}
+    if not gaps:
+        return Finding(True, {}, f"no two groups of {rule.min_patients} patients to compare")
+    worst = max(gaps, key=lambda key: gaps[key]["gap"])
+    return Finding(
+        gaps[worst]["gap"] <= rule.ceiling,
+        gaps,
+        f"largest gap in accuracy {gaps[worst]['gap']:.3f} ({worst}), ceiling {rule.ceiling:g}",
+    )
+
+
+def _accuracy_by(answers: Scores, attribute: str, smallest: int) -> dict[str, float]:
+    if attribute == "age_group":
+        groups = answers.table["age"].map(_age_group) if "age" in answers.table else None
+    else:
+        groups = answers.table.get(attribute)
+    if groups is None:
+        return {}
+    names = groups.dropna().astype(str)
+    return {
+        str(group): float(answers.correct[(groups.astype(str) == group).to_numpy()].mean())
+        for group, count in names.value_counts().sort_index().items()
+        if count >= smallest
+    }
+
+
+def _age_group(age: float) -> str | None:
+    return next((name for low, high, name in AGE_GROUPS if low <= age < high), None)
+
+
+def _calibration(rule: rules.CalibrationCeiling, evidence: Evidence) -> Finding:
+    errors = {}
+    for name in evidence.set_names:
+        answers = scores(evidence.predictions, name, rule.model)
+        if len(answers.table):
+            errors[name] = expected_calibration_error(
+                answers.idh, answers.probability, CALIBRATION_BINS
+            )
+    if not errors:
+        return Finding(False, {}, f"no predictions of {rule.model.value}")
+    worst = max(errors, key=lambda name: errors[name])
+    return Finding(
+        errors[worst] <= rule.ceiling,
+        {"expected_calibration_error": errors},
+        f"largest calibration error {errors[worst]:.3f} ({worst}), ceiling {rule.ceiling:g}",
+    )
+
+
+def _paired(
+    first: pd.DataFrame, second: pd.DataFrame, name: str | None, model: Model, other: Model
+) -> tuple[Scores, Scores] | None:
+    """Answers of two models for the same patients, in the same order.
+
+    `name` None takes every test set. None where a class has fewer than SMALLEST_CLASS patients.
+    """
+    tables = []
+    for table, which in ((first, model), (second, other)):
+        rows = table[table["model"] == which.value].dropna(subset=["idh", "probability"])
+        rows = rows if name is None else rows[rows["set"] == name]
+        tables.append(rows.drop_duplicates("patient_id").set_index("patient_id"))
+    shared = sorted(set(tables[0].index) & set(tables[1].index))
+    ours, theirs = (Scores(table.loc[shared].reset_index()) for table in tables)
+    mutants = int(ours.idh.sum())
+    return (ours, theirs) if min(mutants, len(shared) - mutants) >= SMALLEST_CLASS else None
+
+
+def _against(ours: Scores, theirs: Scores, confidence: float = 0.95) -> dict[str, float]:
+    """Paired comparison: AUROC difference with its DeLong interval, and the exact binomial test."""
+    test = paired_delong(ours.idh, ours.probability, theirs.probability, confidence)
+    rate = float(theirs.correct.mean())
+    return {
+        "patients": len(ours.idh),
+        "auroc": test.first,
+        "other_auroc": test.second,
+        "difference": test.difference,
+        "low": test.low,
+        "high": test.high,
+        # Equal rankings have no P; they are no evidence of a difference.
+        "delong_p": 1.0 if math.isnan(test.p) else test.p,
+        "accuracy": float(np.mean(ours.correct)),
+        "other_accuracy": rate,
+        "binomial_p": exact_binomial(int(ours.correct.sum()), len(ours.correct), rate),
+    }
+
+
+_JUDGES: dict[type, Callable[[Any, Evidence], Finding]] = {
+    rules.ValidationPassed: _validation_passed,
+    rules.NoLeakage: _no_leakage,
+    rules.TrainedOnPatients: _trained_on_patients,
+    rules.DiceFloor: _dice_floor,
+    rules.BetterThanAge: _better_than_age,
+    rules.NonInferiorToChampion: _non_inferior,
+    rules.SubgroupGap: _subgroup_gap,
+    rules.CalibrationCeiling: _calibration,
+}

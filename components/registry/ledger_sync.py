@@ -1,0 +1,130 @@
+"""The registry as a projection of the ledger: tags, aliases and pages written after the fact."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+
+from components.core.errors import BadInput
+from components.core.files import read_json
+from components.registry import names
+from components.registry.ledger import Aliases, Entry, Ledger, append
+from components.registry.names import Alias, RegisteredModel
+from components.registry.tracking.environment import actor
+from components.registry.tracking.lineage import children
+from components.registry.tracking.run_page import describe, verdict_line
+from components.registry.tracking.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def settle(store: Store, ledger: Ledger) -> Ledger:
+    """Bring the registry to what the ledger says; the caller holds the lock.
+
+    A process killed after its ledger entry leaves tags and aliases behind: they are completed.
+    An alias that somebody else moved is put back, and that is recorded.
+
+    Raises:
+        BadInput: the ledger is broken.
+    """
+    if ledger.broken:
+        raise BadInput("the ledger", ledger.broken, "run `glioflow audit`, and restore its files")
+    if not ledger.entries:
+        return ledger
+    last = ledger.entries[-1]
+    found = found_aliases(store)
+    if last.event == "registered" and not is_finished(store, last):
+        project(store, ledger, last)
+    elif found != pruned(ledger.aliases):
+        log.warning("aliases were moved outside glioflow: %s", found)
+        details = {"found": found}
+        ledger = append(store, ledger, "repaired", actor(), ledger.aliases, details)
+        apply_aliases(store, ledger.aliases)
+    return ledger
+
+
+def is_finished(store: Store, entry: Entry) -> bool:
+    """Whether tags, aliases and page of a registration were written; the run's state is last."""
+    run = store.client.get_run(entry.details["run_id"])
+    return run.data.tags.get(names.STATE) == names.COMPLETE
+
+
+def project(store: Store, ledger: Ledger, entry: Entry) -> None:
+    """Write what a registration says into tags, aliases and the run's page, in this order."""
+    finish_versions(store, entry)
+    apply_aliases(store, ledger.aliases)
+    finish_run(store, entry.details["run_id"])
+
+
+def finish_versions(store: Store, entry: Entry) -> None:
+    """Mark the versions of a registration complete, and name the entry that recorded them."""
+    refused = entry.details["refused_because"]
+    release, trained_on = entry.details["release"], entry.details["trained_on"]
+    text = f"{release}, trained on {trained_on}. Gate: {refused or 'passed'}."
+    for model, facts in entry.details["versions"].items():
+        version = store.client.update_model_version(model, facts["version"], text)
+        for key, value in version_tags(entry).items():
+            if version.tags.get(key, "") != value:
+                store.client.set_model_version_tag(model, facts["version"], key, value)
+
+
+def version_tags(entry: Entry) -> dict[str, str]:
+    """Tags of a version whose registration is complete, "" where it has none; the state is last."""
+    details = entry.details
+    return {
+        names.PUBLICATION: details["publication"],
+        names.RELEASE: details["release"],
+        names.TRAINED_ON: details["trained_on"],
+        names.LEDGER_ENTRY: entry.hash,
+        names.GATE: "passed" if details["passed"] else "refused",
+        names.REFUSED_BECAUSE: details["refused_because"],
+        names.STATE: names.COMPLETE,
+    }
+
+
+def finish_run(store: Store, run_id: str) -> None:
+    """Complete the parent run's page: the headline table, the verdict's tags, its end."""
+    run = store.client.get_run(run_id)
+    evaluate = children(store, run.info.experiment_id, run_id)["evaluate"].info.run_id
+    with tempfile.TemporaryDirectory() as scratch:
+        gate = read_json(store.client.download_artifacts(run_id, names.GATE_FILE, scratch))
+        path = store.client.download_artifacts(evaluate, "evaluation.json", scratch)
+        sets = read_json(path).get("sets", {})
+    tags = {
+        "mlflow.note.content": describe(
+            run.data.tags[names.RELEASE], run.data.tags[names.TRAINED_ON], sets, gate
+        ),
+        names.GATE: verdict_line(gate),
+        names.STATE: names.COMPLETE,
+    }
+    # The end comes first, the state last: who sees `complete` must see all of it.
+    store.client.set_terminated(run_id)
+    for key, value in tags.items():
+        store.client.set_tag(run_id, key, value)
+
+
+def apply_aliases(store: Store, wanted: Aliases) -> None:
+    """Set every alias of ours to what the ledger says, and delete those it does not name."""
+    found = found_aliases(store)
+    for model in RegisteredModel:
+        for alias in Alias:
+            version = wanted.get(model.value, {}).get(alias.value)
+            now = found.get(model.value, {}).get(alias.value)
+            if version is None and now is not None:
+                store.client.delete_registered_model_alias(model.value, alias.value)
+            elif version is not None and version != now:
+                store.client.set_registered_model_alias(model.value, alias.value, version)
+
+
+def found_aliases(store: Store) -> Aliases:
+    """Aliases of our models as the registry has them."""
+    found = store.client.search_registered_models()
+    ours = {m.name: dict(m.aliases) for m in found if m.name in set(RegisteredModel)}
+    return pruned({m: {a: str(v) for a, v in aliases.items()} for m, aliases in ours.items()})
+
+
+def pruned(aliases: Aliases) -> Aliases:
+    """Only our own aliases, without models that have none."""
+    known = set(Alias)
+    kept = {m: {a: v for a, v in held.items() if a in known} for m, held in aliases.items()}
+    return {model: held for model, held in sorted(kept.items()) if held}

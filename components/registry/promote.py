@@ -1,0 +1,132 @@
+"""What changes which release is served: committing a publication, promoting, rolling back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.core.errors import BadInput
+from components.core.vocabulary import Origin
+from components.registry.delivery import follow
+from components.registry.ledger import Aliases, Entry, Ledger, append, read_ledger
+from components.registry.ledger_sync import apply_aliases, settle
+from components.registry.names import Alias, RegisteredModel
+from components.registry.tracking.environment import actor
+from components.registry.tracking.model_versions import resolve
+from components.registry.tracking.store import Store, connect_to, exclusive
+
+
+def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
+    """Make the champion before the present one the champion again; returns its version.
+
+    All three registered models move together, and where champions are exported, so does what is
+    served there. The ledger records who did it and why.
+
+    Raises:
+        BadInput: there is no earlier champion.
+        Outage: the place of export is away; the aliases have moved.
+    """
+    store = connect_to(tracking_uri)
+    with exclusive(store):
+        ledger = settle(store, read_ledger(store))
+        history = champions(ledger)
+        if len(history) < 2:
+            raise BadInput(
+                f"model '{model}'",
+                "no earlier champion to go back to",
+                "publish another release, or serve one by its version",
+            )
+        left, back = history[-1], history[-2]
+        aliases = _with(ledger.aliases, Alias.CHAMPION, back)
+        details = {"from": left, "to": back, "reason": reason}
+        ledger = append(store, ledger, "rolled_back", actor(), aliases, details)
+        apply_aliases(store, ledger.aliases)
+    follow(store)
+    if model not in set(RegisteredModel):
+        return back[RegisteredModel.RELEASE.value]
+    return back[model]
+
+
+def promote(reference: str, tracking_uri: str, approve: str) -> str:
+    """Make a published release the champion on a person's word ("name: reason").
+
+    Returns its version.
+
+    Raises:
+        BadInput: no such release, no name and reason, or one trained on phantoms.
+    """
+    name, _, reason = approve.partition(":")
+    if not (name.strip() and reason.strip()):
+        raise BadInput("--approve", f"'{approve}' names no person and reason", "'name: reason'")
+    store = connect_to(tracking_uri)
+    with exclusive(store):
+        ledger = settle(store, read_ledger(store))
+        version = resolve(store, reference)
+        entry = ledger.registration(version.name, str(version.version))
+        if entry is None:
+            raise BadInput(reference, "the ledger does not know it", "publish it again")
+        if entry.details["trained_on"] != Origin.PATIENTS:
+            raise BadInput(
+                reference, "trained on phantoms", "train on patients; phantoms never win"
+            )
+        versions = versions_of(entry)
+        aliases = _without(_with(ledger.aliases, Alias.CHAMPION, versions), Alias.CHALLENGER)
+        details = {
+            "release": entry.details["release"],
+            "to": versions,
+            "approval": {"name": name.strip(), "reason": reason.strip()},
+        }
+        ledger = append(store, ledger, "promoted", actor(), aliases, details)
+        apply_aliases(store, ledger.aliases)
+    follow(store)
+    return versions[RegisteredModel.RELEASE.value]
+
+
+def commit(
+    store: Store, ledger: Ledger, versions: dict[str, Any], details: dict[str, Any], promotion: str
+) -> Ledger:
+    """Record a publication and its verdict in one ledger entry: from here on it is visible.
+
+    `promotion` is "champion", "challenger" or "" (refused: candidate only). The caller holds the
+    lock.
+    """
+    numbers = {model: facts["version"] for model, facts in versions.items()}
+    aliases = _with(ledger.aliases, Alias.CANDIDATE, numbers)
+    if promotion == Alias.CHAMPION:
+        aliases = _without(_with(aliases, Alias.CHAMPION, numbers), Alias.CHALLENGER)
+    elif promotion == Alias.CHALLENGER:
+        aliases = _with(aliases, Alias.CHALLENGER, numbers)
+    content = {**details, "versions": versions, "promotion": promotion}
+    return append(store, ledger, "registered", actor(), aliases, content)
+
+
+def champions(ledger: Ledger) -> list[dict[str, str]]:
+    """Champions so far (model -> version), oldest first; a roll-back takes the newest away."""
+    history: list[dict[str, str]] = []
+    for entry in ledger.entries:
+        now = {
+            model: held[Alias.CHAMPION]
+            for model, held in entry.aliases.items()
+            if Alias.CHAMPION in held
+        }
+        if entry.event == "rolled_back":
+            history.pop()
+        elif now and (not history or history[-1] != now):
+            history.append(now)
+    return history
+
+
+def versions_of(entry: Entry) -> dict[str, str]:
+    """Model -> version number of a registration."""
+    return {model: facts["version"] for model, facts in entry.details["versions"].items()}
+
+
+def _with(aliases: Aliases, alias: Alias, versions: dict[str, str]) -> Aliases:
+    models = sorted(set(aliases) | set(versions))
+    changed = {model: dict(aliases.get(model, {})) for model in models}
+    for model, version in versions.items():
+        changed[model][alias.value] = version
+    return changed
+
+
+def _without(aliases: Aliases, alias: Alias) -> Aliases:
+    return {m: {a: v for a, v in held.items() if a != alias} for m, held in aliases.items()}

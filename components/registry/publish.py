@@ -1,0 +1,266 @@
+"""Publishing one run: refuse what is unsafe, log the lineage, judge, and commit in one step.
+
+Order matters. Everything large is uploaded first and stays in state `publishing`. Then, under the
+store's lock, the versions are created, the gate judges against the champion of that moment, and
+one ledger entry commits the outcome. A process killed before that entry leaves nothing that can be
+served; one killed after it is completed by whoever takes the lock next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from components.core.files import read_json, sha256_file, write_json
+from components.core.progress import Progress
+from components.registry import names
+from components.registry.delivery import deliver
+from components.registry.gate.champion import Champion, champion_version, meet_champion
+from components.registry.gate.evidence import read_predictions, read_rows
+from components.registry.gate.rules import Evidence, judge
+from components.registry.ledger import Entry, Ledger, read_ledger
+from components.registry.ledger_sync import is_finished, project, settle
+from components.registry.names import Alias
+from components.registry.promote import commit, versions_of
+from components.registry.run_artifacts import FOLDERS, RunArtifacts
+from components.registry.settings import PublishSettings
+from components.registry.tracking.environment import completed
+from components.registry.tracking.lineage import Recorded, record_run
+from components.registry.tracking.model_versions import Uploaded, ensure_version, upload_models
+from components.registry.tracking.run_page import verdict_line
+from components.registry.tracking.store import Store, connect, exclusive, patiently
+from components.release.scan import screen_release, screen_tree
+
+
+@dataclass(frozen=True)
+class Published:
+    """The outcome of publishing.
+
+    Attributes:
+        mlflow_run_id: of the parent run; None while the run is only kept on disk.
+        release: release id.
+        gate: the verdict ({"passed", "promotable", "rules", ...}); also artifact gate.json.
+        registered: registered model -> version.
+        promotion: "champion", "challenger" or "" (candidate only).
+        pending: folder of a run kept on disk because the store was away.
+    """
+
+    mlflow_run_id: str | None
+    release: str
+    gate: dict[str, Any]
+    registered: dict[str, str] = field(default_factory=dict)
+    promotion: str = ""
+    pending: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Content of published.json."""
+        return asdict(self)
+
+
+def publish_run(
+    artifacts: RunArtifacts, settings: PublishSettings, *, progress: Progress | None = None
+) -> Published:
+    """Log, judge and register one run. Doing it again changes nothing and returns the same.
+
+    Raises:
+        BadInput: an artifact is missing, unsafe, or differs from the release's manifest.
+        StoreUnreachable: the store did not answer; see `resume.publish_or_keep`.
+        Outage: published, but the place to export to is away; doing it again exports.
+    """
+    report = progress or (lambda done, total, what: None)
+    report(0, 4, "checking artifacts")
+    artifacts = replace(artifacts, info=completed(artifacts.info))
+    publication = check(artifacts, settings)
+    report(1, 4, "logging lineage")
+    store = connect(settings)
+    done = patiently(lambda: _publish(store, artifacts, settings, publication, report), settings)
+    if settings.export:
+        report(4, 4, "exporting the champion")
+        deliver(store, settings.export, artifacts.repository)
+    return done
+
+
+def check(artifacts: RunArtifacts, settings: PublishSettings) -> str:
+    """Refuse what may not be published; returns the publication id, a sha256 over all digests.
+
+    Raises:
+        BadInput: see `screen`.
+    """
+    artifacts.check()
+    for name in FOLDERS:
+        screen_tree(getattr(artifacts, name), settings.max_file_mb)
+    screen_release(artifacts.repository, artifacts.release())
+    canonical = json.dumps(artifacts.digests(), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _publish(
+    store: Store,
+    artifacts: RunArtifacts,
+    settings: PublishSettings,
+    publication: str,
+    report: Progress,
+) -> Published:
+    if registration(read_ledger(store), publication) is not None:
+        with exclusive(store):
+            return _published_before(store, publication)
+    with tempfile.TemporaryDirectory() as scratch:
+        recorded = record_run(store, artifacts, settings, publication, Path(scratch))
+        report(2, 4, "uploading models")
+        uploaded = upload_models(
+            store, artifacts, recorded.experiment_id, recorded.run_id, Path(scratch) / "models"
+        )
+        report(3, 4, "judging")
+        while True:
+            # Asking the champion may take hours: not while others wait for the lock.
+            champion = meet_champion(
+                store,
+                read_ledger(store),
+                artifacts,
+                read_rows(Path(scratch) / names.MANIFEST_FILE),
+                Path(tempfile.mkdtemp(dir=scratch)),
+                ask=settings.ask_champion,
+                progress=lambda done, total, what: report(3, 4, f"{what} ({done} of {total})"),
+            )
+            with exclusive(store):
+                ledger = read_ledger(store)
+                if registration(ledger, publication) is not None:
+                    return _published_before(store, publication)
+                if champion_version(ledger) == (champion.version if champion else ""):
+                    published = _commit(
+                        _Upload(publication, recorded, uploaded, champion),
+                        store,
+                        artifacts,
+                        settings,
+                        Path(scratch),
+                    )
+                    break
+    report(4, 4, published.promotion or "candidate")
+    return published
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """What was done before the lock was taken."""
+
+    publication: str
+    recorded: Recorded
+    uploaded: list[Uploaded]
+    champion: Champion | None
+
+
+def _commit(
+    upload: _Upload,
+    store: Store,
+    artifacts: RunArtifacts,
+    settings: PublishSettings,
+    scratch: Path,
+) -> Published:
+    ledger = settle(store, read_ledger(store))
+    release, recorded = artifacts.release(), upload.recorded
+    tags = {
+        names.PUBLICATION: upload.publication,
+        names.RELEASE: release["release"],
+        names.TRAINED_ON: release["trained_on"],
+        names.PLAN: release["plan"],
+    }
+    models: dict[str, Any] = {}
+    for made in upload.uploaded:
+        version, digests = ensure_version(store, made, recorded.run_id, tags)
+        models[made.model.value] = {
+            "version": str(version.version),
+            "model_id": version.model_id,
+            "source": version.source,
+            "files": digests,
+        }
+    gate = _judge(artifacts, settings, upload.champion, scratch)
+    evidence = {
+        "runs": recorded.digests,
+        "metrics": recorded.metrics,
+        "params": recorded.params,
+        "tags": recorded.tags,
+        "models": models,
+    }
+    hashes = {}
+    if upload.champion is not None:
+        upload.champion.predictions.to_csv(scratch / names.CHAMPION_FILE, index=False)
+        hashes[names.CHAMPION_FILE] = sha256_file(scratch / names.CHAMPION_FILE)
+        store.client.log_artifact(recorded.run_id, str(scratch / names.CHAMPION_FILE))
+    for name, content in ((names.DIGESTS_FILE, evidence), (names.GATE_FILE, gate)):
+        write_json(scratch / name, content)
+        hashes[name] = sha256_file(scratch / name)
+        store.client.log_artifact(recorded.run_id, str(scratch / name))
+    details = {
+        "release": release["release"],
+        "publication": upload.publication,
+        "run_id": recorded.run_id,
+        "trained_on": release["trained_on"],
+        "profile": artifacts.info.profile,
+        "sha256": hashes,
+        "passed": gate["passed"],
+        "refused_because": "" if gate["passed"] else verdict_line(gate),
+        "approval": gate["approval"],
+        "signed_by": recorded.signed_by,
+        "export": settings.export,
+    }
+    facts = {name: {k: v for k, v in m.items() if k != "files"} for name, m in models.items()}
+    ledger = commit(store, ledger, facts, details, _promotion(gate, settings))
+    entry = ledger.entries[-1]
+    project(store, ledger, entry)
+    return _outcome(entry, gate)
+
+
+def _judge(
+    artifacts: RunArtifacts, settings: PublishSettings, champion: Champion | None, scratch: Path
+) -> dict[str, Any]:
+    evidence = Evidence(
+        predictions=read_predictions(artifacts.predictions),
+        sets=read_json(artifacts.evaluation / "evaluation.json").get("sets", {}),
+        validation=read_json(artifacts.validated / "validation.json"),
+        manifest=read_rows(scratch / names.MANIFEST_FILE),
+        features=read_rows(artifacts.samples / "features.csv"),
+        trained_on=str(artifacts.release()["trained_on"]),
+        champion=champion,
+    )
+    return judge(evidence, settings.gate, settings.approve or artifacts.info.approve or "")
+
+
+def _promotion(gate: dict[str, Any], settings: PublishSettings) -> str:
+    if not gate["promotable"]:
+        return ""
+    if settings.promote == "manual" and gate["approval"] is None:
+        return Alias.CHALLENGER.value
+    return Alias.CHAMPION.value
+
+
+def registration(ledger: Ledger, publication: str) -> Entry | None:
+    """The ledger entry that committed a publication."""
+    for entry in ledger.entries:
+        if entry.event == "registered" and entry.details["publication"] == publication:
+            return entry
+    return None
+
+
+def _published_before(store: Store, publication: str) -> Published:
+    ledger = settle(store, read_ledger(store))
+    entry = registration(ledger, publication)
+    assert entry is not None
+    if not is_finished(store, entry):
+        project(store, ledger, entry)
+    with tempfile.TemporaryDirectory() as scratch:
+        gate = store.client.download_artifacts(entry.details["run_id"], names.GATE_FILE, scratch)
+        return _outcome(entry, read_json(gate))
+
+
+def _outcome(entry: Entry, gate: dict[str, Any]) -> Published:
+    return Published(
+        mlflow_run_id=entry.details["run_id"],
+        release=entry.details["release"],
+        gate=gate,
+        registered=versions_of(entry),
+        promotion=entry.details["promotion"],
+    )

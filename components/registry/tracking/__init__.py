@@ -1,0 +1,1 @@
+"""MLflow: the tracking store, lineage records and model versions."""

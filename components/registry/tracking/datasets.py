@@ -1,0 +1,47 @@
+"""The cohorts of a run as MLflow's datasets."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from components.core.files import sha256_file
+from components.core.vocabulary import DEVELOPMENT
+from components.registry import names
+from components.registry.gate.evidence import public_manifest
+from components.registry.tracking.store import Store
+
+
+def log_datasets(store: Store, run_id: str, accepted: Path) -> None:
+    """Make every cohort of an accepted.csv an input of a run."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    facts = dataset_facts(public_manifest(accepted, hash_images=False), sha256_file(accepted))
+    inputs = []
+    for name, about in facts.items():
+        dataset = Dataset(
+            name=name,
+            digest=about["digest"],
+            source_type="manifest",
+            source=json.dumps({"artifact": names.MANIFEST_FILE, "cohort": name}),
+            profile=about["profile"],
+        )
+        tags = [InputTag(key, about[key]) for key in ("mlflow.data.context", "sha256")]
+        inputs.append(DatasetInput(dataset, tags))
+    store.client.log_inputs(run_id, datasets=inputs)
+
+
+def dataset_facts(rows: list[dict[str, str]], sha256: str) -> dict[str, dict[str, str]]:
+    """Cohort -> what MLflow says of it, from the public manifest and the digest of accepted.csv."""
+    sizes = Counter(row.get("cohort") or DEVELOPMENT for row in rows)
+    return {
+        name: {
+            "mlflow.data.context": "training" if name == DEVELOPMENT else "testing",
+            "sha256": sha256,
+            # MLflow keeps 36 characters of a digest; the tag has all 64.
+            "digest": sha256[:36],
+            "profile": json.dumps({"num_rows": size}),
+        }
+        for name, size in sizes.items()
+    }

@@ -1,0 +1,237 @@
+"""The MLflow store: opened safely, tried again when away, locked for what must not race."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from components.core.errors import BadInput
+from components.registry.settings import PublishSettings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LEASE_PREFIX = "glioflow-lock-"
+"""Names of the registered models that serve as locks on a server, where no file can be shared."""
+
+LEASE_S = 300.0
+"""A holder that was killed blocks others no longer than this."""
+
+_SQLITE = "sqlite:///"
+_QUIET = ("mlflow", "alembic")
+
+
+class StoreUnreachable(Exception):
+    """The MLflow store did not answer, however often it was asked."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store. `folder` is that of its SQLite database, None for a server."""
+
+    uri: str
+    client: MlflowClient
+    folder: Path | None
+
+
+def normalised_uri(uri: str) -> str:
+    """`uri` as MLflow takes it: a SQLite path made absolute, a bare folder turned into SQLite.
+
+    Raises:
+        BadInput: an address MLflow or this project does not support (file://, another scheme).
+    """
+    if uri.startswith(("http://", "https://", "postgresql")):
+        return uri
+    if uri.startswith(_SQLITE):
+        return f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).resolve()}"
+    if not uri or "://" in uri or uri.startswith("file:"):
+        raise BadInput(
+            f"tracking_uri '{uri}'",
+            "not an address of an MLflow store",
+            "give http(s)://SERVER, sqlite:///FILE or a folder",
+        )
+    return f"{_SQLITE}{Path(uri).resolve() / 'mlflow.db'}"
+
+
+def connect_to(tracking_uri: str) -> Store:
+    """Open a store to read it: a SQLite file that is not there is refused, not made.
+
+    Raises:
+        StoreUnreachable, BadInput: see `connect`.
+    """
+    uri = normalised_uri(tracking_uri)
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+        raise BadInput(
+            tracking_uri, "no MLflow store is there", "give --tracking-uri of a published run"
+        )
+    return connect(PublishSettings(tracking_uri=tracking_uri))
+
+
+def connect(settings: PublishSettings) -> Store:
+    """Open the store of `settings`, or make it, trying `attempts` times.
+
+    A cold SQLite file is initialised by one process while the others wait: MLflow's migrations
+    crash when two processes start them at once.
+
+    Raises:
+        StoreUnreachable: the store did not answer.
+        BadInput: the address is none.
+    """
+    uri = normalised_uri(settings.tracking_uri)
+    _quiet_mlflow(settings)
+    import mlflow
+    from mlflow import MlflowClient
+
+    # Some of MLflow's own code builds clients without an address; both must agree.
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    folder = Path(uri.removeprefix(_SQLITE)).parent if uri.startswith(_SQLITE) else None
+    with _initialising(folder):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        patiently(lambda: _touch(client), settings)
+    return Store(uri, client, folder)
+
+
+def patiently(action: Callable[[], T], settings: PublishSettings) -> T:
+    """Result of `action`, repeated while the store is away. Raises StoreUnreachable in the end."""
+    wait = settings.patience_s
+    for attempt in range(1, settings.attempts + 1):
+        try:
+            return action()
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            if attempt == settings.attempts:
+                raise StoreUnreachable(f"{settings.tracking_uri}: {_first_line(error)}") from error
+            log.warning(
+                "MLflow store away (attempt %d of %d): %s; next try in %.0f s",
+                attempt,
+                settings.attempts,
+                _first_line(error),
+                wait,
+            )
+            time.sleep(wait)
+            wait *= 2
+    raise AssertionError("attempts is at least 1")
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether `error` says that the store is away, rather than that a request was wrong."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, requests.ConnectionError | requests.Timeout | ConnectionError):
+        return True
+    if isinstance(error, requests.HTTPError):
+        return error.response is not None and error.response.status_code >= 500
+    if isinstance(error, MlflowException):
+        words = ("Max retries", "Connection", "timed out", "too many 50", "502", "503", "504")
+        return error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE") and any(
+            word in str(error) for word in words
+        )
+    return False
+
+
+@contextlib.contextmanager
+def exclusive(store: Store) -> Iterator[None]:
+    """Hold the store's lock: judging, naming versions and moving aliases happen one at a time."""
+    if store.folder is not None:
+        with _file_lock(store.folder / ".publish.lock"):
+            yield
+        return
+    name = _acquire_lease(store.client)
+    try:
+        yield
+    finally:
+        store.client.delete_registered_model(name)
+
+
+@contextlib.contextmanager
+def _initialising(folder: Path | None) -> Iterator[None]:
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with _file_lock(folder / ".initialise.lock"):
+        yield
+
+
+@contextlib.contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    # The kernel drops this lock when its holder dies, even by kill -9.
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(stream, fcntl.LOCK_UN)
+
+
+def _acquire_lease(client: Any) -> str:
+    """Create the only live lock on a server, and return its name.
+
+    Names of registered models are unique, so that of several creators of one name one wins. Who
+    created a lock looks again: two holders would both have seen the other, and both step back.
+    """
+    from mlflow.exceptions import MlflowException
+
+    while True:
+        held = _leases(client)
+        if not any(until > time.time() for until in held.values()):
+            number = 1 + max((int(n.removeprefix(LEASE_PREFIX)) for n in held), default=0)
+            mine = f"{LEASE_PREFIX}{number}"
+            try:
+                client.create_registered_model(mine, tags={"until": str(time.time() + LEASE_S)})
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            else:
+                now = _leases(client)
+                if not any(until > time.time() for name, until in now.items() if name != mine):
+                    _delete_leases(client, [name for name in now if name != mine])
+                    return mine
+                _delete_leases(client, [mine])
+        time.sleep(0.2 + secrets.randbelow(400) / 1000)
+
+
+def _leases(client: Any) -> dict[str, float]:
+    found = client.search_registered_models(f"name LIKE '{LEASE_PREFIX}%'")
+    return {model.name: float(model.tags.get("until", 0.0)) for model in found}
+
+
+def _delete_leases(client: Any, names: list[str]) -> None:
+    from mlflow.exceptions import MlflowException
+
+    for name in names:
+        with contextlib.suppress(MlflowException):
+            client.delete_registered_model(name)
+
+
+def _touch(client: Any) -> None:
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
+
+
+def _quiet_mlflow(settings: PublishSettings) -> None:
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Our own attempts are counted; MLflow's seven per request would hide an outage for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

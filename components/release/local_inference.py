@@ -1,0 +1,82 @@
+"""A release answering in this process: what the ensemble does, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from components.release.ensemble import (
+    Limits,
+    ServedStep,
+    check_request,
+    digest_request,
+    final_tensors,
+    stack_channels,
+    step_tensors,
+)
+from components.release.manifest import Contents
+from components.release.onnx_network import OnnxNetwork
+from components.release.release import VERSION, network_file
+from components.release.request import Answer
+from components.release.tensors import CLASSIFIED, Step, named_in_ensemble
+from components.release.verification import verify_release
+
+
+class LocalRelease:
+    """A verified release; `ask` answers like serving.client.client.Client.ask.
+
+    Raises:
+        BadInput: see `components.release.verification.verify_release`.
+    """
+
+    def __init__(self, repository: Path | str) -> None:
+        self.release = verify_release(repository)
+
+    def contents(self) -> Contents:
+        """See Contents."""
+        return self.release.contents
+
+    @cached_property
+    def segmenter(self) -> OnnxNetwork:
+        """Model 1."""
+        return OnnxNetwork(network_file(self.release.folder, Step.SEGMENTER))
+
+    @cached_property
+    def classifier(self) -> OnnxNetwork:
+        """Model 2."""
+        return OnnxNetwork(network_file(self.release.folder, Step.CLASSIFIER))
+
+    @cached_property
+    def step(self) -> ServedStep:
+        """The feature/slice step."""
+        return ServedStep.read(self.release.folder / Step.FEATURE_SLICE / VERSION)
+
+    def ask(self, tensors: Mapping[str, np.ndarray]) -> Answer:
+        """Answer for one patient's tensors. Raises BadInput naming the tensor at fault."""
+        return Answer.from_tensors(self.infer(tensors))
+
+    def infer(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The ensemble's outputs: the models one after the other."""
+        contents = self.contents()
+        interface = contents.interface
+        check_request(tensors, interface, contents.plan_digest)
+        segmented = self.segmenter(
+            {"volumes": stack_channels(tensors, interface), "brain": tensors["brain"]}
+        )
+        found = step_tensors(self.step.run(segmented["probability"], tensors))
+        classified = self.classifier(
+            {"images": found["batch_images"], "features": found["batch_features"]}
+        )
+        between = {
+            named_in_ensemble(Step.CLASSIFIER, tensor).name: classified[tensor.name]
+            for tensor in CLASSIFIED
+        }
+        digest = np.frombuffer(digest_request(tensors, interface), np.uint8)
+        limits = Limits(contents.abstain_above, contents.ood_limit)
+        final = final_tensors(
+            {**found, **between, "input_digest": digest}, limits, self.release.release
+        )
+        return {**found, **final}

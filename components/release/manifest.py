@@ -1,0 +1,91 @@
+"""What a release holds and expects, in one file that its models and its clients read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from components.core.errors import BadInput
+from components.core.files import read_json, write_json
+from components.core.settings import Settings
+from components.core.vocabulary import Origin, Sequence
+from components.preprocess.plan import PreprocessingPlan
+from components.release.tensors import Interface
+
+CONTENTS_FILE = "contents.json"
+RELEASE_FILE = "release.json"
+
+
+class FeatureReference(Settings):
+    """One numeric feature among the training patients.
+
+    Attributes:
+        mean, sd: in the feature's own unit.
+        p: of its t-test against IDH.
+    """
+
+    mean: float
+    sd: float
+    p: float
+
+
+class Contents(Settings):
+    """A release without its bytes.
+
+    Attributes:
+        profile: name of the profile it was trained with.
+        trained_on: phantoms or patients.
+        grid: voxels a side of the network grid.
+        segmenter: sequences of Model 1, in channel order.
+        channels: sequences of Model 2's image, in channel order.
+        threshold: probability from which a voxel of the working grid is tumour.
+        plan: how a patient is prepared.
+        abstain_above: uncertainty above which a patient is not answered.
+        ood_limit: distance to the training patients above which a patient is not answered.
+        features: the numeric features that Model 2 reads, among its training patients.
+    """
+
+    profile: str
+    trained_on: Origin
+    grid: int = Field(ge=1)
+    segmenter: tuple[Sequence, ...]
+    channels: tuple[Sequence, Sequence]
+    threshold: float
+    plan: PreprocessingPlan
+    abstain_above: float
+    ood_limit: float
+    features: dict[str, FeatureReference]
+
+    @property
+    def interface(self) -> Interface:
+        """The tensors of this release."""
+        return Interface(self.grid, self.segmenter, self.channels, self.plan.strip)
+
+    @property
+    def plan_digest(self) -> str:
+        """sha256 (hex) of the plan."""
+        return self.plan.digest()
+
+    def write(self, folder: Path) -> None:
+        """Write contents.json into `folder`."""
+        write_json(folder / CONTENTS_FILE, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, folder: Path) -> Contents:
+        """Inverse of `write`. Raises BadInput when the file is missing or not whole."""
+        path = folder / CONTENTS_FILE
+        try:
+            return cls.model_validate_json(path.read_text())
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                path, f"not a release's contents ({error})", "export the release again"
+            ) from None
+
+
+def release_beside(model: Path) -> str:
+    """Release id of a served model's folder: from the release.json in it, or in its repository."""
+    for folder in (model, model.parent):
+        if (folder / RELEASE_FILE).is_file():
+            return str(read_json(folder / RELEASE_FILE)["release"])
+    raise BadInput(model, "no release.json in it or above it", "export the release again")

@@ -1,0 +1,57 @@
+"""What a profile may set about serving."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from components.core.settings import Settings
+
+
+class Node(StrEnum):
+    """Kind of machine the networks run on."""
+
+    CPU = "cpu"
+    """ONNX Runtime inside Triton's Python backend: all that the server on PyPI has."""
+
+    GPU = "gpu"
+    """Triton's own ONNX Runtime backend on CUDA."""
+
+
+class TensorRt(StrEnum):
+    """Whether Triton's ONNX Runtime hands the segmenter to TensorRT (GPU nodes only)."""
+
+    OFF = "off"
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+class ServingSettings(Settings):
+    """How a release is laid out for Triton.
+
+    Attributes:
+        node: see Node.
+        tensorrt: see TensorRt.
+        threads: CPU threads of one segmenter instance; 0 takes the cores at hand.
+        segmenter_instances, step_instances, classifier_instances: copies of each model that work
+            at the same time. Two segmenters keep the cores busy while one patient is in another
+            model (docs/serving.md has the measurement).
+        queue: patients that may wait before each model; one more is answered UNAVAILABLE.
+        queue_timeout_s: longest wait of a patient in one queue before it is answered UNAVAILABLE.
+        classifier_batch: most patients that the classifier takes at once.
+        classifier_delay_ms: how long it waits for more of them.
+        warm_up: run the networks once on zeros before a model counts as loaded.
+    """
+
+    node: Node = Node.CPU
+    tensorrt: TensorRt = TensorRt.OFF
+    threads: int = Field(default=0, ge=0)
+    segmenter_instances: int = Field(default=2, ge=1, le=64)
+    step_instances: int = Field(default=1, ge=1, le=64)
+    classifier_instances: int = Field(default=1, ge=1, le=64)
+    queue: int = Field(default=16, ge=1)
+    queue_timeout_s: float = Field(default=300.0, gt=0.0)
+    classifier_batch: int = Field(default=8, ge=1, le=1024)
+    classifier_delay_ms: float = Field(default=0.0, ge=0.0)
+    warm_up: bool = True

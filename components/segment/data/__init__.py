@@ -1,0 +1,1 @@
+"""What the segmenter learns from: sampling, augmentation, network input."""

@@ -1,0 +1,1 @@
+"""From z-scores to a tumour mask."""

@@ -1,0 +1,348 @@
+"""The training of one member: steps, moving average, held-out Dice, checkpoints, resume."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from components.core.errors import BadInput
+from components.core.progress import Progress
+from components.core.weights import load_tensors, save_tensors
+from components.segment.data.augmentation import augment, draw
+from components.segment.data.sampling import (
+    Member,
+    Sample,
+    TrainingSet,
+    channels,
+    sample_keys,
+    sample_stream,
+)
+from components.segment.evaluation.metrics import dice
+from components.segment.inference.segmenter import architecture_of, probability_map
+from components.segment.network.loss import DeepSupervision
+from components.segment.network.unet import UNet
+from components.segment.settings import Norm, Precision, SegmentSettings
+from components.segment.training.processes import Process
+from components.training.checkpoint import require_same
+
+log = logging.getLogger(__name__)
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+MONITOR_THRESHOLD = 0.5
+"""Probability cut while training; the deployed threshold is chosen afterwards."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One row of curves.csv: means since the row before. `tuning_dice` is on the network grid."""
+
+    member: int
+    step: int
+    learning_rate: float
+    loss: float
+    gradient_norm: float
+    seconds: float
+    tuning_dice: float | None
+
+
+@dataclass
+class Journal:
+    """What a resumed run must remember beside its tensors."""
+
+    step: int = 0
+    best_dice: float = -1.0
+    best_step: int = 0
+    stale: int = 0
+    finished: bool = False
+    points: list[dict[str, Any]] = field(default_factory=list)
+    loss_sum: float = 0.0
+    norm_sum: float = 0.0
+    summed: int = 0
+    seconds: float = 0.0
+
+
+class MemberTraining:
+    """Trains one member; every random number is a function of (seed, member, step, sample)."""
+
+    def __init__(
+        self, member: Member, settings: SegmentSettings, process: Process, folder: Path
+    ) -> None:
+        self.member, self.settings, self.process = member, settings, process
+        self.folder = folder / member.name
+        self.device = process.device
+        self.architecture = architecture_of(len(settings.inputs), settings.network)
+        self.identity = {
+            "architecture": self.architecture,
+            "run": run_digest(member, settings),
+        }
+        torch.manual_seed(settings.seed * 1000 + member.index)
+        network = UNet(len(settings.inputs), settings.network)
+        self.network = network.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.average = {name: t.clone() for name, t in self._state().items()}
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.loss = DeepSupervision(settings.batch_dice)
+        self.journal = Journal()
+
+    def _state(self) -> dict[str, Tensor]:
+        """Parameters and running statistics by name; changing them changes the network."""
+        return {name: tensor.detach() for name, tensor in self.network.state_dict().items()}
+
+    def resume(self) -> None:
+        """Take up the last checkpoint, if there is one.
+
+        Raises:
+            BadInput: it is truncated, or of another architecture, settings or cases.
+        """
+        path = self.folder / LAST
+        if not path.exists():
+            return
+        remedy = "delete this file to start the member again, or choose another output folder"
+        tensors, found = load_tensors(path, remedy=remedy)
+        require_same(path, found, self.identity, remedy=remedy)
+        self.journal = Journal(**found["journal"])
+        with torch.no_grad():
+            for name, tensor in self._state().items():
+                tensor.copy_(tensors[f"network.{name}"])
+                self.average[name].copy_(tensors[f"average.{name}"])
+            for name, parameter in self.network.named_parameters():
+                if f"moment1.{name}" in tensors:
+                    # The fused optimiser walks memory: its moments must be laid out as the weights.
+                    self.optimizer.state[parameter] = {
+                        "step": torch.tensor(float(self.journal.step), device=self.device),
+                        "exp_avg": torch.empty_like(parameter).copy_(tensors[f"moment1.{name}"]),
+                        "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"moment2.{name}"]),
+                    }
+        log.info("member %d resumes at step %d", self.member.index, self.journal.step)
+
+    def save(self) -> None:
+        """Write the last checkpoint, from which `resume` continues exactly."""
+        if not self.process.leads:
+            return
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in self._state().items():
+            tensors[f"network.{name}"] = tensor
+            tensors[f"average.{name}"] = self.average[name]
+        for name, parameter in self.network.named_parameters():
+            state = self.optimizer.state.get(parameter)
+            if state:
+                tensors[f"moment1.{name}"] = state["exp_avg"]
+                tensors[f"moment2.{name}"] = state["exp_avg_sq"]
+        description = {**self.identity, "journal": asdict(self.journal)}
+        save_tensors(self.folder / LAST, tensors, description)
+
+    def save_weights(self, path: Path) -> None:
+        """Write the averaged weights alone, as inference loads them."""
+        if self.process.leads:
+            description = {**self.identity, "step": self.journal.step}
+            save_tensors(path, self.average, description)
+
+    def run(self, progress: Progress | None = None) -> None:
+        """Train from where the last checkpoint stands to the end.
+
+        Raises:
+            BadInput: a loss that is not finite (naming the patients; the last checkpoint stays),
+                no memory left on the device, no space left on the disk.
+        """
+        self.resume()
+        try:
+            self._steps(progress)
+        except torch.OutOfMemoryError:
+            raise BadInput(
+                f"segment.batch_size = {self.settings.batch_size}",
+                "the device has no memory left for it",
+                "lower segment.batch_size, segment.crop or segment.network.width",
+            ) from None
+
+    def _steps(self, progress: Progress | None) -> None:
+        settings, journal = self.settings, self.journal
+        trained = self.process.wrap(self._compiled())
+        dataset = TrainingSet(self.member, settings)
+        process = self.process
+        keys = sample_keys(settings, self.member.index, journal.step, process.rank, process.world)
+        pin = self.device.type == "cuda"
+        stream = sample_stream(dataset, keys, settings, pin=pin)
+        what = f"segmenter {self.member.index + 1}/{settings.folds}"
+        started = time.monotonic() - journal.seconds
+        while journal.step < settings.steps and not journal.finished:
+            share = settings.batch_size // process.world
+            self._step(trained, [next(stream) for _ in range(share)])
+            journal.step += 1
+            journal.seconds = time.monotonic() - started
+            if self._is_due(settings.evaluate_every):
+                self._evaluate()
+            if self._is_due(settings.checkpoint_every):
+                self.save()
+            if progress:
+                progress(journal.step, settings.steps, what)
+
+    def _is_due(self, every: int) -> bool:
+        last = self.journal.step == self.settings.steps or self.journal.finished
+        return last or (every > 0 and self.journal.step % every == 0)
+
+    def _compiled(self) -> nn.Module:
+        if self.settings.compile and self.device.type == "cuda":
+            return torch.compile(self.network)  # type: ignore[return-value]
+        return self.network
+
+    def _step(self, trained: nn.Module, samples: list[Sample]) -> None:
+        settings, journal = self.settings, self.journal
+        self.network.train()
+        rate = learning_rate(journal.step, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        size = at_once(settings, self.device, len(samples))
+        parts = [samples[i : i + size] for i in range(0, len(samples), size)]
+        total = 0.0
+        for index, part in enumerate(parts):
+            held = index < len(parts) - 1 and isinstance(trained, DistributedDataParallel)
+            with trained.no_sync() if held else contextlib.nullcontext():  # type: ignore[operator]
+                loss = self._loss(trained, part) / len(parts)
+                loss.backward()
+            total += float(loss.detach())
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm))
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            self._refuse(samples, total)
+        self.optimizer.step()
+        self._update_average()
+        journal.loss_sum += total
+        journal.norm_sum += norm
+        journal.summed += 1
+
+    def _loss(self, trained: nn.Module, samples: list[Sample]) -> Tensor:
+        pairs = [self._prepare(sample) for sample in samples]
+        x, target = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+        torch.manual_seed(samples[0].key.torch_seed())
+        with self._autocast():
+            outputs = trained(x)
+        return self.loss(outputs, target)
+
+    def _prepare(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        settings = self.settings
+        drawn = draw(sample.key.rng(1), settings.augmentation, settings.inputs)
+        volumes = sample.volumes.to(self.device, non_blocking=True)
+        masks = sample.masks.to(self.device, non_blocking=True)
+        size = settings.crop or tuple(volumes.shape[1:])
+        return augment(volumes, masks, sample.centre, size, drawn, settings.clip)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.settings.precision is Precision.BFLOAT16
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def _refuse(self, samples: list[Sample], loss: float) -> None:
+        patients = ", ".join(sample.patient_id for sample in samples)
+        raise BadInput(
+            f"training batch of patients {patients}",
+            f"loss {loss} or its gradient is not finite at step {self.journal.step}",
+            "look at these patients' images, or lower segment.learning_rate; "
+            "the last good checkpoint is kept",
+        )
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.settings.ema_decay, (1.0 + self.journal.step) / (10.0 + self.journal.step))
+        averages = list(self.average.values())
+        torch._foreach_lerp_(averages, list(self._state().values()), 1.0 - decay)
+
+    def _evaluate(self) -> None:
+        settings, journal = self.settings, self.journal
+        value = self.process.agree(self.held_out_dice())
+        journal.points.append(
+            asdict(
+                CurvePoint(
+                    member=self.member.index,
+                    step=journal.step,
+                    learning_rate=learning_rate(journal.step - 1, settings),
+                    loss=journal.loss_sum / max(journal.summed, 1),
+                    gradient_norm=journal.norm_sum / max(journal.summed, 1),
+                    seconds=round(journal.seconds, 2),
+                    tuning_dice=value,
+                )
+            )
+        )
+        journal.loss_sum = journal.norm_sum = 0.0
+        journal.summed = 0
+        log.info("member %d step %d: Dice %.4f", self.member.index, journal.step, value)
+        if settings.folds > 1:
+            return
+        if value > journal.best_dice:
+            journal.best_dice, journal.best_step, journal.stale = value, journal.step, 0
+            self.save_weights(self.folder / BEST)
+        else:
+            journal.stale += 1
+            journal.finished = 0 < settings.patience <= journal.stale
+
+    @torch.no_grad()
+    def held_out_dice(self) -> float:
+        """Mean Dice of the averaged weights on the held-out cases, on the network grid."""
+        current = {name: tensor.clone() for name, tensor in self._state().items()}
+        self._put(self.average)
+        self.network.eval()
+        values = []
+        for case in self.member.held_out:
+            volumes = channels(case, self.settings.inputs).float().to(self.device)
+            brain = torch.from_numpy(case.brain).to(self.device)
+            with self._autocast():
+                map_ = probability_map(
+                    self.network, volumes, brain, self.settings.clip, flips=False
+                )
+            mask = (map_ >= MONITOR_THRESHOLD).cpu().numpy()
+            assert case.tumor is not None
+            values.append(dice(mask, case.tumor))
+        self._put(current)
+        return float(np.mean(values))
+
+    @torch.no_grad()
+    def _put(self, state: dict[str, Tensor]) -> None:
+        for name, tensor in self._state().items():
+            tensor.copy_(state[name])
+
+
+def at_once(settings: SegmentSettings, device: torch.device, samples: int) -> int:
+    """How many of a step's samples go through the network together.
+
+    On a CPU it is one: nothing is gained by more, and the caches are small. What is taken over the
+    whole batch needs the whole batch.
+    """
+    whole = settings.network.norm is Norm.BATCH or settings.batch_dice
+    return samples if whole or device.type == "cuda" else 1
+
+
+def learning_rate(step: int, settings: SegmentSettings) -> float:
+    """Learning rate of a 0-based step: linear warm-up, then a cosine to zero."""
+    warm = settings.warmup * settings.steps
+    if step < warm:
+        return settings.learning_rate * (step + 1) / warm
+    done = (step - warm) / max(settings.steps - warm, 1)
+    return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def run_digest(member: Member, settings: SegmentSettings) -> str:
+    """sha256 of everything that decides a member's weights: settings, cases, their plan."""
+    trained = [case.patient_id for case in member.training]
+    held_out = [case.patient_id for case in member.held_out]
+    plan = member.training[0].plan_digest
+    aside = {
+        *("workers", "members_at_once", "checkpoint_every", "device"),
+        *("min_ml", "doubt", "flips"),
+    }
+    decisive = settings.model_dump(mode="json", exclude=aside)
+    content = json.dumps([decisive, member.index, trained, held_out, plan], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Great Expectations: every limit on patients, images and manifests, and its remedy."""

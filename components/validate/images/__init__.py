@@ -1,0 +1,1 @@
+"""Facts measured on one patient's images, judged elsewhere."""

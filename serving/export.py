@@ -1,0 +1,230 @@
+"""Export: the trained models as a Triton model repository, sealed by release.json."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.core.errors import BadInput
+from components.core.files import atomic, sha256_tree, write_json
+from components.core.vocabulary import FEATURE_NAMES, Origin
+from components.features.feature_slice import StepSpec
+from components.preprocess.atlas.regions import atlas_of
+from components.preprocess.plan import PreprocessingPlan
+from components.release.ensemble import ServedStep
+from components.release.manifest import RELEASE_FILE, Contents, FeatureReference
+from components.release.onnx_network import OnnxNetwork
+from components.release.release import (
+    PLAN_FILE,
+    VERSION,
+    Release,
+    network_file,
+    read_release,
+    release_id,
+)
+from components.release.settings import Node, ServingSettings
+from components.release.tensors import ENSEMBLE, SLICES, Step
+from serving.triton.config import NETWORKS, model_configs
+
+if TYPE_CHECKING:
+    from components.classify.inference.classifier import Classifier
+    from components.segment.inference.segmenter import Segmenter
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = {Step.SEGMENTER: 5e-3, Step.CLASSIFIER: 1e-4}
+"""Largest difference in any probability between an exported network and the trained one.
+
+Of the segmenter it is that of the worst voxel on white noise, where single-precision convolutions
+of ONNX Runtime and oneDNN were seen 1.4e-3 apart; on prepared patients it was 1e-4 to 4e-4.
+"""
+
+PARITY_SEED = 20210
+MODELS = Path(__file__).parent / "triton" / "models"
+
+
+def export_release(
+    segmenter: Path,
+    classifier: Path,
+    plan: PreprocessingPlan,
+    out: Path,
+    *,
+    profile: str,
+    settings: ServingSettings,
+) -> Release:
+    """Write the Triton repository `out`, whole or not at all.
+
+    Holds the ensemble glioma_idh and its five models, plan.json, and release.json, which names
+    every file with its sha256. Exported networks are compared with the trained ones first.
+
+    Args:
+        segmenter: model folder of Model 1.
+        classifier: model folder of Model 2.
+        plan: the plan both were trained with.
+        profile: name of the profile, for readers.
+
+    Raises:
+        BadInput: a model folder is not whole, or the two models and the plan do not belong
+            together.
+        RuntimeError: an exported network does not answer like the trained one.
+    """
+    from components.classify.inference.classifier import Classifier
+    from components.segment.inference.segmenter import Segmenter
+
+    first, second = Segmenter.load(segmenter), Classifier.load(classifier)
+    contents = _contents(first, second, plan, profile)
+    atlas = atlas_of(plan.atlas_files)
+    if atlas.sha256 != plan.atlas.sha256:
+        raise BadInput("atlas", "it is not the plan's", "make it available, or train again")
+    spec = StepSpec(first.rule, second.channels, plan.clip, atlas)
+    with atomic(out) as temporary:
+        _lay_out(temporary, contents, settings)
+        _export_networks(temporary, segmenter, classifier, settings)
+        ServedStep(spec, plan.working_mm).write(temporary / Step.FEATURE_SLICE / VERSION)
+        write_json(temporary / PLAN_FILE, plan.model_dump(mode="json"))
+        parity = {
+            "segmenter": _segmenter_parity(temporary, first),
+            "classifier": _classifier_parity(temporary, second),
+        }
+        release = _seal(temporary, contents, settings, parity)
+    log.info("exported %s", release)
+    return read_release(out)
+
+
+def _contents(
+    segmenter: Segmenter, classifier: Classifier, plan: PreprocessingPlan, profile: str
+) -> Contents:
+    digest = plan.digest()
+    for name, found in {
+        "segmenter/model.json": segmenter.plan_digest,
+        "classifier/model.json": classifier.description["samples"]["plan_digest"],
+    }.items():
+        if found != digest:
+            raise BadInput(
+                name, f"trained with plan {found[:12]}, not {digest[:12]}", "train it again"
+            )
+    if not segmenter.grid == classifier.grid == plan.grid:
+        sides = f"{segmenter.grid}, {classifier.grid} and {plan.grid}"
+        raise BadInput("models and plan", f"grids of {sides} voxels a side", "train again")
+    phantoms = Origin.PHANTOMS in (segmenter.trained_on, classifier.trained_on)
+    return Contents(
+        profile=profile,
+        trained_on=Origin.PHANTOMS if phantoms else Origin.PATIENTS,
+        grid=plan.grid,
+        segmenter=segmenter.inputs,
+        channels=classifier.channels,
+        threshold=segmenter.rule.threshold,
+        plan=plan,
+        abstain_above=classifier.abstain_above,
+        ood_limit=classifier.ood_limit,
+        features=_reference(classifier.description["members"]),
+    )
+
+
+def _reference(members: list[dict[str, Any]]) -> dict[str, FeatureReference]:
+    """Features that any member reads, averaged over those that do."""
+    found: dict[str, FeatureReference] = {}
+    for name in FEATURE_NAMES:
+        readers = [m["features"] for m in members if name in m["features"]["kept"]]
+        if not readers:
+            continue
+        places = [reader["kept"].index(name) for reader in readers]
+        pairs = list(zip(readers, places, strict=True))
+        found[name] = FeatureReference(
+            mean=float(np.mean([reader["mean"][place] for reader, place in pairs])),
+            sd=float(np.mean([reader["sd"][place] for reader, place in pairs])),
+            p=float(np.median([reader["p_values"][name] for reader in readers])),
+        )
+    return found
+
+
+def _lay_out(folder: Path, contents: Contents, settings: ServingSettings) -> None:
+    """Folders, config.pbtxt, model.py and contents.json of every model."""
+    parameters = {"contents": contents.model_dump_json()}
+    for name, config in model_configs(contents.interface, settings, parameters).items():
+        version = folder / name / VERSION
+        version.mkdir(parents=True)
+        (folder / name / "config.pbtxt").write_text(config)
+    for step in Step:
+        native = settings.node is Node.GPU and step in NETWORKS
+        source = MODELS / ("network.py" if step in NETWORKS else f"{step.value}.py")
+        if not native:
+            shutil.copyfile(source, folder / step / VERSION / "model.py")
+    # An ensemble has no files, but its version folder must survive stores that drop empty ones.
+    for name in (ENSEMBLE, Step.CHECK, Step.ANSWER):
+        contents.write(folder / name / VERSION)
+
+
+def _export_networks(
+    folder: Path, segmenter: Path, classifier: Path, settings: ServingSettings
+) -> None:
+    from components.classify.network.export import export_onnx as export_classifier
+    from components.segment.network.export import export_onnx as export_segmenter
+
+    export_segmenter(segmenter, network_file(folder, Step.SEGMENTER))
+    export_classifier(classifier, network_file(folder, Step.CLASSIFIER))
+
+
+def _segmenter_parity(folder: Path, segmenter: Segmenter) -> float:
+    rng = np.random.default_rng(PARITY_SEED)
+    side = np.linspace(-1.2, 1.2, segmenter.grid)
+    radius = side[:, None, None] ** 2 + side[:, None] ** 2 + side**2
+    brain = radius <= 1.0
+    shape = (len(segmenter.inputs), *brain.shape)
+    volumes = (rng.normal(size=shape) * brain).astype(np.float32)
+    inputs: dict[str, np.ndarray] = {"volumes": volumes, "brain": brain.astype(np.uint8)}
+    exported = OnnxNetwork(network_file(folder, Step.SEGMENTER))(inputs)
+    trained = {"probability": segmenter.probability(volumes, brain)}
+    return _difference(Step.SEGMENTER, exported, trained)
+
+
+def _classifier_parity(folder: Path, classifier: Classifier) -> float:
+    rng = np.random.default_rng(PARITY_SEED)
+    images = rng.random((2, SLICES, 3, classifier.grid, classifier.grid)).astype(np.float32)
+    images[:, :, 2] = images[:, :, 2] > 0.5
+    reference = _reference(classifier.description["members"])
+    features = np.zeros((2, len(FEATURE_NAMES)), dtype=np.float32)
+    for name, value in reference.items():
+        features[:, FEATURE_NAMES.index(name)] = rng.normal(value.mean, value.sd, size=2)
+    exported = OnnxNetwork(network_file(folder, Step.CLASSIFIER))(
+        {"images": images, "features": features}
+    )
+    answer = classifier.predict(images, features)
+    trained = {
+        "probability": answer.probability,
+        "slice_probability": answer.slice_probability,
+        "uncertainty": answer.uncertainty,
+    }
+    return _difference(Step.CLASSIFIER, exported, trained)
+
+
+def _difference(
+    step: Step, exported: dict[str, np.ndarray], trained: dict[str, np.ndarray]
+) -> float:
+    worst = max(float(np.abs(exported[key] - value).max()) for key, value in trained.items())
+    if not worst <= TOLERANCE[step]:
+        raise RuntimeError(f"the exported {step.value} is {worst:.2g} away from the trained one")
+    return worst
+
+
+def _seal(
+    folder: Path, contents: Contents, settings: ServingSettings, parity: dict[str, float]
+) -> str:
+    files = sha256_tree(folder)
+    release = release_id(files)
+    content = {
+        "release": release,
+        "profile": contents.profile,
+        "trained_on": contents.trained_on.value,
+        "plan": contents.plan_digest,
+        "settings": settings.model_dump(mode="json"),
+        "parity": parity,
+        "research_use_only": True,
+        "files": files,
+    }
+    write_json(folder / RELEASE_FILE, content)
+    return release

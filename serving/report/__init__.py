@@ -1,0 +1,1 @@
+"""What a reader gets of an answer: page, figure, files."""

@@ -1,0 +1,165 @@
+"""An answer on disk: as numbers, as masks, and as what people read."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from components.cohort.images import write_image
+from components.cohort.prepared import PreparedCase
+from components.core.errors import BadInput
+from components.core.files import write_json
+from components.core.vocabulary import Origin, Status
+from components.release.ensemble import digest_request
+from components.release.manifest import Contents
+from components.release.request import Answer, request_tensors
+
+PREDICTION_FILE = "prediction.json"
+MASK_FILE = "tumor_mask.nii.gz"
+SEGMENTATION_FILE = "tumor_mask.dcm"
+PICTURE_FILE = "prediction.png"
+PAGE_FILE = "prediction.html"
+EXPLANATION_FILE = "explanation.png"
+FILES = (
+    MASK_FILE,
+    SEGMENTATION_FILE,
+    PICTURE_FILE,
+    EXPLANATION_FILE,
+    PAGE_FILE,
+    PREDICTION_FILE,
+)
+"""In the order in which they appear: who finds the last, finds all."""
+
+ON_PHANTOMS = "trained on phantoms: the probability says nothing about a patient"
+RESEARCH_USE = "research use only; not a medical device"
+SERIES_DESCRIPTION = "glioflow tumour mask: research use only"
+
+
+def describe(
+    answer: Answer, case: PreparedCase, contents: Contents, files: Mapping[str, str]
+) -> dict[str, Any]:
+    """The content of prediction.json.
+
+    `slices` are the five slices' probabilities in the order of `slice_indices` (0-based z on the
+    network grid). `inputs` are digests: of each file, of a series' files, and of the request.
+
+    Args:
+        files: see components.preprocess.sequences.input_digests.
+    """
+    request = digest_request(request_tensors(case, contents), contents.interface)
+    origin = [ON_PHANTOMS] if contents.trained_on is Origin.PHANTOMS else []
+    return {
+        "patient_id": case.patient_id,
+        "status": answer.status.value,
+        "probability_idh_mutant": answer.probability,
+        "slices": _list(answer.slice_probabilities),
+        "slice_indices": _list(answer.slices),
+        "features": answer.features,
+        "tumor_volume_ml": answer.tumor_ml,
+        "uncertainty": answer.uncertainty,
+        "ood": answer.ood,
+        "release": answer.release,
+        "trained_on": contents.trained_on.value,
+        "profile": contents.profile,
+        "inputs": {
+            "files": {name: _one_digest(found) for name, found in files.items()},
+            "request": request.hex(),
+        },
+        "preprocessing": {"plan": contents.plan_digest, "quality": case.quality},
+        "warnings": [*origin, *answer.warnings, *case.warnings],
+        "intended_use": RESEARCH_USE,
+    }
+
+
+def _one_digest(found: str) -> str:
+    """A file's sha256; of a series' files (joined by commas) the sha256 of that."""
+    return hashlib.sha256(found.encode()).hexdigest() if "," in found else found
+
+
+def _list(values: tuple[Any, ...] | None) -> list[Any] | None:
+    return None if values is None else list(values)
+
+
+def write_answer(
+    out: Path,
+    content: dict[str, Any],
+    answer: Answer,
+    case: PreparedCase,
+    contents: Contents,
+    *,
+    series: Path | None = None,
+    explain: Path | None = None,
+) -> dict[str, Any]:
+    """Write one answer into the folder `out`: prediction.json, tumor_mask.nii.gz, pictures, a page.
+
+    All are made aside and then moved in, prediction.json last.
+
+    Args:
+        content: see `describe`.
+        series: the T1C, where it is DICOM; adds tumor_mask.dcm where there is a tumour.
+        explain: see serving.predict.predict_patient.
+
+    Returns:
+        What prediction.json holds: `content` and what was found out while writing.
+
+    Raises:
+        BadInput: see serving.report.explanation.explain_answer.
+    """
+    from components.preprocess.cohort import mask_to_native
+    from serving.report.explanation import draw_explained, explain_answer
+    from serving.report.figure import draw_prediction
+    from serving.report.page import write_page
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as aside:
+        folder = Path(aside)
+        mask = mask_to_native(answer.mask, case)
+        write_image(folder / MASK_FILE, mask)
+        if series is not None:
+            content = _with_segmentation(folder, content, series, mask)
+        explained = None
+        if explain is not None and answer.status is not Status.NO_TUMOR:
+            explained = explain_answer(answer, case, contents, explain)
+            content = {**content, "saliency": explained.shares()}
+            draw_explained(folder / EXPLANATION_FILE, explained, answer, case)
+        draw_prediction(folder / PICTURE_FILE, content, answer, case, contents)
+        write_page(folder / PAGE_FILE, content, answer, case, contents, explained)
+        write_json(folder / PREDICTION_FILE, content)
+        _replace(folder, out)
+    return content
+
+
+def _with_segmentation(
+    folder: Path, content: dict[str, Any], series: Path, mask: sitk.Image
+) -> dict[str, Any]:
+    """Write the DICOM segmentation; where a header makes that impossible, the answer says so."""
+    from components.cohort.dicom.segmentation import write_segmentation
+
+    if not sitk.GetArrayViewFromImage(mask).any():
+        return content
+    try:
+        write_segmentation(
+            folder / SEGMENTATION_FILE,
+            series,
+            mask,
+            release=content["release"],
+            description=SERIES_DESCRIPTION,
+        )
+    except BadInput as error:
+        said = f"no {SEGMENTATION_FILE}: {error.problem}"
+        return {**content, "warnings": [*content["warnings"], said]}
+    return content
+
+
+def _replace(made: Path, out: Path) -> None:
+    """Move one answer's files in; what only an earlier answer had, goes."""
+    for name in FILES:
+        if (made / name).exists():
+            (made / name).replace(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The Triton model repository and its local server."""

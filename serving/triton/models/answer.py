@@ -1,0 +1,88 @@
+"""Last model of the ensemble: the status, the release, and one line for the audit."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.core.vocabulary import AGE, FEATURE_NAMES, QUANTILES, Status
+from components.release.ensemble import Limits, final_tensors
+from components.release.manifest import Contents, release_beside
+from components.release.tensors import CANARY_ID
+from serving.triton.backend import answer_each, inputs_of, log
+from serving.triton.counters import Counters
+
+OLDEST = 90.0
+"""Years; a higher age could tell who a patient is, and is written as this."""
+
+
+class TritonPythonModel:
+    """See components.release.ensemble.final_tensors."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read limits and release."""
+        contents = Contents.read(Path(args["model_repository"]) / args["model_version"])
+        self.sequences = [sequence.value for sequence in contents.interface.sequences]
+        self.limits = Limits(contents.abstain_above, contents.ood_limit)
+        self.release = release_beside(Path(args["model_repository"]))
+        self.counters = Counters(self.release)
+        self.audit = os.environ.get("GLIOFLOW_AUDIT", "")
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Finish each request."""
+        return answer_each(requests, self._answer)
+
+    def _answer(self, request: Any) -> dict[str, np.ndarray]:
+        tensors = inputs_of(request)
+        final = final_tensors(tensors, self.limits, self.release)
+        self._record(request.request_id(), tensors, final)
+        if request.request_id() != CANARY_ID:
+            self.counters.count(final)
+        return final
+
+    def _record(
+        self, request_id: str, tensors: dict[str, np.ndarray], final: dict[str, np.ndarray]
+    ) -> None:
+        """One JSON line: who asked what of which release, and what it said; no identity."""
+        numbers = {
+            name: _number(final[name][0])
+            for name in ("probability_idh_mutant", "uncertainty", "ood")
+        }
+        features = dict(zip(FEATURE_NAMES, map(_number, tensors["features"]), strict=True))
+        age = features[AGE]
+        if age is not None:
+            features[AGE] = min(age, OLDEST)
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "request_id": request_id,
+            "release": self.release,
+            "input_sha256": tensors["input_digest"].tobytes().hex(),
+            "status": list(Status)[int(final["status"][0])].value,
+            **numbers,
+            "features": features,
+            "intensities": self._intensities(tensors["intensities"]),
+        }
+        line = json.dumps(entry)
+        log(f"prediction {line}")
+        if self.audit:
+            # One write of one line in append mode: lines of several instances never interleave.
+            with Path(self.audit).open("a") as stream:
+                stream.write(line + "\n")
+
+    def _intensities(self, measured: np.ndarray) -> dict[str, float | None]:
+        """ "t1c low" -> z-score, and so on."""
+        return {
+            f"{sequence} {quantile}": _number(value)
+            for sequence, row in zip(self.sequences, measured, strict=True)
+            for quantile, value in zip(QUANTILES, row, strict=True)
+        }
+
+
+def _number(value: float) -> float | None:
+    """As JSON has it: 6 decimals, no NaN."""
+    return round(float(value), 6) if np.isfinite(value) else None

@@ -1,0 +1,103 @@
+"""The folder a Triton server reads: one live release, and those kept beside it.
+
+A release's models carry its id in their names here, so that two releases can be loaded at once and
+a request never meets the models of both. Only the ensemble keeps one name; deploying writes the
+new release's models beside the old ones, and then replaces the ensemble's config in one rename.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from components.core.errors import BadInput
+from components.core.files import atomic, read_json, write_json
+from components.release.manifest import RELEASE_FILE
+from components.release.release import VERSION, Release, model_name
+from components.release.tensors import ENSEMBLE, Step
+from components.release.verification import verify_release
+from serving.triton.config import model_configs
+
+RELEASES = "releases"
+MODELS = "models"
+HISTORY_FILE = "history.json"
+"""Ids of the releases that were live, oldest first."""
+
+
+class Store:
+    """Releases as exported, under releases/<id>; what Triton reads, under models/."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.models = folder / MODELS
+        self.models.mkdir(parents=True, exist_ok=True)
+
+    def add(self, repository: Path | str) -> Release:
+        """Verify a release, copy it here and lay out its models; the live one stays live.
+
+        Raises:
+            BadInput: see `verify_release`.
+        """
+        release = verify_release(repository)
+        kept = self.folder / RELEASES / release.release
+        if not kept.is_dir():
+            with atomic(kept) as temporary:
+                shutil.copytree(repository, temporary)
+            release = verify_release(kept)
+        configs = self._configs(release)
+        for step in Step:
+            name = model_name(step, release.suffix)
+            if (self.models / name).is_dir():
+                continue
+            with atomic(self.models / name) as temporary:
+                (temporary / VERSION).mkdir(parents=True)
+                for file in sorted((kept / step / VERSION).iterdir()):
+                    (temporary / VERSION / file.name).hardlink_to(file)
+                shutil.copyfile(kept / RELEASE_FILE, temporary / RELEASE_FILE)
+                (temporary / "config.pbtxt").write_text(configs[name])
+        return release
+
+    def make_live(self, release: Release) -> None:
+        """Write the ensemble's config so that its models are this release's."""
+        ensemble = self.models / ENSEMBLE
+        (ensemble / VERSION).mkdir(parents=True, exist_ok=True)
+        with atomic(ensemble / "config.pbtxt") as temporary:
+            temporary.write_text(self._configs(release)[ENSEMBLE])
+        history = self.history()
+        if not history or history[-1] != release.release:
+            write_json(self.folder / HISTORY_FILE, [*history, release.release])
+
+    def history(self) -> list[str]:
+        """Ids of the releases that were live, oldest first; the last one is live."""
+        path = self.folder / HISTORY_FILE
+        return list(read_json(path)) if path.is_file() else []
+
+    def previous(self) -> Release:
+        """The release that was live before this one. Raises BadInput when there was none."""
+        history = self.history()
+        earlier = [identifier for identifier in history if identifier != history[-1]]
+        if not earlier:
+            raise BadInput(self.folder, "no release was live before", "nothing to go back to")
+        return self.add(self.release(earlier[-1]).folder)
+
+    def release(self, identifier: str) -> Release:
+        """A release kept here. Raises BadInput when there is none of this id, or it was altered."""
+        folder = self.folder / RELEASES / identifier
+        if not folder.is_dir():
+            known = ", ".join(sorted(p.name for p in (self.folder / RELEASES).glob("*")))
+            raise BadInput(identifier, "no such release in the store", f"known are: {known}")
+        return verify_release(folder)
+
+    def remove_models(self, release: Release) -> None:
+        """Take a release's models away from Triton; the release itself is kept for a rollback."""
+        for step in Step:
+            shutil.rmtree(self.models / model_name(step, release.suffix), ignore_errors=True)
+
+    @staticmethod
+    def _configs(release: Release) -> dict[str, str]:
+        parameters = {
+            "contents": release.contents.model_dump_json(),
+            "release": release.release,
+        }
+        interface = release.contents.interface
+        return model_configs(interface, release.settings, parameters, suffix=release.suffix)

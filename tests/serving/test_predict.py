@@ -1,0 +1,109 @@
+"""Predicting one patient from files: what is refused, and that nothing is left behind then."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from components.core.errors import BadInput
+from components.core.vocabulary import Status
+from components.release.local_inference import LocalRelease
+from components.release.manifest import Contents
+from components.release.request import request_tensors
+from components.release.verification import verify_release
+from serving.predict import PatientFiles, predict_with
+from serving.report.figure import draw_prediction
+from serving.report.files import ON_PHANTOMS, describe
+from tests.serving.shop import Shop
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> PatientFiles:
+    rng = np.random.default_rng(0)
+    for name in ("t1c", "t2", "flair"):
+        image = sitk.GetImageFromArray(rng.random((8, 9, 10)).astype(np.float32))
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    return PatientFiles(
+        t1c=tmp_path / "t1c.nii.gz",
+        t2=tmp_path / "t2.nii.gz",
+        flair=tmp_path / "flair.nii.gz",
+        age=50.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "subject"),
+    [
+        ({"t2": None}, "--t2"),
+        ({"flair": None}, "--flair"),
+        ({"age": 12.0}, "--age"),
+        ({"age": float("nan")}, "--age"),
+        ({"patient_id": "Jane Doe"}, "--patient-id"),
+        ({"patient_id": "../up"}, "--patient-id"),
+        ({"t1c": Path("gone.nii.gz")}, "gone.nii.gz"),
+    ],
+    ids=["no t2", "no flair", "child", "no age", "name", "path", "missing file"],
+)
+def test_bad_patients_are_refused_and_nothing_is_written(
+    shop: Shop, files: PatientFiles, tmp_path: Path, change: dict, subject: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        predict_with(LocalRelease(shop.release.folder), replace(files, **change), tmp_path / "out")
+    assert subject in refused.value.subject
+    assert refused.value.remedy
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_refused(
+    shop: Shop, files: PatientFiles, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(BadInput, match="a file, not a folder"):
+        predict_with(LocalRelease(shop.release.folder), files, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("tumor", [True, False])
+def test_the_answer_and_its_picture(shop: Shop, tmp_path: Path, tumor: bool) -> None:
+    contents: Contents = shop.release.contents
+    case = shop.case(6, tumor=tumor)
+    answer = LocalRelease(shop.release.folder).ask(request_tensors(case, contents))
+    content = describe(answer, case, contents, {"t1c": "0" * 64})
+    assert set(content) >= {
+        "patient_id", "status", "probability_idh_mutant", "slices", "features",
+        "tumor_volume_ml", "release", "trained_on", "warnings",
+    }  # fmt: skip
+    assert content["warnings"][0] == ON_PHANTOMS
+    assert (content["status"] == Status.NO_TUMOR) is not tumor
+    assert (content["slices"] is None) is not tumor
+    draw_prediction(tmp_path / "a.png", content, answer, case, contents)
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.png")))
+    assert min(picture.shape[:2]) > 400
+    assert picture.std() > 5
+
+
+@pytest.mark.parametrize("damage", ["altered", "missing", "added", "renamed"])
+def test_a_release_that_is_not_whole_is_not_served(shop: Shop, tmp_path: Path, damage: str) -> None:
+
+    folder = tmp_path / "repository"
+    shutil.copytree(shop.release.folder, folder)
+    weights = folder / "segmenter" / "1" / "model.onnx"
+    if damage == "altered":
+        content = bytearray(weights.read_bytes())
+        content[len(content) // 2] ^= 1
+        weights.write_bytes(content)
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "added":
+        (folder / "segmenter" / "1" / "model.py.bak").write_text("x")
+    else:
+        text = (folder / "release.json").read_text()
+        (folder / "release.json").write_text(text.replace(shop.release.release, "glioma-idh-0"))
+    with pytest.raises(BadInput) as refused:
+        verify_release(folder)
+    assert str(folder) in refused.value.subject
