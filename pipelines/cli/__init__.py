@@ -1,4 +1,4 @@
-"""The `glioflow` command: thin wrappers over the rooms, and one line for bad input."""
+"""The `glioflow` command: thin wrappers over the packages, and one line for bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands of the auditor: prove a model's chain, or move back to the model before."""
+"""Commands for auditing, publishing and promoting models."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def audit(
     model: Annotated[str, typer.Argument(help="MODEL[@ALIAS|/VERSION], or a prediction.json.")],
     tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
     key: Annotated[
-        str, typer.Option(help="Public key (PEM file) that must have signed the release.")
+        str, typer.Option(help="Public key (PEM file) whose signature is required.")
     ] = "",
     local: Annotated[
         Path | None,
-        typer.Option(help="The run's --out, or an exported repository, to be checked as well."),
+        typer.Option(help="The run's --out folder, or an exported release, to check as well."),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Walk and verify the whole chain behind a model; exit 1 when any link is broken."""
+    """Verify the whole chain from a model to its data; exit 1 when any link is broken."""
     from components.registry.audit.audit import audit as audit_model
 
     report = audit_model(model, tracking_uri, local=local, key=key)
@@ -69,19 +69,19 @@ def _marked(ok: bool, words: str) -> Text:
 
 def publish(
     resume: Annotated[
-        Path | None, typer.Option(help="Folder of a run that was kept while MLflow was away.")
+        Path | None, typer.Option(help="Folder of a run that could not be published.")
     ] = None,
     export: Annotated[
-        str, typer.Option(help="Folder or s3:// prefix that shall serve the champion.")
+        str, typer.Option(help="Folder or s3:// prefix to export the champion to.")
     ] = "",
     model: Annotated[
-        str, typer.Option(help="With --export: another release than the champion.")
+        str, typer.Option(help="With --export: a release other than the champion.")
     ] = "",
     tracking_uri: Annotated[
-        str, typer.Option(help="MLflow; with --resume: another one than the run was meant for.")
+        str, typer.Option(help="MLflow tracking URI; with --resume: overrides the run's own.")
     ] = "",
 ) -> None:
-    """Send a run that could not be published, or export a published release to be served."""
+    """Publish a run that could not be sent, or export a published release."""
     if (resume is None) == (not export):
         raise BadInput("publish", "give --resume or --export", "see glioflow publish --help")
     if resume is not None:
@@ -101,10 +101,10 @@ def publish(
 
 def promote(
     model: Annotated[str, typer.Argument(help="MODEL/VERSION or MODEL@ALIAS.")],
-    approve: Annotated[str, typer.Option(help='Who lets it through, and why: "name: reason".')],
+    approve: Annotated[str, typer.Option(help='Who approves it, and why: "name: reason".')],
     tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
 ) -> None:
-    """Make a published release the champion on a person's word; never one trained on phantoms."""
+    """Promote a release with a person's approval; never one trained on phantoms."""
     from components.registry.promote import promote as make_champion
 
     version = make_champion(model, tracking_uri, approve)
@@ -116,7 +116,7 @@ def rollback(
     tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
     reason: Annotated[str, typer.Option(help="Why; written into the ledger.")] = "",
 ) -> None:
-    """Make the champion before the present one the champion again."""
+    """Restore the previous champion."""
     from components.registry.promote import rollback as roll_back
 
     version = roll_back(model, tracking_uri, reason)

@@ -23,9 +23,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def bench_preprocess(
-    manifest: Annotated[str, typer.Argument(help="Cohort manifest; phantoms bring their truth.")],
-    profile: Annotated[str, typer.Option(help="Whose preprocessing to measure.")] = "paper",
-    patients: Annotated[int, typer.Option(min=1, help="The first so many.")] = 5,
+    manifest: Annotated[
+        str, typer.Argument(help="Cohort manifest; for phantoms the errors are known.")
+    ],
+    profile: Annotated[
+        str, typer.Option(help="Profile whose preprocessing is measured.")
+    ] = "paper",
+    patients: Annotated[int, typer.Option(min=1, help="Number of patients, the first ones.")] = 5,
     n4: Annotated[bool, typer.Option("--n4", help="Compare with the authors' N4.")] = False,
     ants: Annotated[
         bool, typer.Option("--ants", help="Compare with ANTsPy (pip install antspyx).")
@@ -69,7 +73,7 @@ def _print_summary(rows: list[Any]) -> None:
 
 def bench_segment(
     prepared: Annotated[Path, typer.Argument(help="Folder of prepared development cases.")],
-    profile: Annotated[str, typer.Option(help="Whose segmenter to measure.")] = "paper",
+    profile: Annotated[str, typer.Option(help="Profile whose segmenter is measured.")] = "paper",
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of each row.")] = 10,
     as_json: Json = False,
 ) -> None:
@@ -89,7 +93,7 @@ def bench_segment(
 
 
 class Benched(StrEnum):
-    """What `bench` measures."""
+    """Benches of `glioflow bench`."""
 
     ENSEMBLE = "ensemble"
     NETWORKS = "networks"
@@ -109,7 +113,7 @@ def bench(
         ),
     ] = Benched.ENSEMBLE,
     requests: Annotated[int, typer.Option(min=2, help="Answers timed in each row.")] = 12,
-    seconds: Annotated[float, typer.Option(min=1, help="How long each rate is offered.")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Duration of each request rate.")] = 60.0,
     as_json: Json = False,
 ) -> None:
     """Measure the release of a run on this machine."""
@@ -151,7 +155,7 @@ def _benched(
 
 
 def _bench_patients(run: Path, repository: Path, count: int) -> list[dict[str, np.ndarray]]:
-    """The last patients of a run, as its release wants them."""
+    """The last patients of a run, as inputs of its release."""
     from components.cohort.manifest import read_manifest
     from components.preprocess.cohort import prepare_patient
     from components.release.request import request_tensors

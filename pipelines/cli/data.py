@@ -59,10 +59,10 @@ def ingest(
     out: OutFolder,
     site: Annotated[str, typer.Option(help="The manifest's site column.")] = "hospital",
     keep_ids: Annotated[
-        bool, typer.Option("--keep-ids", help="PatientID is a pseudonym already: keep it.")
+        bool, typer.Option("--keep-ids", help="Keep PatientID: it is already a pseudonym.")
     ] = False,
 ) -> None:
-    """Turn a DICOM export into NIfTI files without a patient's identity, and a manifest."""
+    """Convert a DICOM export to de-identified NIfTI files and a manifest."""
     from components.cohort.dicom.ingest import ingest as ingest_export
 
     with progress_bar("ingest") as progress:
@@ -79,11 +79,11 @@ def ingest(
 
 def adapt(
     release: Annotated[str, typer.Argument(help="ucsf-pdgm, upenn-gbm, tcga or egd.")],
-    images: Annotated[Path, typer.Argument(help="Folder of the release as it was downloaded.")],
-    table: Annotated[list[Path], typer.Option(help="Its metadata table; may be given again.")],
+    images: Annotated[Path, typer.Argument(help="Folder of the dataset as downloaded.")],
+    table: Annotated[list[Path], typer.Option(help="Its metadata table; repeatable.")],
     out: Annotated[Path, typer.Option("--out", help="Manifest to write.")] = Path("manifest.csv"),
 ) -> None:
-    """Write the manifest of a public release: UCSF-PDGM, UPENN-GBM, BraTS-TCGA, Erasmus (EGD)."""
+    """Write the manifest of a public dataset: UCSF-PDGM, UPENN-GBM, BraTS-TCGA, EGD."""
     from components.cohort.public_datasets.adapt import adapt as adapt_release
 
     done = adapt_release(release, images, table, out)
@@ -98,14 +98,16 @@ def adapt(
 def validate(
     manifest: ManifestArgument,
     out: OutFolder,
-    profile: Annotated[str, typer.Option(help="Says which sequences are required.")] = "paper",
+    profile: Annotated[
+        str, typer.Option(help="Profile that names the required sequences.")
+    ] = "paper",
     against: Annotated[
         str | None,
         typer.Option(help="Another manifest of these patients: warn where the two differ."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a cohort: accepted.csv, quarantine.csv, validation.json, validation.html."""
+    """Validate a cohort: accepted.csv, quarantine.csv, validation.json, validation.html."""
     from components.validate.validate import validate_manifest
     from pipelines.profile import load_profile
 
@@ -124,10 +126,10 @@ def validate(
 def preprocess(
     manifest: ManifestArgument,
     out: OutFolder,
-    profile: Annotated[str, typer.Option(help="Whose preprocessing to use.")] = "paper",
+    profile: Annotated[str, typer.Option(help="Profile whose preprocessing is used.")] = "paper",
     workers: Annotated[int, typer.Option(min=1, help="Processes; one patient each.")] = 2,
 ) -> None:
-    """Align, brain-extract, bias-correct, normalise and crop every patient of a manifest."""
+    """Register, extract the brain, correct bias, normalise and crop every patient."""
     from components.cohort.manifest import read_manifest
     from components.preprocess.cohort import prepare_cohort
     from components.preprocess.plan import make_plan

@@ -1,4 +1,4 @@
-"""Commands for a server that runs: which release it answers with, and whether patients drift."""
+"""Commands for a running server: deploy a release, detect drift."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from components.release.release import Release
     from serving.triton.server_folder import Store
 
-StoreOption = Annotated[Path, typer.Option("--store", help="The store that `serve` reads.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder that `serve --store` reads.")]
 WaitOption = Annotated[
-    str, typer.Option("--server", help="HOST:PORT: wait until this server answers with it.")
+    str, typer.Option("--server", help="HOST:PORT: wait until this server serves it.")
 ]
 
 
@@ -32,11 +32,11 @@ def deploy(
         Path | None, typer.Argument(help="Exported release: a folder with release.json.")
     ] = None,
     previous: Annotated[
-        bool, typer.Option("--previous", help="Go back to the release that was live before.")
+        bool, typer.Option("--previous", help="Restore the previous release.")
     ] = False,
     server: WaitOption = "",
 ) -> None:
-    """Serve another release, verified; requests in flight are answered by the old one."""
+    """Deploy a verified release; requests in flight finish on the old one."""
     from serving.triton.server_folder import Store
 
     if (repository is None) is not previous:
@@ -58,11 +58,11 @@ def _make_live(store: Store, release: Release, server: str) -> None:
 
 def drift(
     reference: Annotated[Path, typer.Argument(help="Audit log of the reference patients.")],
-    answers: Annotated[Path, typer.Argument(help="Audit log of the patients of late.")],
+    answers: Annotated[Path, typer.Argument(help="Audit log of recent patients.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for drift.json and drift.html.")],
     as_json: Json = False,
 ) -> None:
-    """Compare what a release is asked and answers with what it answered on reference patients."""
+    """Compare recent inputs and predictions with those on reference patients."""
     from dataclasses import asdict
 
     from components.monitor.drift_report import judge_drift, said

@@ -1,4 +1,4 @@
-"""Commands that judge: predictions, cohorts beside each other, segmentations."""
+"""Commands for statistics: predictions, cohorts, segmentations."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(help="Another model on the same patients; may lack idh.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Of several models in the file, this one.")] = "",
-    test_set: Annotated[str, typer.Option("--set", help="Of several sets, this one.")] = "",
+    model: Annotated[str, typer.Option(help="Model, if the file holds several.")] = "",
+    test_set: Annotated[
+        str, typer.Option("--set", help="Test set, if the file holds several.")
+    ] = "",
     against_column: Annotated[
-        str, typer.Option(help="Where the other file's probabilities stand.")
+        str, typer.Option(help="Column of the other file's probabilities.")
     ] = "probability",
     shared: Annotated[
-        bool, typer.Option("--shared", help="Compare the patients that stand in both files.")
+        bool, typer.Option("--shared", help="Compare only the patients in both files.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +53,7 @@ def compare_cohorts(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print as Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Table 1: age, sex, IDH and grade of cohorts beside each other, with P-values."""
+    """Table 1: age, sex, IDH and grade by cohort, with P-values."""
     from components.evaluate.statistics.table_one import compare_manifests, render_markdown
 
     result = compare_manifests(manifests)
@@ -68,9 +70,9 @@ def compare_cohorts(
 
 
 def numbers(
-    train: Annotated[str, typer.Option(help="Manifest of the centre that is learnt from.")],
+    train: Annotated[str, typer.Option(help="Manifest of the training centre.")],
     test: Annotated[
-        list[str], typer.Option(metavar="NAME=MANIFEST", help="Another centre; may be given again.")
+        list[str], typer.Option(metavar="NAME=MANIFEST", help="A test centre; repeatable.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
     train_shape: Annotated[
@@ -78,7 +80,7 @@ def numbers(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """How far age, and the shape of a mask, carry between centres: no images, no networks."""
+    """Test how age and mask shape transfer between centres, without images or networks."""
     from components.classify.comparators.feature_tables import read_numbers, study_numbers
     from components.evaluate.evaluate import evaluate_predictions
     from components.evaluate.settings import EvaluateSettings

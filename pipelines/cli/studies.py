@@ -1,4 +1,4 @@
-"""Commands that study a finished run: what its model lives on, and how much it stands."""
+"""Commands that study a finished run: ablations, robustness, report."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def add_to(app: typer.Typer) -> None:
 def ablate(
     run: RunOption,
     out: OutOption = None,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Only this ablation; may be given again.")
-    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this ablation; repeatable.")] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of each stage, for a quick look.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Networks each, likewise.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Networks per ablation, for a quick look.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train again on less (slices, sequences, tissue, numbers): what does the model live on?"""
+    """Retrain with inputs removed (slices, sequences, tissue, features)."""
     from components.evaluate.studies.ablations import render_table
     from pipelines.studies import finished_run as studies
 
@@ -51,13 +51,13 @@ def ablate(
 def robustness(
     run: RunOption,
     out: OutOption = None,
-    site: Annotated[str, typer.Option(help="Whose phantoms: severance, snuh or tcia.")] = "snuh",
+    site: Annotated[str, typer.Option(help="Phantom site: severance, snuh or tcia.")] = "snuh",
     patients: Annotated[int, typer.Option(min=4, help="Phantoms; half are mutant.")] = 20,
     seed: Annotated[int, typer.Option(help="Same seed, same phantoms.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     as_json: Json = False,
 ) -> None:
-    """Ask the release for phantoms with thicker slices, more noise, a sequence missing."""
+    """Test the release on phantoms with thicker slices, more noise, a sequence missing."""
     from components.evaluate.studies.robustness import render_tables
     from pipelines.studies import finished_run as studies
 
@@ -73,7 +73,7 @@ def robustness(
 
 
 def report(run: RunOption, out: OutOption = None) -> None:
-    """Write the report again, with the ablations and the robustness found since."""
+    """Write the report again, with the ablations and robustness results of the run."""
     from pipelines.studies import finished_run as studies
 
     with progress_bar("report") as progress:

@@ -1,4 +1,4 @@
-"""What commands share in talking to people and to machines."""
+"""Output shared by the commands: JSON, progress bars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 console = Console(stderr=True)
-"""People read stderr; stdout is kept for results."""
+"""Messages go to stderr; stdout is for results."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
