@@ -123,7 +123,7 @@ def test_the_images_named_on_the_page_reach_every_pod(tmp_path: Path) -> None:
 
 def test_steps_run_from_the_images_that_were_exported() -> None:
     exported = {m for c in COMMANDS for m in re.findall(r"(GLIOFLOW_IMAGE_\w+)=", c)}
-    source = (ROOT / "components" / "images.py").read_text()
+    source = (ROOT / "components" / "core" / "kfp.py").read_text()
     assert exported == set(re.findall(r'"(GLIOFLOW_IMAGE_\w+)"', source))
 
 

@@ -28,7 +28,7 @@ def write_log(
     abstains: float = 0.1,
     plain: float = 0.0,
 ) -> Path:
-    """An audit log as serving/models/answer.py writes it, with a canary at its end."""
+    """An audit log as serving/triton/models/answer.py writes it, with a canary at its end."""
     rng = np.random.default_rng(seed)
     lines = []
     for index in range(patients):
