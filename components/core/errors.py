@@ -32,9 +32,31 @@ class BadInput(Exception):
         # Exceptions are rebuilt from .args when they cross a process pool; ours take three.
         return type(self), (self.subject, self.problem, self.remedy)
 
+    def within(self, whole: str) -> BadInput:
+        """The same error, its subject told as part of a whole ("patient P1")."""
+        kind, (subject, *rest) = self.__reduce__()
+        return kind(f"{whole}, {subject}", *rest)
+
 
 class Outage(BadInput):
     """What concerns no single patient: a server that is away, a full disk.
 
     Nobody is quarantined for it; the run stops, and goes on from there when it is mended.
     """
+
+
+class Implausible(BadInput):
+    """An intermediate result that no patient's images should give: a brain of 2.6 L.
+
+    Training leaves the patient out; serving abstains, with the reason.
+
+    Args:
+        check: machine-readable name of the check that failed ("brain_volume").
+    """
+
+    def __init__(self, subject: object, problem: str, remedy: str, check: str = "") -> None:
+        super().__init__(subject, problem, remedy)
+        self.check = check
+
+    def __reduce__(self) -> tuple[type[Implausible], tuple[str, str, str, str]]:  # type: ignore[override]
+        return type(self), (self.subject, self.problem, self.remedy, self.check)

@@ -6,10 +6,11 @@ import csv
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def prepare_cohort(
     out: Path,
     *,
     workers: int = 1,
+    accept_implausible: bool = False,
     progress: Progress | None = None,
 ) -> list[Failure]:
     """Prepare patients into `out`, a prepared set; writes plan.json and failed.csv beside it.
@@ -63,13 +65,15 @@ def prepare_cohort(
 
     Args:
         workers: processes, one patient each at a time; 0 takes one a core.
+        accept_implausible: see prepare_patient.
         progress: called with (done, total, what) after every patient.
     """
     patients = list(patients)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN_FILE, plan.model_dump(mode="json"))
     failures = []
-    for done, failure in enumerate(_run(patients, plan, out, workers or _cores()), start=1):
+    work = partial(_one, plan=plan, out=out, accept_implausible=accept_implausible)
+    for done, failure in enumerate(_run(patients, work, workers or _cores()), start=1):
         if failure is not None:
             _LOG.warning("patient %s left out: %s", failure.patient_id, failure.reason)
             failures.append(failure)
@@ -100,8 +104,14 @@ def prepare_shard(
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise BadInput("shard", f"'{shard}' is not 'i/n' with i < n", "give 0/1 for all patients")
     patients = read_manifest(manifest)[int(index) :: int(count)]
-    plan = make_plan(settings)
-    return prepare_cohort(patients, plan, out, workers=settings.workers, progress=progress)
+    return prepare_cohort(
+        patients,
+        make_plan(settings),
+        out,
+        workers=settings.workers,
+        accept_implausible=settings.accept_implausible,
+        progress=progress,
+    )
 
 
 def _cores() -> int:
@@ -109,18 +119,25 @@ def _cores() -> int:
 
 
 def _run(
-    patients: list[Patient], plan: PreprocessingPlan, out: Path, workers: int
+    patients: list[Patient], work: Callable[[Patient], Failure | None], workers: int
 ) -> Iterator[Failure | None]:
     workers = min(workers, len(patients))
     if workers <= 1:
-        yield from (_one(patient, plan, out) for patient in patients)
+        yield from map(work, patients)
         return
     # Forked children would inherit ITK's thread pool without its threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = {pool.submit(_one, patient, plan, out): patient for patient in patients}
+    with ProcessPoolExecutor(workers, context, initializer=_one_torch_thread) as pool:
+        jobs = {pool.submit(work, patient): patient for patient in patients}
         for job in as_completed(jobs):
             yield _result(job, jobs[job])
+
+
+def _one_torch_thread() -> None:
+    """Processes share the cores; the brain's network gives the same bytes on any number."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _result(job: Future[Failure | None], patient: Patient) -> Failure | None:
@@ -134,10 +151,12 @@ def _result(job: Future[Failure | None], patient: Patient) -> Failure | None:
         )
 
 
-def _one(patient: Patient, plan: PreprocessingPlan, out: Path) -> Failure | None:
+def _one(
+    patient: Patient, plan: PreprocessingPlan, out: Path, accept_implausible: bool
+) -> Failure | None:
     """Prepare one patient into `out`; whatever goes wrong is this patient's alone."""
     try:
-        _prepare(patient, plan, out)
+        _prepare(patient, plan, out, accept_implausible)
     except Outage:
         raise
     except BadInput as error:
@@ -149,17 +168,28 @@ def _one(patient: Patient, plan: PreprocessingPlan, out: Path) -> Failure | None
     return None
 
 
-def _prepare(patient: Patient, plan: PreprocessingPlan, out: Path) -> None:
+def _prepare(
+    patient: Patient, plan: PreprocessingPlan, out: Path, accept_implausible: bool
+) -> None:
     subset, fold = assignment(patient)
     folder = out / patient.patient_id
     source = {"plan": plan.digest(), "files": input_digests(patient, plan.sequences)}
+    if accept_implausible:
+        source["accept_implausible"] = True
     old = _kept(folder, source)
     if old is not None:
         case = _with_row(old, patient, subset, fold)
         if case is old:
             return
     else:
-        case = prepare_patient(patient, plan, subset=subset, fold=fold, cache=out / STAGES_FOLDER)
+        case = prepare_patient(
+            patient,
+            plan,
+            subset=subset,
+            fold=fold,
+            cache=out / STAGES_FOLDER,
+            accept_implausible=accept_implausible,
+        )
     write_case(out, case)
     write_mosaic(folder / MOSAIC_FILE, case)
     # Last: a case without it is made again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,12 @@ from components.preprocess.intensity.bias_field import fit_bias
 from components.preprocess.intensity.z_score import z_scores
 from components.preprocess.plan import RECIPE, PreprocessingPlan
 from components.preprocess.quality.checks import motion, warnings_of
+from components.preprocess.quality.plausibility import (
+    brain_numbers,
+    broken,
+    mni_numbers,
+    refuse_implausible,
+)
 from components.preprocess.registration.align import Alignment
 from components.preprocess.registration.resampling import binned, one_thread, resample_to
 from components.preprocess.registration.space import SAME_GRID, Space, find_space
@@ -36,6 +43,7 @@ def prepare_patient(
     fold: int | None,
     cache: Path | None,
     clock: Clock | None = None,
+    accept_implausible: bool = False,
 ) -> PreparedCase:
     """Align, extract the brain, correct the bias, standardise and crop one patient.
 
@@ -46,8 +54,10 @@ def prepare_patient(
         fold: 0-based cross-validation fold, or None.
         cache: folder where alignments and the brain mask are kept for the next time; None for none.
         clock: gathers CPU seconds by stage.
+        accept_implausible: carry on where a limit is broken, with a warning.
 
     Raises:
+        Implausible: the preparation breaks a limit of components.preprocess.quality.plausibility.
         BadInput: the patient's images cannot give a right result; says why and how to mend it. Or
             the plan is of another version, by which this one cannot prepare.
     """
@@ -64,12 +74,16 @@ def prepare_patient(
                 files = input_digests(patient, plan.sequences) if cache else {}
                 images = read_patient(patient, plan.sequences)
             space = find_space(images, plan, clock, files=files, cache=cache)
-            return _case(patient, images, space, plan, subset, fold, clock)
+            case = _case(patient, images, space, plan, subset, fold, clock)
+        if accept_implausible:
+            sentences = tuple(f"accepted though {text}" for _, text in broken(case.quality, plan))
+            return replace(case, warnings=(*case.warnings, *sentences))
+        refuse_implausible(f"patient {patient.patient_id}", case.quality, plan)
+        return case
     except BadInput as error:
         if patient.patient_id in error.subject:
             raise
-        subject = f"patient {patient.patient_id}, {error.subject}"
-        raise BadInput(subject, error.problem, error.remedy) from None
+        raise error.within(f"patient {patient.patient_id}") from None
 
 
 def _case(
@@ -104,7 +118,8 @@ def _case(
             volumes.append(np.where(seen[name], scores, 0))
     with clock.stage("tumor"):
         tumor, tumor_working = _tumor(images, space, grid, working)
-    quality = _quality(images, space, brain, grid, covered)
+    with clock.stage("quality"):
+        quality = _quality(images, space, brain, grid, covered)
     return PreparedCase(
         patient_id=patient.patient_id,
         site=patient.site,
@@ -195,10 +210,9 @@ def _quality(
         "brain_ml": float(brain.sum() * grid.voxel_ml),
         "brain_given": float(space.brain.backend is BrainBackend.GIVEN),
         "mni_similarity": space.mni.similarity,
-        "mni_scale": float(np.cbrt(abs(np.linalg.det(space.mni.matrix[:3, :3])))),
+        **brain_numbers(space.brain.mask),
+        **mni_numbers(images.sequences[Sequence.T1C], space.brain.mask, space.mni.matrix),
     }
-    if np.isfinite(space.brain.contrast):
-        found["brain_contrast"] = space.brain.contrast
     for sequence in images.sequences:
         name = sequence.value
         found[f"{name}_covered"] = covered[sequence]

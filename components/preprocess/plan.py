@@ -7,16 +7,18 @@ from pathlib import Path
 from components.core.errors import BadInput
 from components.core.settings import Settings
 from components.core.vocabulary import Sequence
+from components.preprocess.brain.deepbet import NETWORK, BrainNetwork
 from components.preprocess.settings import (
     Aligned,
     AlignSettings,
     AtlasSettings,
     BiasSettings,
+    BrainBackend,
     BrainSettings,
     PreprocessSettings,
 )
 
-RECIPE = 3
+RECIPE = 4
 """Raised whenever the same settings would make other numbers: old cases are then made anew."""
 
 
@@ -39,6 +41,7 @@ class PreprocessingPlan(Settings):
 
     Attributes:
         recipe: version of the procedure.
+        brain_network: the networks that find the brain; None for other backends.
         template_sha256: of the MNI152 brain to which T1C is aligned.
         atlas: identity of the loci atlas.
         atlas_files: where to load it from.
@@ -59,6 +62,7 @@ class PreprocessingPlan(Settings):
     bias: BiasSettings
     atlas: AtlasIdentity
     atlas_files: AtlasSettings
+    brain_network: BrainNetwork | None
     template_sha256: str
 
 
@@ -76,6 +80,7 @@ def make_plan(settings: PreprocessSettings) -> PreprocessingPlan:
         **{name: getattr(settings, name) for name in _SHARED},
         atlas=AtlasIdentity(source=atlas.source, licence=atlas.licence, sha256=atlas.sha256),
         atlas_files=settings.atlas,
+        brain_network=None if settings.brain.backend is BrainBackend.HDBET else NETWORK,
         template_sha256=load_template().sha256,
     )
 

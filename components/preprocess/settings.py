@@ -69,8 +69,8 @@ class AlignSettings(Settings):
 class BrainBackend(StrEnum):
     """Where the brain mask comes from."""
 
-    TEMPLATE = "template"
-    """A deformed surface held by the MNI152 template: no download, no weights."""
+    DEEPBET = "deepbet"
+    """deepbet: its networks are part of its package, nothing is downloaded."""
 
     HDBET = "hdbet"
     """HD-BET, where its package and its weights are installed."""
@@ -83,16 +83,13 @@ class BrainSettings(Settings):
     """Brain extraction on the T1C.
 
     Attributes:
-        backend: see BrainBackend. A brain_mask in the manifest, and stripped images where
-            `detect_stripped` holds, come before it.
-        spacing_mm: voxel size at which the mask is made.
-        plausible_ml: brain volumes outside are flagged.
+        backend: see BrainBackend. A brain_mask in the manifest, and skull-stripped images, come
+            before it.
+        plausible_ml: brain volumes (mL) outside are not carried on; the limits are those of adults.
     """
 
-    backend: BrainBackend = BrainBackend.TEMPLATE
-    detect_stripped: bool = True
-    spacing_mm: Positive = 2.0
-    plausible_ml: tuple[float, float] = (900.0, 2000.0)
+    backend: BrainBackend = BrainBackend.DEEPBET
+    plausible_ml: tuple[float, float] = (900.0, 1900.0)
 
 
 class BiasMethod(StrEnum):
@@ -163,6 +160,8 @@ class PreprocessSettings(Settings):
             for Model 1, which then finds tumours that an imperfect brain mask would have cut off;
             Model 2 sees brain and tumour alone either way.
         aligned: what to make of sequences on one grid.
+        accept_implausible: prepare patients that break a limit of
+            components.preprocess.quality.plausibility, too, with a warning. Not part of the plan.
         workers: processes; 0 takes one a core. Not part of the plan.
     """
 
@@ -178,6 +177,7 @@ class PreprocessSettings(Settings):
     brain: BrainSettings = BrainSettings()
     bias: BiasSettings = BiasSettings()
     atlas: AtlasSettings = AtlasSettings()
+    accept_implausible: bool = False
     workers: int = Field(default=1, ge=0)
 
     @field_validator("sequences")

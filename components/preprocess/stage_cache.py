@@ -27,18 +27,24 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class Clock:
-    """CPU seconds of this process by stage, for benches; never part of a case."""
+    """CPU seconds of a preparation by stage, for benches; never part of a case."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the CPU time of the block to stage `name`."""
-        start = time.process_time()
+    def stage(self, name: str, *, threads: bool = False) -> Iterator[None]:
+        """Add the CPU time of the block to stage `name`.
+
+        Args:
+            threads: count every thread of the process: for a stage that starts some, and beside
+                which none runs. Else this thread alone.
+        """
+        clock = time.process_time if threads else time.thread_time
+        start = clock()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + clock() - start
 
 
 def stage_key(recipe: int, files: dict[str, str], *settings: Settings | str) -> str:
@@ -55,9 +61,7 @@ def load_brain(cache: Path | None, key: str) -> Brain | None:
     grid = Grid.from_json(json.loads(str(content["grid"])))
     count = int(np.prod(grid.shape))
     mask = np.unpackbits(content["mask"], count=count).reshape(grid.shape)
-    matrix = content["matrix"] if content["matrix"].size else None
-    backend = BrainBackend(str(content["backend"]))
-    return Brain(grid.image(mask), backend, matrix, float(content["contrast"]))
+    return Brain(grid.image(mask), BrainBackend(str(content["backend"])))
 
 
 def save_brain(cache: Path | None, key: str, brain: Brain) -> None:
@@ -67,9 +71,7 @@ def save_brain(cache: Path | None, key: str, brain: Brain) -> None:
         f"brain-{key}",
         mask=np.packbits(sitk.GetArrayViewFromImage(brain.mask) > 0),
         grid=np.array(json.dumps(Grid.of(brain.mask).to_json())),
-        matrix=np.zeros(0) if brain.mni_to_t1c is None else brain.mni_to_t1c,
         backend=np.array(brain.backend.value),
-        contrast=np.array(brain.contrast),
     )
 
 

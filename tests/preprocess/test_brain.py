@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from components.preprocess.brain.edge import follow_edge
 from threadpoolctl import threadpool_limits
 
 from components.cohort.manifest import Patient
 from components.core.imaging.grid import Grid
-from components.preprocess.brain.edge import follow_edge
 from components.preprocess.brain.extraction import extract_brain
 from components.preprocess.registration.resampling import one_thread, resample_to
 from components.preprocess.settings import BrainSettings

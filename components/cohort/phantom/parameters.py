@@ -143,7 +143,7 @@ def draw_patient(site: Site, idh: Idh, seed: int, index: int) -> Draw:
         codeletion=codeletion,
         age=round(float(np.clip(rng.normal(mean, sd), 18.0, 90.0)), 1),
         sex=Sex.MALE if rng.random() < 0.575 else Sex.FEMALE,
-        scale=_three(rng.normal(1.06, 0.035, 3)),
+        scale=_three(rng.normal(1.10, 0.025, 3)),
         tumor=_tumor(rng, idh, grade, codeletion),
         scans=_scans(rng, site),
     )

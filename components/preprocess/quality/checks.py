@@ -11,14 +11,8 @@ from components.core.files import atomic
 from components.preprocess.plan import PreprocessingPlan
 from components.preprocess.registration.align import Alignment
 
-LEAST_SIMILARITY = 0.15
-"""Mutual information (nats) below which two sequences of one head are hardly aligned."""
-
 LEAST_COVERED = 0.9
 """Share of the brain a sequence should show."""
-
-LEAST_CONTRAST = 0.5
-"""Evidence across the brain's outline below which it is likely misplaced."""
 
 MOST_TURN_DEGREES = 25.0
 
@@ -35,15 +29,8 @@ def motion(alignment: Alignment, centre: np.ndarray) -> tuple[float, float]:
 def warnings_of(quality: dict[str, float], plan: PreprocessingPlan) -> tuple[str, ...]:
     """Sentences about what looks wrong in a case's quality numbers."""
     found = []
-    low, high = plan.brain.plausible_ml
-    if not low <= quality["brain_ml"] <= high:
-        found.append(f"a brain of {quality['brain_ml']:.0f} mL is not plausible")
-    if quality.get("brain_contrast", np.inf) < LEAST_CONTRAST:
-        found.append("the brain's outline is uncertain")
     for sequence in plan.sequences:
         name = sequence.value
-        if quality.get(f"{name}_similarity", np.inf) < LEAST_SIMILARITY:
-            found.append(f"{name} may not be aligned to t1c")
         if quality.get(f"{name}_turn_degrees", 0.0) > MOST_TURN_DEGREES:
             found.append(f"{name} was turned by {quality[f'{name}_turn_degrees']:.0f} degrees")
         if quality[f"{name}_covered"] < LEAST_COVERED:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,28 +68,45 @@ def find_space(
     t1c = images.sequences[Sequence.T1C]
     names = (Sequence.T1C.value, BRAIN_MASK)
     shared: dict[str, str] = {name: files[name] for name in names if name in files}
-    with clock.stage("brain"):
-        key = stage_key(plan.recipe, shared, plan.brain, plan.template_sha256)
+    network = plan.brain_network.model_dump_json() if plan.brain_network else ""
+    with clock.stage("brain", threads=True):
+        key = stage_key(plan.recipe, shared, plan.brain, network)
         brain = load_brain(cache, key)
         if brain is None:
             brain = extract_brain(t1c, plan.brain, images.brain)
             save_brain(cache, key, brain)
-    with clock.stage("align"):
-        rim = _dilated(brain.mask, _RIM_MM)
-        aligned: dict[Sequence, Alignment] = {}
-        for sequence, image in images.sequences.items():
-            if sequence is Sequence.T1C:
-                continue
-            pair: dict[str, str] = {**shared, "moving": files.get(sequence.value, "")}
-            key = stage_key(plan.recipe, pair, plan.brain, plan.align, plan.aligned.value)
-            found = load_alignment(cache, key) or _to_t1c(t1c, image, rim, plan)
-            save_alignment(cache, key, found)
-            aligned[sequence] = found
-    with clock.stage("mni"):
-        key = stage_key(plan.recipe, shared, plan.brain, plan.mni, plan.template_sha256)
-        mni = load_alignment(cache, key) or _to_mni(t1c, brain, plan)
-        save_alignment(cache, key, mni)
-    return Space(brain, aligned, mni)
+    rim = _dilated(brain.mask, _RIM_MM)
+
+    def to_t1c(sequence: Sequence, fixed: sitk.Image, near: sitk.Image) -> Alignment:
+        pair: dict[str, str] = {**shared, "moving": files.get(sequence.value, "")}
+        key = stage_key(plan.recipe, pair, plan.brain, network, plan.align, plan.aligned.value)
+        with clock.stage("align"):
+            found = load_alignment(cache, key) or _to_t1c(
+                fixed, images.sequences[sequence], near, plan
+            )
+        save_alignment(cache, key, found)
+        return found
+
+    def to_mni(fixed: sitk.Image, brain: Brain) -> Alignment:
+        key = stage_key(plan.recipe, shared, plan.brain, network, plan.mni, plan.template_sha256)
+        with clock.stage("mni"):
+            found = load_alignment(cache, key) or _to_mni(fixed, brain, plan)
+        save_alignment(cache, key, found)
+        return found
+
+    others = [sequence for sequence in images.sequences if sequence is not Sequence.T1C]
+    # Side by side, each on one thread: SimpleITK lets go of the interpreter while it registers.
+    with ThreadPoolExecutor(len(others) + 1) as pool:
+        mni = pool.submit(to_mni, _own(t1c), replace(brain, mask=_own(brain.mask)))
+        jobs = [pool.submit(to_t1c, sequence, _own(t1c), _own(rim)) for sequence in others]
+        aligned = {sequence: job.result() for sequence, job in zip(others, jobs, strict=True)}
+        return Space(brain, aligned, mni.result())
+
+
+def _own(image: sitk.Image) -> sitk.Image:
+    """A copy with a buffer of its own: SimpleITK moves the buffer of an image that a filter of
+    another thread holds."""
+    return Grid.of(image).image(sitk.GetArrayFromImage(image))
 
 
 def _dilated(mask: sitk.Image, rim_mm: float) -> sitk.Image:
@@ -122,8 +140,7 @@ def _to_mni(t1c: sitk.Image, brain: Brain, plan: PreprocessingPlan) -> Alignment
     template = load_template()
     stripped = sitk.Mask(t1c, resample_to(brain.mask, Grid.of(t1c), nearest=True))
     rim = _dilated(template.mask, _MNI_RIM_MM)
-    starts = None if brain.mni_to_t1c is None else [brain.mni_to_t1c]
-    return align(template.brain, stripped, plan.mni, mask=rim, first=Kind.SIMILARITY, starts=starts)
+    return align(template.brain, stripped, plan.mni, mask=rim, first=Kind.SIMILARITY)
 
 
 def locate_in_mni(t1c: sitk.Image, plan: PreprocessingPlan) -> np.ndarray:

@@ -69,8 +69,3 @@ def load_template() -> Template:
     mask = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(brain > 0, [3, 3, 3]))
     intensities, inside = sitk.GetArrayFromImage(brain), sitk.GetArrayFromImage(mask)
     return Template(intensities, inside, Grid.of(brain), sha256_file(path))
-
-
-def template_mask_ml() -> float:
-    """Volume of the template's brain in mL (its voxels are 1 mm3)."""
-    return float(np.count_nonzero(load_template().inside)) / 1000.0
