@@ -7,21 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from components.preprocess.brain.edge import follow_edge
 from threadpoolctl import threadpool_limits
 
-from components.cohort.manifest import Patient
+from components.cohort.manifest import Patient, read_manifest
+from components.core.errors import BadInput
 from components.core.imaging.grid import Grid
+from components.preprocess.brain import deepbet
 from components.preprocess.brain.extraction import extract_brain
 from components.preprocess.registration.resampling import one_thread, resample_to
-from components.preprocess.settings import BrainSettings
+from components.preprocess.settings import BrainBackend, BrainSettings
 from tests.preprocess.factories import brain_of, overlap, phantoms
-
-
-def ball(shape: tuple[int, int, int], centre: tuple[float, ...], radius: float) -> np.ndarray:
-    """bool: voxels within `radius` voxels of `centre`."""
-    apart = np.indices(shape) - np.reshape(centre, (3, 1, 1, 1))
-    return np.asarray((apart**2).sum(axis=0) < radius**2)
 
 
 def overlap_on(true: sitk.Image, found: sitk.Image) -> float:
@@ -44,37 +39,55 @@ def test_a_wrong_slice_spacing_costs_no_brain(patient: Patient, height: float) -
         x, y, z = image.GetSpacing()
         image.SetSpacing((x, y, z * height))
     found = extract_brain(t1c, BrainSettings())
-    assert found.contrast > 0.9
+    assert found.backend is BrainBackend.DEEPBET
     assert overlap_on(true, found.mask) > 0.95
 
 
-@pytest.mark.parametrize(("across", "widened"), [(0, 0), (2, 0), (-2, 0), (0, 1), (0, -2)])
-def test_the_edge_is_found_where_the_evidence_changes(across: int, widened: int) -> None:
-    shape, middle = (48, 56, 52), (24.0, 28.0, 26.0)
-    brain = ball(shape, middle, 16)
-    orbit = ball(shape, (24.0, 28.0, 48.0), 3)
-    bridge = np.zeros(shape, bool)
-    bridge[24, 28, 40:48] = True
-    rng = np.random.default_rng(1)
-    evidence = np.where(brain | orbit | bridge, 1.5, -1.5) + rng.normal(0, 0.5, shape)
-    rough = ball(shape, (24.0, 28.0, 26.0 + across), 16 + widened)
-    found = follow_edge(evidence.astype(np.float32), rough, 2.0)
-    assert overlap(found, brain) > 0.96
-    assert overlap(found, brain) > overlap(rough, brain) or rough.sum() == brain.sum()
-    assert not (found & orbit).any()
+@pytest.mark.parametrize("background", ["zero", "constant", "ripples", "z-scores"])
+def test_a_stripped_image_keeps_its_brain_whatever_its_background(
+    patient: Patient, background: str
+) -> None:
+    t1c = sitk.DICOMOrient(sitk.ReadImage(str(patient.t1c), sitk.sitkFloat32), "LPS")
+    true = sitk.DICOMOrient(brain_of(patient), "LPS")
+    values = sitk.GetArrayFromImage(t1c)
+    inside = sitk.GetArrayFromImage(true) > 0
+    rng = np.random.default_rng(2)
+    outside = {
+        "zero": np.zeros(values.shape),
+        "constant": np.full(values.shape, -1000.0),
+        "ripples": rng.normal(0.0, 0.002 * values.max(), values.shape),
+        "z-scores": np.zeros(values.shape),
+    }[background]
+    if background == "z-scores":
+        values = (values - values[inside].mean()) / values[inside].std()
+    stripped = Grid.of(t1c).image(np.where(inside, values, outside).astype(np.float32))
+    found = extract_brain(stripped, BrainSettings())
+    assert found.backend is BrainBackend.GIVEN
+    assert overlap_on(true, found.mask) > 0.97
 
 
-def test_a_mask_too_small_for_a_seed_is_left_as_it_is() -> None:
-    rough = ball((20, 20, 20), (10.0, 10.0, 10.0), 2)
-    found = follow_edge(np.zeros(rough.shape, np.float32), rough, 2.0)
-    np.testing.assert_array_equal(found, rough)
+def test_a_network_that_is_not_the_pinned_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data" / "models"
+    folder.mkdir(parents=True)
+    (folder / "model.pt").write_bytes(b"another network")
+    monkeypatch.setattr(deepbet, "package_file", lambda *_: tmp_path / "deepbet" / "__init__.py")
+    with pytest.raises(BadInput) as refused:
+        deepbet._verified("model.pt", deepbet.NETWORK.brain_sha256)
+    assert refused.value.subject == str(folder / "model.pt")
 
 
-def test_a_brain_that_the_field_of_view_cuts_keeps_its_lowest_slice() -> None:
-    brain = ball((40, 56, 56), (5.0, 28.0, 28.0), 18)
-    evidence = np.where(brain, 1.5, -1.5).astype(np.float32)
-    found = follow_edge(evidence, brain, 2.0)
-    assert overlap(found[0], brain[0]) > 0.97
+@pytest.mark.slow
+@pytest.mark.parametrize("site", ["severance", "snuh", "tcia"])
+def test_phantoms_of_every_site_keep_their_brain(site: str, tmp_path: Path) -> None:
+    overlaps = []
+    for phantom in phantoms(tmp_path, 8, site=site, seed=11):
+        t1c = sitk.DICOMOrient(sitk.ReadImage(str(phantom.t1c), sitk.sitkFloat32), "LPS")
+        true = sitk.DICOMOrient(brain_of(phantom), "LPS")
+        overlaps.append(overlap_on(true, extract_brain(t1c, BrainSettings()).mask))
+    assert np.median(overlaps) > 0.95
+    assert min(overlaps) > 0.93
 
 
 def test_threads_do_not_change_the_mask(patient: Patient) -> None:
@@ -91,4 +104,25 @@ def test_the_raw_patient_s_brain_is_that_of_hd_bet(data_dir: Path) -> None:
     folder = data_dir / "tcga-fg-6692"
     t1c = sitk.DICOMOrient(sitk.ReadImage(str(folder / "t1c.nii.gz"), sitk.sitkFloat32), "LPS")
     theirs = sitk.DICOMOrient(sitk.ReadImage(str(folder / "brain_mask_hdbet_t1c.nii.gz")), "LPS")
-    assert overlap_on(theirs, extract_brain(t1c, BrainSettings()).mask) > 0.94
+    assert overlap_on(theirs, extract_brain(t1c, BrainSettings()).mask) > 0.965
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_the_manual_tumours_of_open_heads_lie_in_their_brains(data_dir: Path) -> None:
+    kept, volumes = [], []
+    for patient in read_manifest(data_dir / "tcga-lgg" / "manifest.csv"):
+        if not patient.t1c:
+            continue
+        t1c = sitk.DICOMOrient(sitk.ReadImage(str(patient.t1c), sitk.sitkFloat32), "LPS")
+        drawn = sitk.ReadImage(str(patient.tumor_mask), sitk.sitkFloat32)
+        tumor = sitk.GetArrayFromImage(resample_to(drawn, Grid.of(t1c), nearest=True)) > 0.5
+        mask = extract_brain(t1c, BrainSettings()).mask
+        brain = sitk.GetArrayFromImage(resample_to(mask, Grid.of(t1c), nearest=True)) > 0
+        kept.append((brain & tumor).sum() / tumor.sum())
+        volumes.append(brain.sum() * Grid.of(t1c).voxel_ml)
+    assert len(kept) == 54
+    assert min(kept) > 0.90
+    assert np.mean(kept) > 0.98
+    assert min(volumes) > 1000
+    assert max(volumes) < 1800
