@@ -11,11 +11,11 @@ import numpy as np
 
 from components.cohort.images import is_dicom
 from components.cohort.manifest import AGE_YEARS, PATIENT_ID, Patient
-from components.core.errors import BadInput
+from components.core.errors import BadInput, Implausible
 from components.core.s3 import local_copy
 from components.preprocess.sequences import input_digests
 from components.release.manifest import Contents
-from components.release.request import Answer, request_tensors
+from components.release.request import Answer, canary_request, request_tensors
 from serving.client.client import Access, Client
 from serving.report.files import describe, write_answer
 
@@ -80,6 +80,7 @@ def predict_patient(
     access: Access | None = None,
     explain: Path | None = None,
     shared_memory: bool = True,
+    accept_implausible: bool = False,
 ) -> dict[str, Any]:
     """Prepare a patient by the served release's plan, ask the server, write the answer.
 
@@ -89,6 +90,7 @@ def predict_patient(
         explain: folder of the classifier that the release was exported from, or of its run; adds
             explanation.png, its saliency to the page, and to the answer where the saliency lies.
         shared_memory: see Client.
+        accept_implausible: see `predict_with`.
 
     Returns:
         The content of prediction.json.
@@ -98,31 +100,60 @@ def predict_patient(
         ServerTrouble: the server is at fault.
     """
     with Client(server, access=access, shared_memory=shared_memory) as client:
-        return predict_with(client, patient, out, explain=explain)
+        return predict_with(
+            client, patient, out, explain=explain, accept_implausible=accept_implausible
+        )
 
 
 def predict_with(
-    release: Answering, patient: PatientFiles, out: Path, *, explain: Path | None = None
+    release: Answering,
+    patient: PatientFiles,
+    out: Path,
+    *,
+    explain: Path | None = None,
+    accept_implausible: bool = False,
 ) -> dict[str, Any]:
     """Prepare, ask and write; nothing is written before the answer is whole.
+
+    Args:
+        accept_implausible: predict where a limit of components.preprocess.quality.plausibility is
+            broken, with a warning; by default such a patient is abstained on.
 
     Raises:
         BadInput: an image, the age, `out` or `explain` cannot be used.
     """
     if out.exists() and not out.is_dir():
         raise BadInput(out, "a file, not a folder", "give another --out")
-    return answer_patient(release, patient.as_patient(release.contents()), out, explain=explain)
+    row = patient.as_patient(release.contents())
+    return answer_patient(release, row, out, explain=explain, accept_implausible=accept_implausible)
 
 
 def answer_patient(
-    release: Answering, patient: Patient, out: Path, *, explain: Path | None = None
+    release: Answering,
+    patient: Patient,
+    out: Path,
+    *,
+    explain: Path | None = None,
+    accept_implausible: bool = False,
 ) -> dict[str, Any]:
     """Like `predict_with`, for a manifest's row."""
     from components.preprocess.cohort import prepare_patient
+    from serving.report.abstention import write_abstention
 
     contents = release.contents()
     files = input_digests(patient, contents.plan.sequences)
-    case = prepare_patient(patient, contents.plan, subset="prediction", fold=None, cache=None)
+    try:
+        case = prepare_patient(
+            patient,
+            contents.plan,
+            subset="prediction",
+            fold=None,
+            cache=None,
+            accept_implausible=accept_implausible,
+        )
+    except Implausible as error:
+        served = release.ask(canary_request(contents)).release
+        return write_abstention(out, patient.patient_id, served, contents, error, files)
     answer = release.ask(request_tensors(case, contents))
     content = describe(answer, case, contents, files)
     series = _series(patient)

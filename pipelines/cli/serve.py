@@ -160,6 +160,10 @@ def predict(
     key: KeyOption = None,
     token: TokenOption = "",
     shared_memory: SharedOption = True,
+    accept_implausible: Annotated[
+        bool,
+        typer.Option("--accept-implausible", help="Predict although a plausibility limit fails."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Send one patient to the server; write a page to read, the mask, and prediction.json."""
@@ -175,16 +179,21 @@ def predict(
             access=access,
             explain=explain,
             shared_memory=shared_memory,
+            accept_implausible=accept_implausible,
         )
     if as_json:
         print_json(answer)
         return
-    probability = answer["probability_idh_mutant"]
+    probability, volume = answer["probability_idh_mutant"], answer["tumor_volume_ml"]
     said = "no probability" if probability is None else f"P(IDH mutant) = {probability:.2f}"
-    console.print(f"{answer['status']}: {said}, tumour {answer['tumor_volume_ml']:.1f} mL")
+    tumor = "" if volume is None else f", tumour {volume:.1f} mL"
+    console.print(f"{answer['status']}: {said}{tumor}")
     console.print(f"  {answer['release']}, trained on {answer['trained_on']}. Research use only.")
     for warning in answer["warnings"]:
         console.print(f"  warning: {warning}", style="yellow")
+    if "reason" in answer:
+        console.print(f"  {out}/prediction.json")
+        return
     console.print(f"  {out}/prediction.html  {out}/tumor_mask.nii.gz  {out}/prediction.json")
     if "saliency" in answer:
         console.print(f"  {out}/explanation.png: where in the images the hybrid looked")

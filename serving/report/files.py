@@ -67,7 +67,7 @@ def describe(
         "trained_on": contents.trained_on.value,
         "profile": contents.profile,
         "inputs": {
-            "files": {name: _one_digest(found) for name, found in files.items()},
+            "files": file_digests(files),
             "request": request.hex(),
         },
         "preprocessing": {"plan": contents.plan_digest, "quality": case.quality},
@@ -76,9 +76,12 @@ def describe(
     }
 
 
-def _one_digest(found: str) -> str:
+def file_digests(files: Mapping[str, str]) -> dict[str, str]:
     """A file's sha256; of a series' files (joined by commas) the sha256 of that."""
-    return hashlib.sha256(found.encode()).hexdigest() if "," in found else found
+    return {
+        name: hashlib.sha256(found.encode()).hexdigest() if "," in found else found
+        for name, found in files.items()
+    }
 
 
 def _list(values: tuple[Any, ...] | None) -> list[Any] | None:

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from components.core.errors import BadInput
+from components.core.files import read_json
 from components.core.vocabulary import Status
 from components.release.local_inference import LocalRelease
 from components.release.manifest import Contents
@@ -18,7 +19,7 @@ from components.release.request import request_tensors
 from components.release.verification import verify_release
 from serving.predict import PatientFiles, predict_with
 from serving.report.figure import draw_prediction
-from serving.report.files import ON_PHANTOMS, describe
+from serving.report.files import MASK_FILE, ON_PHANTOMS, PREDICTION_FILE, describe
 from tests.serving.shop import Shop
 
 
@@ -66,6 +67,21 @@ def test_an_output_folder_that_is_a_file_is_refused(
     with pytest.raises(BadInput, match="a file, not a folder"):
         predict_with(LocalRelease(shop.release.folder), files, tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_images_without_a_brain_are_abstained_on_with_the_reason(
+    shop: Shop, files: PatientFiles, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / MASK_FILE).write_text("of an earlier prediction")
+    content = predict_with(LocalRelease(shop.release.folder), files, out)
+    assert content["status"] == Status.ABSTAIN
+    assert content["reason"]["check"]
+    assert content["probability_idh_mutant"] is None
+    assert content["release"] == shop.release.release
+    assert read_json(out / PREDICTION_FILE) == content
+    assert [path.name for path in out.iterdir()] == [PREDICTION_FILE]
 
 
 @pytest.mark.parametrize("tumor", [True, False])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
-from components.core.errors import BadInput
+from components.core.errors import BadInput, Implausible
 from components.core.imaging.grid import Grid
 from components.core.settings import Settings
 from components.preprocess.registration.resampling import coarse
@@ -68,7 +68,8 @@ def brain_by_deepbet(t1c: sitk.Image) -> sitk.Image:
         t1c: float32, LPS axial, skull on or off.
 
     Raises:
-        BadInput: nothing in the image looks like a brain.
+        Implausible: nothing in the image looks like a brain.
+        BadInput: the networks are not those that are pinned.
     """
     image = coarse(t1c, SPACING_MM)
     values = sitk.GetArrayFromImage(image)
@@ -79,7 +80,8 @@ def brain_by_deepbet(t1c: sitk.Image) -> sitk.Image:
     with ThreadPoolExecutor(1) as pool:
         mask = pool.submit(_mask, canonical).result()
     if not mask.any():
-        raise BadInput("t1c", "no brain was found in it", "give a T1C of the whole head")
+        remedy = "give a T1C of the whole head"
+        raise Implausible("t1c", "no brain was found in it", remedy, "no_brain")
     found = np.ascontiguousarray(mask[::-1, ::-1].transpose(2, 1, 0))
     return Grid.of(image).image(found.astype(np.uint8))
 
