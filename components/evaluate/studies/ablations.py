@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.evaluate.predictions_file import compare_answers
 from components.evaluate.reading import Answers, read_predictions
 from components.evaluate.report import published
@@ -79,7 +79,7 @@ def evaluate_ablations(
         }
     )  # fmt: skip
     write_json(out / "ablations.json", result)
-    _write_csv(out / "ablations.csv", rows)
+    write_csv(out / "ablations.csv", COLUMNS, map(_cells, rows))
     with atomic(out / "ablations.md") as temporary:
         temporary.write_text(render_markdown(result), encoding="utf-8")
     return result
@@ -127,16 +127,12 @@ def _row(
     return [row]
 
 
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            plain = [row[key] for key in ("ablation", "title", "model", "set", "patients")]
-            for key in ("accuracy", "auroc", "auprc", "lost"):
-                cells = row[key] or {"value": None, "low": None, "high": None}
-                plain += [cells[part] for part in ("value", "low", "high")]
-            writer.writerow(["" if v is None else v for v in [*plain, row["delong_p"]]])
+def _cells(row: dict[str, Any]) -> list[Any]:
+    cells = [row[key] for key in ("ablation", "title", "model", "set", "patients")]
+    for key in ("accuracy", "auroc", "auprc", "lost"):
+        interval = row[key] or {"value": None, "low": None, "high": None}
+        cells += [interval[part] for part in ("value", "low", "high")]
+    return [*cells, row["delong_p"]]
 
 
 def render_markdown(result: dict[str, Any]) -> str:
