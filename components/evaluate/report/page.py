@@ -9,15 +9,9 @@ from components.core.files import atomic
 from components.core.html import number, percent, template
 from components.core.vocabulary import Model
 from components.evaluate.report import published
-from components.evaluate.report.failure_gallery import Failure
-from components.evaluate.report.figures import (
-    Drawing,
-    failure_png,
-    forest_figure,
-    hybrid_figures,
-    label_of,
-    set_figures,
-)
+from components.evaluate.report.canvas import Drawing, label_of
+from components.evaluate.report.curve_figures import hybrid_figures, set_figures
+from components.evaluate.report.failure_gallery import Failure, failure_png
 from components.evaluate.report.formatting import (
     INPUTS,
     anchor,
@@ -28,7 +22,7 @@ from components.evaluate.report.formatting import (
     values,
 )
 from components.evaluate.report.model_card import render_model_card
-from components.evaluate.report.study_figures import more_figures
+from components.evaluate.report.study_figures import forest_figure, more_figures
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics.table_one import format_p, table_rows
 from components.evaluate.studies.ablations import paper_lines

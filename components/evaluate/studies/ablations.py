@@ -137,7 +137,7 @@ def _cells(row: dict[str, Any]) -> list[Any]:
 
 def render_markdown(result: dict[str, Any]) -> str:
     """A table of AUROC (and its fall) by ablation, model and set, the paper's ranges below."""
-    from components.evaluate.report.figures import label_of
+    from components.evaluate.report.canvas import label_of
 
     sets = result["sets"]
     lines = ["| left in | model | " + " | ".join(f"{name}: AUROC | lost" for name in sets) + " |"]
@@ -179,7 +179,7 @@ def render_table(result: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    from components.evaluate.report.figures import label_of
+    from components.evaluate.report.canvas import label_of
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("left in")
