@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS
-from components.evaluate.reading import Answers
+from components.evaluate.read_tables import ModelPredictions
 from components.evaluate.settings import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Failure:
 
 
 def find_failures(
-    answers: Answers,
+    answers: ModelPredictions,
     people: pd.DataFrame,
     samples: Path | None,
     settings: EvaluateSettings,
@@ -78,7 +78,7 @@ def find_failures(
 
 
 def _failure(
-    answers: Answers,
+    answers: ModelPredictions,
     index: int,
     kind: str,
     people: pd.DataFrame,

@@ -22,7 +22,7 @@ from components.evaluate.report.formatting import (
     values,
 )
 from components.evaluate.report.model_card import render_model_card
-from components.evaluate.report.study_figures import forest_figure, more_figures
+from components.evaluate.report.supplement_figures import forest_figure, supplement_figures
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics.table_one import format_p, table_rows
 from components.evaluate.studies.ablations import paper_lines
@@ -97,7 +97,7 @@ def render_report(
 
 def _draw(result: dict[str, Any]) -> dict[str, list[Drawing]]:
     drawings = {"": hybrid_figures(result)}
-    drawings |= {f"more:{section}": found for section, found in more_figures(result).items()}
+    drawings |= {f"more:{section}": found for section, found in supplement_figures(result).items()}
     for name, block in result["sets"].items():
         drawings[name] = set_figures(name, result) if result["curves"][name] else []
         hybrid = block.get(Model.HYBRID.value)

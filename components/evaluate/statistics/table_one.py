@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.core.errors import BadInput
-from components.evaluate.reading import read_people
+from components.evaluate.read_tables import read_people
 from components.evaluate.statistics.cohort_tests import compare_counts, compare_means
 from components.evaluate.statistics.performance import without_nan
 

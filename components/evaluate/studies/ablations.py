@@ -10,11 +10,11 @@ from components.core.errors import BadInput
 from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
 from components.core.tables import write_csv
-from components.evaluate.predictions_file import compare_answers
-from components.evaluate.reading import Answers, read_predictions
+from components.evaluate.predictions_file import compare_models
+from components.evaluate.read_tables import ModelPredictions, read_predictions
 from components.evaluate.report import published
 from components.evaluate.report.formatting import area, interval
-from components.evaluate.run_results import Study
+from components.evaluate.run_evaluation import RunEvaluation
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics.performance import patient_block, without_nan
 
@@ -52,7 +52,7 @@ def evaluate_ablations(
         BadInput: a folder is not an ablation's, or there is no `FULL`.
     """
     found = [_read(Path(folder)) for folder in folders]
-    studies = {one["name"]: Study(one.pop("table"), None, settings) for one in found}
+    studies = {one["name"]: RunEvaluation(one.pop("table"), None, settings) for one in found}
     if FULL not in studies:
         raise BadInput("ablations", f"none is named '{FULL}'", "run `glioflow ablate` again")
     sets = studies[FULL].names
@@ -100,11 +100,11 @@ def _row(
     one: dict[str, Any],
     model: str,
     name: str,
-    studies: dict[str, Study],
+    studies: dict[str, RunEvaluation],
     settings: EvaluateSettings,
 ) -> list[dict[str, Any]]:
     """The row of one ablation, model and set; none where the model did not answer."""
-    answers: Answers | None = studies[one["name"]].answers.get(name, {}).get(model)
+    answers: ModelPredictions | None = studies[one["name"]].answers.get(name, {}).get(model)
     whole = studies[FULL].answers[name].get(model)
     if answers is None or whole is None:
         return []
@@ -122,7 +122,7 @@ def _row(
         "delong_p": None,
     }
     if one["name"] != FULL:
-        test = compare_answers(whole, answers, settings)
+        test = compare_models(whole, answers, settings)
         row |= {"lost": test["auroc_difference"], "delong_p": test["delong_p"]}
     return [row]
 

@@ -12,7 +12,7 @@ import numpy as np
 from components.core.files import atomic, write_json
 from components.core.tables import write_csv
 from components.core.vocabulary import Status
-from components.evaluate.reading import Answers
+from components.evaluate.read_tables import ModelPredictions
 from components.evaluate.report.formatting import area, mean_sd
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics.performance import patient_block, without_nan
@@ -87,7 +87,7 @@ def evaluate_robustness(
 def _level(rows: list[Trial], settings: EvaluateSettings) -> dict[str, Any]:
     order = sorted(rows, key=lambda row: row.patient_id)
     status = np.array([row.status for row in order])
-    answers = Answers(
+    answers = ModelPredictions(
         patient_id=np.array([row.patient_id for row in order]),
         idh=np.array([row.idh for row in order]),
         probability=np.array([row.probability for row in order], dtype=float),

@@ -21,7 +21,7 @@ SHOWN_FEATURES = 12
 _TITLES = {"accuracy": "accuracy", "auroc": "AUROC"}
 
 
-def more_figures(result: dict[str, Any]) -> dict[str, list[Drawing]]:
+def supplement_figures(result: dict[str, Any]) -> dict[str, list[Drawing]]:
     """Section -> its figures; sections without any are absent."""
     found: dict[str, list[Drawing]] = {}
     if result["importance"]:
