@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.files import sha256_file, write_json
+from components.core.files import sha256_file
 from components.core.progress import Progress
 from components.core.vocabulary import Model
+from components.evaluate.documents import EVALUATION_FILE, Evaluation, write_evaluation
 from components.evaluate.read_tables import (
     check_labels,
     read_carried,
@@ -73,7 +74,7 @@ def evaluate_predictions(
         "features_sha256": sha256_file(features) if features is not None else None,
     }
     result |= supplements.read(people, evaluation.names)
-    write_json(out / "evaluation.json", result)
+    write_evaluation(out / EVALUATION_FILE, Evaluation.model_validate(result))
     samples = Path(features).parent if features is not None else None
     failures = {
         name: find_failures(

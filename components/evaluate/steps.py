@@ -6,19 +6,18 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from components.core.errors import BadInput
-from components.core.files import atomic, read_json, sha256_file, write_json
+from components.core.files import atomic, sha256_file, write_json
 from components.core.progress import Progress
 from components.core.vocabulary import Model, Split
+from components.evaluate.documents import EVALUATION_FILE, Evaluation, read_evaluation
 from components.evaluate.evaluate import evaluate_predictions
 from components.evaluate.report.supplements import Supplements
 from components.evaluate.settings import EvaluateSettings
 
 PREDICTIONS_FILE = "predictions.csv"
 ACCEPTED_FILE = "accepted.csv"
-EVALUATION_FILE = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def evaluate_set_step(
         inputs.table, inputs.features, settings, out,
         supplements=inputs.supplements, only=test_set, progress=progress,
     )  # fmt: skip
-    return views.write(kfp_metrics(result), out / "report.html")
+    return views.write(kfp_metrics(Evaluation.model_validate(result)), out / "report.html")
 
 
 def evaluate_step(
@@ -122,41 +121,43 @@ def evaluate_step(
     """
     known = {}
     for folder in judged:
-        content = read_json(folder / EVALUATION_FILE)
-        same = content["inputs"]["predictions_sha256"] == sha256_file(inputs.table)
-        if not same or content["settings_sha256"] != settings.digest():
+        content = read_evaluation(folder / EVALUATION_FILE)
+        same = content.inputs.predictions_sha256 == sha256_file(inputs.table)
+        if not same or content.settings_sha256 != settings.digest() or content.judged is None:
             raise BadInput(
                 folder, "judged other predictions or by other settings", "evaluate the sets again"
             )
-        (name,) = content["sets"]
-        known[name] = content["judged"]
+        (name,) = content.sets
+        known[name] = content.judged.model_dump(exclude_unset=True)
     result = evaluate_predictions(
         inputs.table, inputs.features, settings, out,
         supplements=inputs.supplements, judged=known, progress=progress,
     )  # fmt: skip
-    return views.write(kfp_metrics(result), out / "report.html")
+    return views.write(kfp_metrics(Evaluation.model_validate(result)), out / "report.html")
 
 
-def kfp_metrics(result: dict[str, Any]) -> KfpMetrics:
+def kfp_metrics(evaluation: Evaluation) -> KfpMetrics:
     """The hybrid's headline figures by set, its curve and matrix on the first external one."""
     numbers: dict[str, float] = {}
-    for name, block in result["sets"].items():
-        hybrid = block.get(Model.HYBRID.value, {})
-        found = {
-            "dice": block["dice"]["mean"],
-            "accuracy": hybrid.get("accuracy"),
-            "auroc": hybrid.get("auroc", {}).get("value"),
-            "auprc": hybrid.get("auprc", {}).get("value"),
-        }
+    hybrids = {}
+    for name, block in evaluation.sets.items():
+        found = {"dice": block.dice.mean}
+        if hybrid := block.models.get(Model.HYBRID.value):
+            hybrids[name] = hybrid
+            found |= {
+                "accuracy": hybrid.accuracy,
+                "auroc": hybrid.auroc.value,
+                "auprc": hybrid.auprc.value,
+            }
         numbers |= {f"{name}_{key}": value for key, value in found.items() if value is not None}
-    judged = [name for name, block in result["sets"].items() if Model.HYBRID.value in block]
-    chosen = next((name for name in judged if name != Split.INTERNAL), next(iter(judged), None))
+    chosen = next((name for name in hybrids if name != Split.INTERNAL), next(iter(hybrids), None))
     if chosen is None:
         return KfpMetrics(numbers, [], [], [], [])
-    counts = result["sets"][chosen][Model.HYBRID.value]["confusion"]
-    curve = result["curves"][chosen][Model.HYBRID.value]["roc"]
+    counts = hybrids[chosen].confusion
+    assert counts is not None
     matrix = [
-        [counts["true_negative"], counts["false_positive"]],
-        [counts["false_negative"], counts["true_positive"]],
+        [counts.true_negative, counts.false_positive],
+        [counts.false_negative, counts.true_positive],
     ]
-    return KfpMetrics(numbers, matrix, curve["fpr"], curve["tpr"], curve["threshold"])
+    curve = evaluation.curves[chosen][Model.HYBRID.value].roc
+    return KfpMetrics(numbers, matrix, curve.fpr, curve.tpr, curve.threshold)
