@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.core.git import commit, tree_changed
+
 if TYPE_CHECKING:
     from pipelines.profile import Profile
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMIT_VARIABLE = "GLIOFLOW_COMMIT"
-"""Environment variable that an image sets to the commit it was built from."""
-
 _TREES = ("components", "serving")
 
 
@@ -37,11 +34,10 @@ def code_digest() -> str:
 @cache
 def code_info() -> dict[str, Any]:
     """Commit, whether the tree differs from it, and the digest of the sources."""
-    commit = os.environ.get(COMMIT_VARIABLE) or _git("rev-parse", "HEAD")
-    changed = None if COMMIT_VARIABLE in os.environ else _git("status", "--porcelain")
+    known = commit()
     return {
-        "commit": commit or "unknown",
-        "dirty": bool(changed) if commit else None,
+        "commit": known or "unknown",
+        "dirty": bool(tree_changed(untracked=True)) if known else None,
         "sources_sha256": code_digest(),
     }
 
@@ -72,16 +68,3 @@ def _seeds(settings: dict[str, Any], prefix: str) -> Iterator[tuple[str, int]]:
             yield from _seeds(value, f"{prefix}{key}.")
         elif key in ("seed", "seeds") and isinstance(value, int):
             yield f"{prefix}{key}", value
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()

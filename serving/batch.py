@@ -12,8 +12,9 @@ from typing import Any, TextIO
 
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
 from components.core.errors import BadInput, Outage
-from components.core.files import atomic, read_json, write_json
+from components.core.files import read_json, write_json
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.preprocess.cohort import Failure
 from components.preprocess.sequences import input_digests
 from components.release.request import canary_request
@@ -198,7 +199,5 @@ def _failure(name: str, error: BadInput) -> Failure:
 
 
 def _write_quarantine(path: Path, failures: list[Failure]) -> None:
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("patient_id", "reason", "remedy"))
-        writer.writerows((f.patient_id, f.reason, f.remedy) for f in failures)
+    rows = ((f.patient_id, f.reason, f.remedy) for f in failures)
+    write_csv(path, ("patient_id", "reason", "remedy"), rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.classify.data.samples import Samples
-from components.core.files import atomic
+from components.core.tables import write_csv
 from components.core.vocabulary import Model, Split, Status
 
 COLUMNS = (
@@ -65,10 +64,7 @@ def write_predictions(
         person = _person(samples, index, cross_fitted)
         for model, answer in answers.items():
             rows += [person | {"model": model.value} | row for row in _rows(samples, index, answer)]
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, COLUMNS, rows)
 
 
 def _person(samples: Samples, index: int, cross_fitted: bool) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from components.core.errors import BadInput
-from components.core.files import atomic, read_json
+from components.core.files import read_json
 from components.core.s3 import SCHEME, is_remote, local_copy, parent_of
+from components.core.tables import write_csv
 from components.core.vocabulary import Idh, Origin, Sequence, Sex, Split
 
 REQUIRED_COLUMNS = ("patient_id", "site", "t1c", "flair", "age", "idh")
@@ -226,10 +227,7 @@ def write_rows(path: Path | str, rows: Iterable[Mapping[str, str]]) -> None:
     """Write rows of text as a manifest, atomically: the known columns, then all others."""
     rows = list(rows)
     extra = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [*COLUMNS, *extra], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, [*COLUMNS, *extra], rows)
 
 
 def as_row(patient: Patient) -> dict[str, str]:

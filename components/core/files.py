@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import uuid
 import zipfile
@@ -15,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
+CACHE_VARIABLE = "GLIOFLOW_CACHE"
+"""Environment variable: folder of what is fetched or built once (default ~/.cache/glioflow)."""
+
 _CHUNK = 1 << 20
+
+
+def cache_folder() -> Path:
+    """$GLIOFLOW_CACHE, or ~/.cache/glioflow; it may be deleted whenever nothing runs."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "glioflow")
 
 
 @contextmanager

@@ -13,6 +13,10 @@ class Sequence(StrEnum):
     FLAIR = "flair"
 
 
+SEQUENCE_TITLES = {Sequence.T1C: "T1C", Sequence.T2: "T2", Sequence.FLAIR: "FLAIR"}
+"""How readers see each sequence named."""
+
+
 class Idh(IntEnum):
     """IDH mutation status; an unknown status is None, never a third value."""
 

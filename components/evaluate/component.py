@@ -1,4 +1,4 @@
-"""KFP steps: judge every model on one test set, then join the sets into one report."""
+"""KFP steps: evaluate every model on one test set, then join the sets into one report."""
 
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
@@ -19,7 +19,7 @@ def evaluate_set_op(
     metrics: Output[Metrics],
     roc: Output[ClassificationMetrics],
 ) -> None:
-    """Evaluate one test set; see components.evaluate.step_outputs.evaluate_set_step.
+    """Evaluate one test set; see components.evaluate.steps.evaluate_set_step.
 
     Args:
         settings: EvaluateSettings as JSON.
@@ -27,7 +27,7 @@ def evaluate_set_op(
         test_set: name of the set.
         predictions: predictions.csv of the classifier.
         samples: folder with features.csv and images.
-        classifier: model folder of Model 2.
+        classifier: model folder of the classifier.
         validated: folder with accepted.csv.
         judged: evaluation of this set, for `evaluate_op` to join.
         report: report of this set, shown by KFP.
@@ -38,15 +38,15 @@ def evaluate_set_op(
 
     from components.core.progress import reporter
     from components.evaluate.settings import EvaluateSettings
-    from components.evaluate.step_outputs import Inputs, Views, evaluate_set_step
+    from components.evaluate.steps import StepInputs, StepViews, evaluate_set_step
 
     inputs = (predictions.path, samples.path, classifier.path, validated.path)
     shown = evaluate_set_step(
-        Inputs(*map(Path, inputs)),
+        StepInputs(*map(Path, inputs)),
         test_set,
         EvaluateSettings.model_validate_json(settings),
         Path(judged.path),
-        Views(Path(report.path), Path(metrics.path), Path(roc.path)),
+        StepViews(Path(report.path), Path(metrics.path), Path(roc.path)),
         progress=reporter("evaluate"),
     )
     for name, value in shown.metrics.items():
@@ -71,14 +71,14 @@ def evaluate_op(
     metrics: Output[Metrics],
     roc: Output[ClassificationMetrics],
 ) -> None:
-    """Join the evaluations of all test sets; see components.evaluate.step_outputs.evaluate_step.
+    """Join the evaluations of all test sets; see components.evaluate.steps.evaluate_step.
 
     Args:
         settings: EvaluateSettings as JSON.
         code_version: part of the cache key, so that changed code evaluates again.
         predictions: predictions.csv of the classifier.
         samples: folder with features.csv and images.
-        classifier: model folder of Model 2.
+        classifier: model folder of the classifier.
         validated: folder with accepted.csv.
         judged: what `evaluate_set_op` said of each set.
         evaluation: folder with evaluation.json, report.html, model_card.md and figures.
@@ -90,15 +90,15 @@ def evaluate_op(
 
     from components.core.progress import reporter, seconds
     from components.evaluate.settings import EvaluateSettings
-    from components.evaluate.step_outputs import Inputs, Views, evaluate_step
+    from components.evaluate.steps import StepInputs, StepViews, evaluate_step
 
     inputs = (predictions.path, samples.path, classifier.path, validated.path)
     shown = evaluate_step(
-        Inputs(*map(Path, inputs)),
+        StepInputs(*map(Path, inputs)),
         [Path(one.path) for one in judged],
         EvaluateSettings.model_validate_json(settings),
         Path(evaluation.path),
-        Views(Path(report.path), Path(metrics.path), Path(roc.path)),
+        StepViews(Path(report.path), Path(metrics.path), Path(roc.path)),
         progress=reporter("evaluate"),
     )
     for name, value in shown.metrics.items():

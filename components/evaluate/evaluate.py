@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.files import sha256_file, write_json
+from components.core.files import sha256_file
 from components.core.progress import Progress
 from components.core.vocabulary import Model
-from components.evaluate.reading import (
+from components.evaluate.documents import EVALUATION_FILE, Evaluation, write_evaluation
+from components.evaluate.read_tables import (
     check_labels,
     read_carried,
     read_features,
     read_predictions,
 )
-from components.evaluate.report.study_results import NOTHING_MORE, More
-from components.evaluate.run_results import Study
+from components.evaluate.report.supplements import NO_SUPPLEMENTS, Supplements
+from components.evaluate.run_evaluation import RunEvaluation
 from components.evaluate.settings import EvaluateSettings
 
 
@@ -26,12 +27,12 @@ def evaluate_predictions(
     settings: EvaluateSettings,
     out: Path,
     *,
-    more: More = NOTHING_MORE,
+    supplements: Supplements = NO_SUPPLEMENTS,
     only: str | None = None,
     judged: Mapping[str, dict[str, Any]] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Judge every model on every test set and write the evaluation below `out`.
+    """Evaluate every model on every test set and write the evaluation below `out`.
 
     Files: evaluation.json (what is returned), report.html, model_card.md, figures/*.svg.
 
@@ -39,18 +40,18 @@ def evaluate_predictions(
         predictions: predictions.csv of the classifier, all models and sets.
         features: features.csv of the samples, with `images` beside it; None: no subgroups by size,
             no Dice, no cohort table, no failure gallery.
-        more: what other steps and commands found out, to be shown beside.
-        only: judge one set alone.
+        supplements: what other steps and commands found out, to be shown beside.
+        only: evaluate one set alone.
         judged: set -> what an evaluation of the same files with `only` returned under "judged":
             those sets are not computed again.
 
     Returns:
         "sets" {SET: {"patients", "dice", ..., MODEL: figures}}, "per_slice", "comparisons",
         "segmentation", "subgroups", "cohorts", "curves", "trained_on", "settings", "inputs", what
-        `more` holds, and with `only` "judged".
+        `supplements` hold, and with `only` "judged".
 
     Raises:
-        BadInput: see `tables.read_predictions`, `read_features` and `check_labels`; or no such set.
+        BadInput: see `read_predictions`, `read_features` and `check_labels`; or no such set.
     """
     from components.evaluate.report.failure_gallery import find_failures
     from components.evaluate.report.page import write_report
@@ -59,28 +60,32 @@ def evaluate_predictions(
     people = read_features(Path(features)) if features is not None else None
     if people is not None:
         check_labels(table, people, Path(predictions))
-        if more.manifest is not None:
-            carried = read_carried(more.manifest)
+        if supplements.manifest is not None:
+            carried = read_carried(supplements.manifest)
             people = people.join(carried.drop(columns=people.columns, errors="ignore"))
-    study = Study(table, people, settings, only)
+    evaluation = RunEvaluation(table, people, settings, only)
     known = dict(judged or {})
-    blocks = study.judge_all(known, progress or _silent)
-    result = study.join(blocks)
+    blocks = evaluation.evaluate_sets(known, progress or _silent)
+    result = evaluation.join(blocks)
     if only is not None:
         result["judged"] = blocks[only]
     result["inputs"] = {
         "predictions_sha256": sha256_file(predictions),
         "features_sha256": sha256_file(features) if features is not None else None,
     }
-    result |= more.read(people, study.names)
-    write_json(out / "evaluation.json", result)
+    result |= supplements.read(people, evaluation.names)
+    write_evaluation(out / EVALUATION_FILE, Evaluation.model_validate(result))
     samples = Path(features).parent if features is not None else None
     failures = {
         name: find_failures(
-            study.answers[name][Model.HYBRID], study.people(name), samples, settings, more.saliency
+            evaluation.answers[name][Model.HYBRID],
+            evaluation.people(name),
+            samples,
+            settings,
+            supplements.saliency,
         )
-        for name in study.names
-        if Model.HYBRID in study.answers[name]
+        for name in evaluation.names
+        if Model.HYBRID in evaluation.answers[name]
     }
     write_report(result, failures, settings, out)
     return result

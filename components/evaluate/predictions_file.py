@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.core.errors import BadInput
-from components.evaluate.reading import LEARNT, Answers, answers_of, read_predictions
+from components.evaluate.read_tables import (
+    LEARNT,
+    ModelPredictions,
+    predictions_of,
+    read_predictions,
+)
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics.delong import paired_delong
 from components.evaluate.statistics.paired_tests import (
@@ -64,7 +69,7 @@ def evaluate_table(
 
     Returns:
         The keys of `performance.patient_block`, "per_slice" (None without slices), and "against"
-        (the keys of `compare_answers`, "only_first" and "only_second": patients that stand in one
+        (the keys of `compare_models`, "only_first" and "only_second": patients that stand in one
         file alone) when `against` is given.
 
     Raises:
@@ -72,7 +77,7 @@ def evaluate_table(
     """
     path = Path(path)
     rows = _one_model(path, read_predictions(path, choice.column), choice)
-    answers = answers_of(rows)
+    answers = predictions_of(rows)
     result = {
         **patient_block(answers, settings),
         "per_slice": slice_block(answers, settings),
@@ -86,7 +91,7 @@ def evaluate_table(
         truth = dict(zip(answers.patient_id.tolist(), answers.idh.tolist(), strict=True))
         table = read_predictions(against, choice.other_column, truth)
         table = _one_model(against, table, EVERYTHING)
-        other = answers_of(table)
+        other = predictions_of(table)
         # Whose status neither file knows is judged by neither, and missed by neither.
         unknown = (set(rows["patient_id"]) - set(truth)) & set(table["patient_id"])
         ours, theirs = set(truth), set(table["patient_id"]) - unknown
@@ -98,11 +103,13 @@ def evaluate_table(
             raise BadInput(against, f"no patient of {path.name}", "check the patients' names")
         answers, other = answers.only(shared), other.only(shared)
         _check_truth(answers, other, path, against)
-        result["against"] = {**compare_answers(answers, other, settings), **lonely}
+        result["against"] = {**compare_models(answers, other, settings), **lonely}
     return result
 
 
-def compare_answers(first: Answers, second: Answers, settings: EvaluateSettings) -> dict[str, Any]:
+def compare_models(
+    first: ModelPredictions, second: ModelPredictions, settings: EvaluateSettings
+) -> dict[str, Any]:
     """Tests of two models on the same patients (same order); JSON-ready, None where undefined.
 
     Accuracies are of all patients, no answer counting as wrong; AUROCs of those whom both answered.
@@ -183,7 +190,9 @@ def _check_names(ours: set[str], theirs: set[str], path: Path, other: Path) -> N
     )
 
 
-def _check_truth(first: Answers, second: Answers, path: Path, other: Path) -> None:
+def _check_truth(
+    first: ModelPredictions, second: ModelPredictions, path: Path, other: Path
+) -> None:
     differs = first.idh != second.idh
     if differs.any():
         raise BadInput(

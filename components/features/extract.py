@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import itertools
 import json
@@ -22,6 +21,7 @@ from components.core.device import choose_device
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, sha256_tree, write_arrays, write_json
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.core.vocabulary import DEVELOPMENT, FEATURE_NAMES, SLICE_OFFSETS, Status
 from components.features.feature_slice import (
     StepResult,
@@ -132,8 +132,8 @@ def extract_samples(
                 failed.append([case.patient_id, error.problem, error.remedy])
             if progress:
                 progress(number + 1, len(cases), case.patient_id)
-    _write_rows(out / FEATURES_FILE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
-    _write_rows(out / FAILED_FILE, ("patient_id", "reason", "remedy"), failed)
+    write_csv(out / FEATURES_FILE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
+    write_csv(out / FAILED_FILE, ("patient_id", "reason", "remedy"), failed)
     write_json(out / SAMPLES_FILE, _describe(cases[0], job, settings, segmenter))
     shutil.rmtree(out / _PROGRESS_FOLDER, ignore_errors=True)
 
@@ -290,10 +290,3 @@ def _describe(
         "segmenter": _weights(segmenter),
         "segmenter_trained_on": job.segmenter.trained_on.value,
     }
-
-
-def _write_rows(path: Path, columns: tuple[str, ...], rows: list[list[Any]]) -> None:
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,8 +15,10 @@ from typing import Any
 from components.cohort.manifest import Patient, read_manifest
 from components.cohort.prepared import PreparedCase, read_case, write_case
 from components.core.errors import BadInput, Outage
-from components.core.files import atomic, read_json, write_json
+from components.core.files import read_json, write_json
+from components.core.hardware import cores
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.preprocess.patient import mask_to_native, prepare_patient
 from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.quality.checks import write_mosaic
@@ -73,7 +73,7 @@ def prepare_cohort(
     write_json(out / PLAN_FILE, plan.model_dump(mode="json"))
     failures = []
     work = partial(_one, plan=plan, out=out, accept_implausible=accept_implausible)
-    for done, failure in enumerate(_run(patients, work, workers or _cores()), start=1):
+    for done, failure in enumerate(_run(patients, work, workers or cores()), start=1):
         if failure is not None:
             _LOG.warning("patient %s left out: %s", failure.patient_id, failure.reason)
             failures.append(failure)
@@ -112,10 +112,6 @@ def prepare_shard(
         accept_implausible=settings.accept_implausible,
         progress=progress,
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(
@@ -230,7 +226,5 @@ def _with_row(case: PreparedCase, patient: Patient, subset: str, fold: int | Non
 
 
 def _write_failed(path: Path, failures: list[Failure]) -> None:
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("patient_id", "reason", "remedy"))
-        writer.writerows((f.patient_id, f.reason, f.remedy) for f in failures)
+    rows = ((f.patient_id, f.reason, f.remedy) for f in failures)
+    write_csv(path, ("patient_id", "reason", "remedy"), rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections import defaultdict
@@ -22,6 +21,7 @@ from components.cohort.manifest import (
 )
 from components.core.files import write_json
 from components.core.s3 import is_remote
+from components.core.tables import write_csv
 from components.validate.expectations.cohort_suite import CohortCheck
 from components.validate.expectations.suites import Finding
 from components.validate.images.facts import ImageFacts
@@ -87,27 +87,17 @@ def write_tables(
     Paths in accepted.csv are as their manifest has them; where those manifests lie stands in
     accepted.bases.json alone. The same cohort in another place gives the same accepted.csv.
     """
-    accepted = []
-    with (folder / "quarantine.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["patient_id", "cohort", "row", "column", "reason", "remedy"])
-        for candidate in candidates:
-            refusals = [f for f in candidate.findings if f.fatal]
-            for finding in refusals:
-                writer.writerow(
-                    [
-                        candidate.key,
-                        candidate.cohort,
-                        candidate.row,
-                        finding.column,
-                        finding.reason,
-                        finding.remedy,
-                    ]
-                )
-            if not refusals and candidate.patient is not None:
-                written = tables[candidate.cohort].rows[candidate.row - 1]
-                paths = {name: written.get(name, "") for name in IMAGE_COLUMNS}
-                accepted.append({**_accepted_row(candidate, assignments), **paths})
+    accepted, refused = [], []
+    for candidate in candidates:
+        refusals = [f for f in candidate.findings if f.fatal]
+        where = (candidate.key, candidate.cohort, candidate.row)
+        refused += [(*where, f.column, f.reason, f.remedy) for f in refusals]
+        if not refusals and candidate.patient is not None:
+            written = tables[candidate.cohort].rows[candidate.row - 1]
+            paths = {name: written.get(name, "") for name in IMAGE_COLUMNS}
+            accepted.append({**_accepted_row(candidate, assignments), **paths})
+    columns = ("patient_id", "cohort", "row", "column", "reason", "remedy")
+    write_csv(folder / "quarantine.csv", columns, refused)
     write_rows(folder / "accepted.csv", accepted)
     bases = {
         name: table.base if is_remote(table.base) else str(Path(table.base).resolve())

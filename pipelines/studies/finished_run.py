@@ -9,7 +9,7 @@ from components.classify.settings import ClassifySettings
 from components.core.errors import BadInput
 from components.core.files import read_json
 from components.core.progress import Progress
-from components.evaluate.report.study_results import More
+from components.evaluate.report.supplements import Supplements
 from components.evaluate.settings import EvaluateSettings
 
 ABLATIONS, ROBUSTNESS, REPORT = "ablations", "robustness", "report"
@@ -113,7 +113,7 @@ def report(run: Path, out: Path | None = None, *, progress: Progress | None = No
         run / "samples" / "features.csv",
         evaluate_settings(run),
         out,
-        more=More(
+        supplements=Supplements(
             classifier=run / "classifier",
             manifest=_existing(run / "validated" / "accepted.csv"),
             ablations=_existing(run / ABLATIONS / "ablations.json"),

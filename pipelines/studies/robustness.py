@@ -15,7 +15,7 @@ from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import site_named
 from components.core.errors import BadInput
 from components.core.progress import Progress
-from components.core.vocabulary import Sequence
+from components.core.vocabulary import SEQUENCE_TITLES, Sequence
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.studies.robustness import Trial, evaluate_robustness
 
@@ -23,7 +23,6 @@ THICKNESS_MM = (2.0, 4.0, 6.0, 8.0, 10.0)
 NOISE = (0.02, 0.05, 0.1, 0.2)
 """Sigma of the Rician noise as a share of white matter's signal."""
 
-TITLES = {Sequence.T1C: "T1C", Sequence.T2: "T2", Sequence.FLAIR: "FLAIR"}
 FAR_SEED = 90_000
 """Added to the seed, so that no patient is one that a demo was trained on."""
 
@@ -78,7 +77,7 @@ def levels(sequences: tuple[Sequence, ...]) -> list[Level]:
     swaps = [(a, b) for a in sequences for b in sequences if a not in (Sequence.T1C, b)]
     found.append(Level("missing sequence", "", 0.0, "none"))
     for number, (missing, given) in enumerate(swaps, start=1):
-        label = f"no {TITLES[missing]}, {TITLES[given]} in its place"
+        label = f"no {SEQUENCE_TITLES[missing]}, {SEQUENCE_TITLES[given]} in its place"
         found.append(
             Level("missing sequence", "", float(number), label, replaced=((missing, given),))
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from components.cohort.prepared import PreparedCase
 from components.core.files import atomic
-from components.core.vocabulary import SLICE_OFFSETS, Sequence, Status
+from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Status
 from components.features.feature_slice import mask_on_network
 from components.release.manifest import Contents, FeatureReference
 from components.release.request import Answer
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 BACKGROUND, INK, QUIET = "#101418", "#f2f4f5", "#9aa5ad"
 MUTANT, WILDTYPE = "#4fc3f7", "#f78fb3"
 WIDTH_IN, ROW_IN, DPI = 15.0, 2.3, 110
-TITLES = {Sequence.T1C: "T1C", Sequence.T2: "T2", Sequence.FLAIR: "FLAIR"}
 SHOWN_FEATURES = 8
 SDS_SHOWN = 3.5
 
@@ -122,7 +121,7 @@ def _slices(part: SubFigure, answer: Answer, case: PreparedCase) -> None:
             _image(axis, shown, mask[z, rows, columns], aspect)
             if row == 0:
                 axis.set_title(_slice_title(answer, column), color=QUIET, fontsize=10)
-        axes[row, 0].set_ylabel(TITLES[sequence], color=INK, fontsize=12, weight="bold")
+        axes[row, 0].set_ylabel(SEQUENCE_TITLES[sequence], color=INK, fontsize=12, weight="bold")
     # LPS axes: x runs to the patient's left, so the patient's right is on the left of the picture.
     axes[-1, 0].text(0.03, 0.04, "R", color=INK, fontsize=10, transform=axes[-1, 0].transAxes)
 

@@ -11,12 +11,12 @@ import numpy as np
 from components.cohort.prepared import PreparedCase
 from components.core.files import atomic
 from components.core.html import number, template
-from components.core.vocabulary import SLICE_OFFSETS, Sequence
+from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Sequence
 from components.features.feature_slice import mask_on_network
 from components.release.manifest import Contents, FeatureReference
 from components.release.request import Answer
 from serving.report.explanation import Explained
-from serving.report.figure import TITLES, brain_box, headline, judged_slices
+from serving.report.figure import brain_box, headline, judged_slices
 from serving.report.panels import panel
 
 STRONGEST = 99.5
@@ -79,7 +79,7 @@ def _rows(answer: Answer, case: PreparedCase, explained: Explained | None) -> li
     """A row a sequence, and below it where the network looked: title and five pictures."""
     rows = []
     for sequence in case.sequences:
-        name = TITLES[sequence]
+        name = SEQUENCE_TITLES[sequence]
         outlined = "tumour outlined" if answer.slices else "no tumour found"
         rows.append(_row(name, f"{name}, {outlined}", answer, case, sequence, None))
         heat = explained.saliency_of(sequence) if explained else None

@@ -15,18 +15,18 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from components.evaluate.statistics import metrics
+from components.evaluate.statistics.cohort_tests import (
+    chi_square,
+    compare_counts,
+    compare_means,
+    fisher_exact,
+)
 from components.evaluate.statistics.delong import delong, paired_delong
 from components.evaluate.statistics.paired_tests import (
     exact_binomial,
     exact_mcnemar,
     holm,
     non_inferiority,
-)
-from components.evaluate.statistics.table_one import (
-    chi_square,
-    compare_counts,
-    compare_means,
-    fisher_exact,
 )
 
 R = json.loads((Path(__file__).parent / "reference" / "reference.json").read_text())

@@ -16,8 +16,8 @@ from components.classify.data.selection import select
 from components.classify.settings import ForestSettings
 from components.cohort.manifest import Patient, parse_patient, read_table
 from components.core.errors import BadInput
-from components.core.files import atomic
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.core.vocabulary import AGE, FEATURE_NAMES, SHAPE_FEATURES, Model, Split
 
 log = logging.getLogger(__name__)
@@ -182,10 +182,7 @@ def study_numbers(
             if asked.any():
                 rows += _rows(test, asked, test.name, model, answer(test.features[asked]))
     path = out / "predictions.csv"
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, _COLUMNS, rows)
     return path
 
 

@@ -9,13 +9,12 @@ import numpy as np
 
 from components.classify.explanation.saliency import Explanation
 from components.core.files import atomic
-from components.core.vocabulary import SLICE_OFFSETS, Sequence
+from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BACKGROUND, INK, QUIET, OUTLINE = "#101418", "#f2f4f5", "#9aa5ad", "#ffb000"
-TITLES = {Sequence.T1C: "T1C", Sequence.T2: "T2", Sequence.FLAIR: "FLAIR"}
 STRONGEST = 99.5
 """Percentile of a patient's saliency that is drawn at full strength."""
 
@@ -40,7 +39,7 @@ def draw_explanation(
 
     rows: list[tuple[str, np.ndarray, np.ndarray | None]] = []
     for channel, sequence in enumerate(channels):
-        name = TITLES[sequence]
+        name = SEQUENCE_TITLES[sequence]
         heat = explanation.saliency[0, :, channel]
         rows += [(name, images[:, channel], None), (f"{name}\nsaliency", images[:, channel], heat)]
     rows.append(("Grad-CAM", images[:, 0], explanation.grad_cam[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from components.classify.data.samples import Member, Samples
 from components.classify.explanation.saliency import PLACES, explain_networks, places
 from components.classify.inference.calibrated import may_ask
 from components.core.files import atomic
+from components.core.tables import write_csv
 from components.core.vocabulary import Split
 
 SALIENCY_FILE = "saliency.csv"
@@ -61,10 +61,7 @@ def write_explanations(
             rows.append([name, subset, *cells])
             if row in wanted:
                 np.save(folder / f"{name}.npy", found, allow_pickle=False)
-    with atomic(out / SALIENCY_FILE) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["patient_id", "subset", *columns])
-        writer.writerows(rows)
+    write_csv(out / SALIENCY_FILE, ["patient_id", "subset", *columns], rows)
 
 
 def _tested(samples: Samples, probability: np.ndarray, *, cross_fitted: bool) -> np.ndarray:

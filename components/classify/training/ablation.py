@@ -17,10 +17,12 @@ from components.classify.training.train import PREDICTIONS_FILE, train_classifie
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.core.vocabulary import (
     AGE,
     FEATURE_NAMES,
     REGIONS,
+    SEQUENCE_TITLES,
     SHAPE_FEATURES,
     SLICE_OFFSETS,
     Sequence,
@@ -36,8 +38,6 @@ NO_INFORMATION = 0.5
 
 _NO_FOREST = ForestSettings(trees=1, folds=2, min_leaf=(1,), max_features=(0.5,), repeats=1)
 """Where the numbers are whole the forest is the run's own, and not asked again."""
-
-Titles = {Sequence.T1C: "T1C", Sequence.T2: "T2", Sequence.FLAIR: "FLAIR"}
 
 
 class Tissue(StrEnum):
@@ -86,7 +86,7 @@ class Ablation:
 
 def ablations_of(channels: tuple[Sequence, Sequence]) -> tuple[Ablation, ...]:
     """All ablations of samples with these sequences, `FULL` first."""
-    first, second = (Titles[channel] for channel in channels)
+    first, second = (SEQUENCE_TITLES[channel] for channel in channels)
     without = {
         "shape": tuple(name for name in FEATURE_NAMES if name not in SHAPE_FEATURES),
         "loci": tuple(name for name in FEATURE_NAMES if name not in REGIONS),
@@ -143,10 +143,7 @@ def ablate_samples(samples: Path, ablation: Ablation, out: Path) -> None:
             if (samples / "images" / name).is_file():
                 images = np.load(samples / "images" / name, allow_pickle=False)
                 np.save(temporary / "images" / name, ablate_images(images, ablation))
-        with (temporary / FEATURES_FILE).open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(temporary / FEATURES_FILE, columns, rows)
         description |= {"offsets": list(ablation.offsets), "ablation": ablation.name}
         write_json(temporary / SAMPLES_FILE, description)
 

@@ -29,6 +29,7 @@ from components.classify.training.epochs import CurvePoint, Patients, StageTrain
 from components.core.device import choose_device
 from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.core.vocabulary import FEATURE_NAMES, Model, Split
 from components.core.weights import prefixed, save_tensors
 from components.features.extract import FEATURES_FILE, SAMPLES_FILE
@@ -356,8 +357,4 @@ def _auroc(probability: np.ndarray, idh: np.ndarray) -> float | None:
 
 def _write_curves(path: Path, points: list[CurvePoint]) -> None:
     names = [f.name for f in fields(CurvePoint)]
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, names, lineterminator="\n")
-        writer.writeheader()
-        for point in points:
-            writer.writerow({k: "" if v is None else v for k, v in asdict(point).items()})
+    write_csv(path, names, map(asdict, points))

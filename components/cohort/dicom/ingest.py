@@ -16,8 +16,9 @@ from components.cohort.dicom.slice_order import order_stack
 from components.cohort.images import write_image
 from components.cohort.manifest import PATIENT_ID, Patient, write_manifest
 from components.core.errors import BadInput
-from components.core.files import atomic, read_json, write_json
+from components.core.files import read_json, write_json
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.core.vocabulary import Sequence, Sex
 
 
@@ -153,12 +154,8 @@ def _new_names(sources: Iterable[str], table: Path) -> dict[str, str]:
             known = {row["PatientID"]: row["patient_id"] for row in csv.DictReader(stream)}
     for source in sorted(set(sources) - set(known)):
         known[source] = f"P{len(known) + 1:04d}"
-    with atomic(table) as temporary:
-        temporary.touch(mode=0o600)
-        with temporary.open("w", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["patient_id", "PatientID"])
-            writer.writerows(sorted((name, source) for source, name in known.items()))
+    rows = sorted((name, source) for source, name in known.items())
+    write_csv(table, ["patient_id", "PatientID"], rows, mode=0o600)
     return {source: known[source] for source in sources}
 
 
@@ -278,7 +275,4 @@ def _number(value: float | None) -> str:
 
 
 def _write_rows(path: Path, rows: list[Choice]) -> None:
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [f.name for f in fields(Choice)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(vars(row) for row in rows)
+    write_csv(path, [f.name for f in fields(Choice)], map(vars, rows))

@@ -21,7 +21,7 @@ from components.cohort.public_datasets.terms import (
     translate,
 )
 from components.core.errors import BadInput
-from components.core.files import atomic
+from components.core.tables import write_csv
 from components.core.vocabulary import Idh, Sequence
 
 Row = Mapping[str, str]
@@ -187,8 +187,5 @@ def _where(release: Release, name: str, column: str) -> str:
 
 def _write_left_out(out: Path, rows: list[tuple[str, str, str]]) -> Path:
     path = out.with_name(f"{out.stem}-left-out.csv")
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["examination", "idh", "reason"])
-        writer.writerows(rows)
+    write_csv(path, ["examination", "idh", "reason"], rows)
     return path

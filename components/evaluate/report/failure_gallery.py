@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS
-from components.evaluate.reading import Answers
+from components.evaluate.read_tables import ModelPredictions
 from components.evaluate.settings import EvaluateSettings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ class Failure:
 
 
 def find_failures(
-    answers: Answers,
+    answers: ModelPredictions,
     people: pd.DataFrame,
     samples: Path | None,
     settings: EvaluateSettings,
@@ -75,7 +78,7 @@ def find_failures(
 
 
 def _failure(
-    answers: Answers,
+    answers: ModelPredictions,
     index: int,
     kind: str,
     people: pd.DataFrame,
@@ -120,3 +123,59 @@ def _middle(folder: Path | None, patient: str, *, channels: int) -> np.ndarray |
     if array.ndim != 4 or array.shape[1] < channels:
         return None
     return array[min(_MIDDLE, len(array) - 1)].astype(np.float32)
+
+
+def failure_png(failure: Failure) -> str | None:
+    """PNG (base64) of the slice a wrong call was made on, the mask outlined; None without image.
+
+    A row a sequence: the image and, where it is known, the image again with its saliency. Without
+    saliency the sequences stand side by side.
+    """
+    if failure.image is None:
+        return None
+    box = _brain_box(failure.image[:-1].max(axis=0))
+    *sequences, mask = (channel[box] for channel in failure.image)
+    strongest = 0.0 if failure.saliency is None else float(np.percentile(failure.saliency, 99.5))
+    grid: list[list[tuple[np.ndarray, np.ndarray | None]]] = [[(one, None) for one in sequences]]
+    if failure.saliency is not None and strongest > 0:
+        heats = np.clip(failure.saliency / strongest, 0.0, 1.0)
+        grid = [
+            [(image, None), (image, heat[box])]
+            for image, heat in zip(sequences, heats, strict=True)
+        ]
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows, columns = len(grid), len(grid[0])
+    height = 1.5 * mask.shape[0] / mask.shape[1]
+    figure = Figure(figsize=(1.5 * columns, height * rows), dpi=110, facecolor="black")
+    FigureCanvasAgg(figure)
+    for row, panels in enumerate(grid):
+        for column, panel in enumerate(panels):
+            place = (column / columns, 1 - (row + 1) / rows, 1 / columns, 1 / rows)
+            _failure_panel(figure.add_axes(place), *panel, mask)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", facecolor="black", metadata={"Software": None})
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _brain_box(brain: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns in which anything is; all of them in an empty image."""
+    if not brain.any():
+        return slice(None), slice(None)
+    filled = [np.flatnonzero((brain != 0).any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (slice(max(int(f[0]) - 1, 0), int(f[-1]) + 2) for f in filled)
+    return rows, columns
+
+
+def _failure_panel(
+    axes: Axes, image: np.ndarray, heat: np.ndarray | None, mask: np.ndarray
+) -> None:
+    inside = image[image != 0]
+    low, high = np.percentile(inside, [1, 99]) if inside.size else (0.0, 1.0)
+    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    if heat is not None:
+        axes.imshow(heat, cmap="inferno", alpha=0.85 * np.sqrt(heat), vmin=0, vmax=1)
+    if mask.max() > 0.5 > mask.min():
+        axes.contour(mask, levels=[0.5], colors="#E69F00", linewidths=1.0)
+    axes.set_axis_off()

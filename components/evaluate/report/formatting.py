@@ -33,6 +33,11 @@ def area(found: dict[str, Any] | None, digits: int = 2) -> str:
     return interval(found, digits, "–")
 
 
+def rounded(found: dict[str, Any]) -> str:
+    """The value alone: "0.96"."""
+    return number(found["value"])
+
+
 def published_range(triple: published.Triple) -> str:
     """A published (value, low, high) as the paper prints it."""
     return area(dict(zip(("value", "low", "high"), triple, strict=True)))

@@ -14,7 +14,7 @@ DEPLOYER = "*to be filled by the deployer*"
 
 def render_model_card(result: dict[str, Any]) -> str:
     """Markdown of the model card of one evaluation (content of evaluation.json)."""
-    from components.evaluate.report.figures import label_of
+    from components.evaluate.report.canvas import label_of
     from components.evaluate.statistics.table_one import render_markdown
 
     # Nothing is escaped in Markdown: names of patients and sets are checked identifiers.

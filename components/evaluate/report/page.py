@@ -9,15 +9,9 @@ from components.core.files import atomic
 from components.core.html import number, percent, template
 from components.core.vocabulary import Model
 from components.evaluate.report import published
-from components.evaluate.report.failure_gallery import Failure
-from components.evaluate.report.figures import (
-    Drawing,
-    failure_png,
-    forest_figure,
-    hybrid_figures,
-    label_of,
-    set_figures,
-)
+from components.evaluate.report.canvas import Drawing, label_of
+from components.evaluate.report.curve_figures import hybrid_figures, set_figures
+from components.evaluate.report.failure_gallery import Failure, failure_png
 from components.evaluate.report.formatting import (
     INPUTS,
     anchor,
@@ -28,7 +22,7 @@ from components.evaluate.report.formatting import (
     values,
 )
 from components.evaluate.report.model_card import render_model_card
-from components.evaluate.report.study_figures import more_figures
+from components.evaluate.report.supplement_figures import forest_figure, supplement_figures
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics.table_one import format_p, table_rows
 from components.evaluate.studies.ablations import paper_lines
@@ -103,7 +97,7 @@ def render_report(
 
 def _draw(result: dict[str, Any]) -> dict[str, list[Drawing]]:
     drawings = {"": hybrid_figures(result)}
-    drawings |= {f"more:{section}": found for section, found in more_figures(result).items()}
+    drawings |= {f"more:{section}": found for section, found in supplement_figures(result).items()}
     for name, block in result["sets"].items():
         drawings[name] = set_figures(name, result) if result["curves"][name] else []
         hybrid = block.get(Model.HYBRID.value)

@@ -26,7 +26,7 @@ class Published:
 
 PATIENTS = {"internal": 129, "snuh": 107, "tcia": 203}
 DICE = {"internal": (0.91, 0.04), "snuh": (0.92, 0.01), "tcia": (0.86, 0.08)}
-"""Mean and SD of Model 1's Dice."""
+"""Mean and SD of the segmenter's Dice."""
 
 PER_PATIENT: dict[str, dict[Model, Published]] = {
     "internal": {

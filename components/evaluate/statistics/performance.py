@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.reading import Answers
+from components.evaluate.read_tables import ModelPredictions
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics import metrics
 from components.evaluate.statistics.bootstrap import Interval, bootstrap
@@ -15,7 +15,7 @@ from components.evaluate.statistics.delong import delong
 
 
 def patient_block(
-    answers: Answers, settings: EvaluateSettings, tuned: tuple[float, str] | None = None
+    answers: ModelPredictions, settings: EvaluateSettings, tuned: tuple[float, str] | None = None
 ) -> dict[str, Any]:
     """Performance per patient, JSON-ready; a figure that does not exist is None.
 
@@ -52,7 +52,7 @@ def patient_block(
 
 
 def slice_block(
-    answers: Answers, settings: EvaluateSettings, tuned: tuple[float, str] | None = None
+    answers: ModelPredictions, settings: EvaluateSettings, tuned: tuple[float, str] | None = None
 ) -> dict[str, Any] | None:
     """Performance per slice, intervals by resampling patients; None without slices.
 
@@ -98,13 +98,15 @@ def _slice_decisions(
     }
 
 
-def correct(answers: Answers, threshold: float) -> np.ndarray:
+def correct(answers: ModelPredictions, threshold: float) -> np.ndarray:
     """bool [n]: the call at the threshold agrees with the truth; no answer is not correct."""
     called = np.nan_to_num(answers.probability, nan=-1.0) >= threshold
     return answers.answered & (called == (answers.idh == 1))
 
 
-def _decisions(answers: Answers, threshold: float, settings: EvaluateSettings) -> dict[str, Any]:
+def _decisions(
+    answers: ModelPredictions, threshold: float, settings: EvaluateSettings
+) -> dict[str, Any]:
     """The 2 x 2 figures at one threshold, Wilson intervals; the unanswered are wrong."""
     seen = answers.answered
     found = metrics.Confusion.at(answers.idh[seen], answers.probability[seen], threshold)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS
-from components.evaluate.reading import Answers
+from components.evaluate.read_tables import ModelPredictions
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics import metrics
 from components.evaluate.statistics.delong import delong
@@ -38,7 +38,7 @@ _SEX = {"M": "male", "F": "female"}
 
 
 def subgroup_block(
-    answers: Answers, people: pd.DataFrame, settings: EvaluateSettings
+    answers: ModelPredictions, people: pd.DataFrame, settings: EvaluateSettings
 ) -> dict[str, Any]:
     """{"groups": [...], "gaps": [...]} of one model on one set, JSON-ready.
 
@@ -135,7 +135,9 @@ def _in_order(labels: pd.Series, settings: EvaluateSettings) -> list[str]:
     return known if len(known) == len(present) else sorted(present)
 
 
-def _group(answers: Answers, inside: np.ndarray, settings: EvaluateSettings) -> dict[str, Any]:
+def _group(
+    answers: ModelPredictions, inside: np.ndarray, settings: EvaluateSettings
+) -> dict[str, Any]:
     idh = answers.idh[inside]
     right = correct(answers, settings.threshold)[inside]
     mutants, wildtypes = int(idh.sum()), int((idh == 0).sum())

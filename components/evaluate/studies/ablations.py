@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
-from components.evaluate.predictions_file import compare_answers
-from components.evaluate.reading import Answers, read_predictions
+from components.core.tables import write_csv
+from components.evaluate.predictions_file import compare_models
+from components.evaluate.read_tables import ModelPredictions, read_predictions
 from components.evaluate.report import published
 from components.evaluate.report.formatting import area, interval
-from components.evaluate.run_results import Study
+from components.evaluate.run_evaluation import RunEvaluation
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics.performance import patient_block, without_nan
 
@@ -52,7 +52,7 @@ def evaluate_ablations(
         BadInput: a folder is not an ablation's, or there is no `FULL`.
     """
     found = [_read(Path(folder)) for folder in folders]
-    studies = {one["name"]: Study(one.pop("table"), None, settings) for one in found}
+    studies = {one["name"]: RunEvaluation(one.pop("table"), None, settings) for one in found}
     if FULL not in studies:
         raise BadInput("ablations", f"none is named '{FULL}'", "run `glioflow ablate` again")
     sets = studies[FULL].names
@@ -79,7 +79,7 @@ def evaluate_ablations(
         }
     )  # fmt: skip
     write_json(out / "ablations.json", result)
-    _write_csv(out / "ablations.csv", rows)
+    write_csv(out / "ablations.csv", COLUMNS, map(_cells, rows))
     with atomic(out / "ablations.md") as temporary:
         temporary.write_text(render_markdown(result), encoding="utf-8")
     return result
@@ -100,11 +100,11 @@ def _row(
     one: dict[str, Any],
     model: str,
     name: str,
-    studies: dict[str, Study],
+    studies: dict[str, RunEvaluation],
     settings: EvaluateSettings,
 ) -> list[dict[str, Any]]:
     """The row of one ablation, model and set; none where the model did not answer."""
-    answers: Answers | None = studies[one["name"]].answers.get(name, {}).get(model)
+    answers: ModelPredictions | None = studies[one["name"]].answers.get(name, {}).get(model)
     whole = studies[FULL].answers[name].get(model)
     if answers is None or whole is None:
         return []
@@ -122,26 +122,22 @@ def _row(
         "delong_p": None,
     }
     if one["name"] != FULL:
-        test = compare_answers(whole, answers, settings)
+        test = compare_models(whole, answers, settings)
         row |= {"lost": test["auroc_difference"], "delong_p": test["delong_p"]}
     return [row]
 
 
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            plain = [row[key] for key in ("ablation", "title", "model", "set", "patients")]
-            for key in ("accuracy", "auroc", "auprc", "lost"):
-                cells = row[key] or {"value": None, "low": None, "high": None}
-                plain += [cells[part] for part in ("value", "low", "high")]
-            writer.writerow(["" if v is None else v for v in [*plain, row["delong_p"]]])
+def _cells(row: dict[str, Any]) -> list[Any]:
+    cells = [row[key] for key in ("ablation", "title", "model", "set", "patients")]
+    for key in ("accuracy", "auroc", "auprc", "lost"):
+        interval = row[key] or {"value": None, "low": None, "high": None}
+        cells += [interval[part] for part in ("value", "low", "high")]
+    return [*cells, row["delong_p"]]
 
 
 def render_markdown(result: dict[str, Any]) -> str:
     """A table of AUROC (and its fall) by ablation, model and set, the paper's ranges below."""
-    from components.evaluate.report.figures import label_of
+    from components.evaluate.report.canvas import label_of
 
     sets = result["sets"]
     lines = ["| left in | model | " + " | ".join(f"{name}: AUROC | lost" for name in sets) + " |"]
@@ -183,7 +179,7 @@ def render_table(result: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    from components.evaluate.report.figures import label_of
+    from components.evaluate.report.canvas import label_of
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("left in")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.core.files import atomic, write_json
+from components.core.tables import write_csv
 from components.core.vocabulary import Status
-from components.evaluate.reading import Answers
+from components.evaluate.read_tables import ModelPredictions
 from components.evaluate.report.formatting import area, mean_sd
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics.performance import patient_block, without_nan
@@ -76,12 +76,9 @@ def evaluate_robustness(
         )
     result = without_nan({**about, "settings": settings.model_dump(mode="json"), "dials": dials})
     write_json(out / "robustness.json", result)
-    with atomic(out / "robustness.csv") as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            cells = [getattr(row, name) for name in COLUMNS]
-            writer.writerow(["" if cell != cell else cell for cell in cells])
+    cells = ([getattr(row, name) for name in COLUMNS] for row in rows)
+    nan_free = ([None if cell != cell else cell for cell in row] for row in cells)
+    write_csv(out / "robustness.csv", COLUMNS, nan_free)
     with atomic(out / "robustness.md") as temporary:
         temporary.write_text(render_markdown(result), encoding="utf-8")
     return result
@@ -90,7 +87,7 @@ def evaluate_robustness(
 def _level(rows: list[Trial], settings: EvaluateSettings) -> dict[str, Any]:
     order = sorted(rows, key=lambda row: row.patient_id)
     status = np.array([row.status for row in order])
-    answers = Answers(
+    answers = ModelPredictions(
         patient_id=np.array([row.patient_id for row in order]),
         idh=np.array([row.idh for row in order]),
         probability=np.array([row.probability for row in order], dtype=float),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.core.errors import BadInput
-from components.core.files import sha256_file, write_arrays
+from components.core.files import cache_folder, sha256_file, write_arrays
 from components.core.imaging.grid import Grid
 from components.core.vocabulary import REGIONS
 from components.preprocess.atlas import neuromorphometrics
@@ -47,11 +46,6 @@ class Atlas:
     licence: str
     sha256: str
     probabilities: np.ndarray | None = None
-
-
-def cache_folder() -> Path:
-    """GLIOFLOW_CACHE, or ~/.cache/glioflow."""
-    return Path(os.environ.get("GLIOFLOW_CACHE") or Path.home() / ".cache" / "glioflow")
 
 
 def load_atlas(source: str = "neuromorphometrics") -> Atlas:

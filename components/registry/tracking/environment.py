@@ -13,37 +13,28 @@ from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
+from components.core.git import commit, tree_changed
 from components.core.hardware import processor_name
 from components.registry.run_artifacts import RunInfo
-
-GIT_COMMIT = "GLIOFLOW_COMMIT"
-"""Environment variable that an image sets to the commit it was built from."""
 
 _ROOT = Path(__file__).resolve().parents[3]
 
 
 def completed(info: RunInfo) -> RunInfo:
     """`info` with what this machine can tell where it is silent (commit, lock digest, actor)."""
-    commit, dirty = (info.code.commit, info.code.dirty) if info.code.commit else git_state()
+    code = info.code
+    if not code.commit:
+        found = {"commit": commit(), "dirty": tree_changed(untracked=False)}
+        code = code.model_copy(update=found)
     lock = _ROOT / "constraints.txt"
     return info.model_copy(
         update={
-            "code": info.code.model_copy(update={"commit": commit, "dirty": dirty}),
+            "code": code,
             "lock_sha256": info.lock_sha256
             or (hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else ""),
             "actor": info.actor or actor(),
         }
     )
-
-
-def git_state() -> tuple[str, bool | None]:
-    """Commit of the code, and whether tracked files differ from it; ("", None) where unknown."""
-    if baked := os.environ.get(GIT_COMMIT):
-        return baked, None
-    commit = _run("git", "-C", str(_ROOT), "rev-parse", "HEAD")
-    if not commit:
-        return "", None
-    return commit, bool(_run("git", "-C", str(_ROOT), "status", "--porcelain", "-uno"))
 
 
 def actor() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.files import sha256_file, write_json
+from components.core.tables import write_csv
 from components.core.vocabulary import Model
 from components.registry import names
 from components.registry.gate.evidence import headline, public_manifest, read_predictions
@@ -201,7 +202,7 @@ def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: 
         write_json(scratch / name, content)
         files[name] = scratch / name
     rows = public_manifest(artifacts.validated / "accepted.csv", hash_images=settings.hash_images)
-    _write_csv(scratch / names.MANIFEST_FILE, rows)
+    write_csv(scratch / names.MANIFEST_FILE, list(rows[0]) if rows else [], rows)
     files[names.MANIFEST_FILE] = scratch / names.MANIFEST_FILE
     files[RELEASE_FILE] = artifacts.repository / RELEASE_FILE
     if key := signing_key():
@@ -280,15 +281,6 @@ def link_or_copy(source: Path, target: Path) -> None:
         target.hardlink_to(source.resolve())
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:
-    import csv
-
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _batches(items: list[Any], size: int) -> Iterable[list[Any]]:

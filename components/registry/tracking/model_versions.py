@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
-from components.core.files import atomic, read_json, sha256_tree
+from components.core.files import atomic, cache_folder, read_json, sha256_tree
 from components.core.vocabulary import FEATURE_NAMES, Sequence
 from components.registry import names
 from components.registry.gate.evidence import read_rows
@@ -23,9 +22,6 @@ from components.registry.tracking.store import Store, connect_to
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
-
-CACHE_VARIABLE = "GLIOFLOW_CACHE"
-"""Environment variable: folder for files fetched once (default ~/.cache/glioflow)."""
 
 MLFLOW_NOTE = "MLmodel"
 """MLflow's description of a model: holds its id and the time it was made."""
@@ -198,8 +194,7 @@ def fetch_repository(reference: str, tracking_uri: str, out: Path | None = None)
 
     store = connect_to(tracking_uri)
     version = resolve(store, reference)
-    cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "glioflow")
-    target = out or cache / "releases" / version.tags[names.RELEASE]
+    target = out or cache_folder() / "releases" / version.tags[names.RELEASE]
     with tempfile.TemporaryDirectory() as scratch:
         folder = download_model(store, version, Path(scratch)) / "artifacts" / "files"
         screen_release(folder / "repository", read_json(folder / "repository" / "release.json"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,8 +11,9 @@ import numpy as np
 
 from components.cohort.prepared import PreparedCase, read_cases
 from components.core.errors import BadInput
-from components.core.files import atomic, write_json
+from components.core.files import write_json
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.segment.evaluation.metrics import Summary, dice, hd95
 from components.segment.inference.segmenter import Segmenter
 
@@ -135,12 +135,6 @@ def _spearman(a: list[float], b: list[float]) -> float | None:
 
 
 def _write(out: Path, rows: list[Measured], report: dict[str, Any]) -> None:
-    with (
-        atomic(out / "segmentation.csv") as temporary,
-        temporary.open("w", newline="") as stream,
-    ):
-        writer = csv.DictWriter(stream, [f.name for f in fields(Measured)], lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: "" if v is None else v for k, v in asdict(row).items()})
+    columns = [f.name for f in fields(Measured)]
+    write_csv(out / "segmentation.csv", columns, map(asdict, rows))
     write_json(out / "segmentation.json", report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 from components.cohort.prepared import PreparedCase
 from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
+from components.core.tables import write_csv
 from components.core.vocabulary import Origin
 from components.segment.data.sampling import Member, development_cases, plan_members
 from components.segment.evaluation.metrics import Summary
@@ -180,9 +180,4 @@ def _describe_member(member: Member, rows: list[Row], out: Path) -> dict[str, An
 
 def _write_table(path: Path, row: type, rows: list[dict[str, Any]]) -> None:
     names = [f.name for f in fields(row)]
-    with atomic(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {n: "" if r[n] is None else r[n] for n in names} for r in json.loads(json.dumps(rows))
-        )
+    write_csv(path, names, ([r[n] for n in names] for r in json.loads(json.dumps(rows))))

@@ -14,9 +14,9 @@ from components.core.errors import BadInput
 from components.core.files import write_json
 from components.core.vocabulary import FEATURE_NAMES
 from components.evaluate.evaluate import evaluate_predictions
-from components.evaluate.report.study_results import More
+from components.evaluate.report.supplements import Supplements
 from components.evaluate.settings import EvaluateSettings
-from components.evaluate.step_outputs import Inputs, Views, evaluate_set_step, evaluate_step
+from components.evaluate.steps import StepInputs, StepViews, evaluate_set_step, evaluate_step
 from components.evaluate.studies.ablations import evaluate_ablations
 from components.evaluate.studies.robustness import Trial, evaluate_robustness
 from tests.evaluate.synthetic import make_study
@@ -26,7 +26,7 @@ SETS = {"internal": 30, "north": 40}
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+def study(tmp_path_factory: pytest.TempPathFactory) -> StepInputs:
     """A study, its classifier's papers and its manifest with a hospital's own column."""
     folder = tmp_path_factory.mktemp("more")
     predictions, features = make_study(folder, SETS, carried={"t1c_slice_mm": ("1.0", "5.0")})
@@ -59,21 +59,21 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     manifest["field_strength"] = np.where(np.arange(len(manifest)) % 2, "1.5 T", "3 T")
     (folder / "validated").mkdir()
     manifest.to_csv(folder / "validated" / "accepted.csv", index=False)
-    return Inputs(predictions, features.parent, model, folder / "validated")
+    return StepInputs(predictions, features.parent, model, folder / "validated")
 
 
-def judge(study: Inputs, out: Path, **options: Any) -> dict[str, Any]:
+def judge(study: StepInputs, out: Path, **options: Any) -> dict[str, Any]:
     return evaluate_predictions(
-        study.table, study.features, SETTINGS, out, more=study.more, **options
+        study.table, study.features, SETTINGS, out, supplements=study.supplements, **options
     )
 
 
 def test_sets_judged_apart_and_joined_say_what_one_evaluation_says(
-    study: Inputs, tmp_path: Path
+    study: StepInputs, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole"
     judge(study, whole)
-    views = Views(*(tmp_path / name for name in ("report.html", "metrics.json", "roc.json")))
+    views = StepViews(*(tmp_path / name for name in ("report.html", "metrics.json", "roc.json")))
     parts = [tmp_path / "parts" / name for name in SETS]
     for part in parts:
         shown = evaluate_set_step(study, part.name, SETTINGS, part, views)
@@ -89,7 +89,7 @@ def test_sets_judged_apart_and_joined_say_what_one_evaluation_says(
         evaluate_set_step(study, "south", SETTINGS, tmp_path / "x", views)
 
 
-def test_importance_is_averaged_over_members(study: Inputs, tmp_path: Path) -> None:
+def test_importance_is_averaged_over_members(study: StepInputs, tmp_path: Path) -> None:
     result = judge(study, tmp_path)
     age, frontal, *others = result["importance"]
     assert (age["feature"], age["kept"], age["members"]) == ("age", 2, 2)
@@ -104,7 +104,7 @@ def test_importance_is_averaged_over_members(study: Inputs, tmp_path: Path) -> N
     assert age["mutant"]["mean"] == pytest.approx(mutant.age.mean())
 
 
-def test_saliency_subgroups_and_gallery_reach_the_report(study: Inputs, tmp_path: Path) -> None:
+def test_saliency_subgroups_and_gallery_reach_the_report(study: StepInputs, tmp_path: Path) -> None:
     result = judge(study, tmp_path)
     assert result["saliency"]["north"] == {
         "patients": SETS["north"],
@@ -121,12 +121,12 @@ def test_saliency_subgroups_and_gallery_reach_the_report(study: Inputs, tmp_path
     assert "glioflow ablate" in text
 
 
-def test_nothing_more_is_known_without_a_classifier(study: Inputs, tmp_path: Path) -> None:
+def test_nothing_more_is_known_without_a_classifier(study: StepInputs, tmp_path: Path) -> None:
     result = evaluate_predictions(study.table, study.features, SETTINGS, tmp_path)
     assert {result[k] for k in ("importance", "saliency", "ablations", "robustness")} == {None}
     write_json(tmp_path / "broken" / "forest.json", {"permutation_importance": []})
     with pytest.raises(BadInput, match="not a classifier's folder"):
-        More(classifier=tmp_path / "broken").read(None, [])
+        Supplements(classifier=tmp_path / "broken").read(None, [])
 
 
 def ablation_folder(root: Path, name: str, skill: float, seed: int = 0) -> Path:
@@ -141,7 +141,7 @@ def ablation_folder(root: Path, name: str, skill: float, seed: int = 0) -> Path:
     return folder
 
 
-def test_ablations_stand_beside_the_paper(study: Inputs, tmp_path: Path) -> None:
+def test_ablations_stand_beside_the_paper(study: StepInputs, tmp_path: Path) -> None:
     folders = [
         ablation_folder(tmp_path, name, skill)
         for name, skill in (("full", 3.0), ("1-slice", 1.5), ("tumor-masked-out", 0.0))
@@ -159,7 +159,7 @@ def test_ablations_stand_beside_the_paper(study: Inputs, tmp_path: Path) -> None
     assert "0.55 to 0.71" in (tmp_path / "out" / "ablations.md").read_text()
     judged = evaluate_predictions(
         study.table, study.features, SETTINGS, tmp_path / "e",
-        more=More(ablations=tmp_path / "out" / "ablations.json"),
+        supplements=Supplements(ablations=tmp_path / "out" / "ablations.json"),
     )  # fmt: skip
     assert judged["ablations"]["rows"] == json.loads(json.dumps(result["rows"]))
     assert "tumor masked out" in (tmp_path / "e" / "report.html").read_text()
@@ -177,7 +177,7 @@ def trial(level: float, index: int, **changes: Any) -> Trial:
     return Trial(**given)
 
 
-def test_robustness_counts_whoever_got_no_answer(study: Inputs, tmp_path: Path) -> None:
+def test_robustness_counts_whoever_got_no_answer(study: StepInputs, tmp_path: Path) -> None:
     nan = float("nan")
     trials = [trial(0.1, i) for i in range(8)]
     trials += [trial(0.2, i, probability=0.5) for i in range(5)]
@@ -196,7 +196,7 @@ def test_robustness_counts_whoever_got_no_answer(study: Inputs, tmp_path: Path) 
     assert len(pd.read_csv(tmp_path / "robustness.csv")) == 16
     evaluate_predictions(
         study.table, study.features, EvaluateSettings(iterations=100), tmp_path / "e",
-        more=More(classifier=study.classifier, robustness=tmp_path / "robustness.json"),
+        supplements=Supplements(study.classifier, robustness=tmp_path / "robustness.json"),
     )  # fmt: skip
     text = (tmp_path / "e" / "report.html").read_text()
     assert "Performance by noise" in text

@@ -24,7 +24,7 @@ _TEXT = ("patient_id", "cohort", "subset", "site", "model", "status", "sex", "sl
 
 
 @dataclass(frozen=True)
-class Answers:
+class ModelPredictions:
     """One model's answers on one set, for patients whose IDH status is known, sorted by patient.
 
     Attributes:
@@ -57,10 +57,10 @@ class Answers:
         """Whether an AUROC exists."""
         return len(set(self.idh[self.answered].tolist())) == 2
 
-    def only(self, patients: np.ndarray) -> Answers:
+    def only(self, patients: np.ndarray) -> ModelPredictions:
         """The patient-level answers for some of the patients, without slices."""
         kept = np.isin(self.patient_id, patients)
-        return Answers(
+        return ModelPredictions(
             self.patient_id[kept],
             self.idh[kept],
             self.probability[kept],
@@ -167,7 +167,7 @@ def _check_patients(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-def answers_of(rows: pd.DataFrame) -> Answers:
+def predictions_of(rows: pd.DataFrame) -> ModelPredictions:
     """One model's answers on one set, from its checked rows.
 
     A patient with slice rows only gets the mean probability over them (paper); where a
@@ -187,7 +187,7 @@ def answers_of(rows: pd.DataFrame) -> Answers:
     abstained = np.zeros(len(names), dtype=bool)
     abstained[code[(known["status"] == Status.ABSTAIN.value).to_numpy()]] = True
     seen = of_slice & ~np.isnan(probability)
-    return Answers(
+    return ModelPredictions(
         names,
         idh,
         patient_probability,

@@ -1,15 +1,27 @@
-"""Figures of what other steps found out: importance of the features, robustness."""
+"""Figures of subgroups, of the importance of features, and of robustness."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.evaluate.report.figures import COLOURS, Drawing, canvas, line_style, svg_of
+from components.evaluate.report.canvas import (
+    COLOURS,
+    GREY,
+    Drawing,
+    canvas,
+    line_style,
+    svg_of,
+)
+from components.evaluate.report.formatting import rounded
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHOWN_FEATURES = 12
+_TITLES = {"accuracy": "accuracy", "auroc": "AUROC"}
 
 
-def more_figures(result: dict[str, Any]) -> dict[str, list[Drawing]]:
+def supplement_figures(result: dict[str, Any]) -> dict[str, list[Drawing]]:
     """Section -> its figures; sections without any are absent."""
     found: dict[str, list[Drawing]] = {}
     if result["importance"]:
@@ -87,3 +99,50 @@ def robustness_figure(dial: dict[str, Any]) -> Drawing:
 
 def _broken(label: str) -> str:
     return label.replace(", ", ",\n").replace(" in its place", "\nin its place")
+
+
+def forest_figure(name: str, block: dict[str, Any], overall: dict[str, Any]) -> Drawing | None:
+    """Accuracy and AUROC of every subgroup of one set, with intervals; None without subgroups."""
+    groups = block["groups"]
+    if not groups:
+        return None
+    rows: list[tuple[str, dict[str, Any] | None]] = []
+    for index, group in enumerate(groups):
+        if index == 0 or groups[index - 1]["attribute"] != group["attribute"]:
+            rows.append((group["attribute"], None))
+        rows.append((f"{group['group']} (n = {group['patients']})", group))
+    with canvas((8.2, 0.9 + 0.27 * len(rows)), columns=2) as (figure, axes):
+        _forest_panel(axes[0], rows, "accuracy", overall["accuracy"])
+        _forest_panel(axes[1], rows, "auroc", overall["auroc"]["value"])
+        axes[0].set_yticks(range(len(rows)), [label for label, _ in rows])
+        for tick, (_, group) in zip(axes[0].get_yticklabels(), rows, strict=True):
+            tick.set_fontweight("bold" if group is None else "normal")
+        axes[1].set_yticks(range(len(rows)), [""] * len(rows))
+        svg = svg_of(figure, f"{name}-forest")
+    told = "; ".join(
+        f"{g['attribute']} {g['group']}: {rounded(g['accuracy'])}" for g in groups if g["patients"]
+    )
+    return Drawing(
+        f"{name}-forest", svg, f"Accuracy of the hybrid by subgroup on {name}: {told}.",
+        f"Accuracy and AUROC of the hybrid in subgroups of {name}, with 95 % intervals. Dashed: all"
+        " patients. Hollow: a group too small to say.",
+    )  # fmt: skip
+
+
+def _forest_panel(
+    axes: Axes, rows: list[tuple[str, dict[str, Any] | None]], measure: str, overall: float | None
+) -> None:
+    if overall is not None:
+        axes.axvline(overall, color=GREY, linewidth=0.9, linestyle="--")
+    for place, (_, group) in enumerate(rows):
+        if group is None or group[measure]["value"] is None:
+            continue
+        found, small = group[measure], bool(group["too_small"])
+        if found["low"] is not None:
+            axes.plot([found["low"], found["high"]], [place] * 2, color=COLOURS[0],
+                      linewidth=0.8 if small else 1.4)  # fmt: skip
+        axes.plot(found["value"], place, marker="s", markersize=5.5, color=COLOURS[0],
+                  markerfacecolor="white" if small else COLOURS[0])  # fmt: skip
+    axes.set(xlim=(0, 1.02), ylim=(len(rows) - 0.5, -0.5), xlabel=_TITLES[measure])
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)

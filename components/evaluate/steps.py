@@ -6,23 +6,22 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from components.core.errors import BadInput
-from components.core.files import atomic, read_json, sha256_file, write_json
+from components.core.files import atomic, sha256_file, write_json
 from components.core.progress import Progress
 from components.core.vocabulary import Model, Split
+from components.evaluate.documents import EVALUATION_FILE, Evaluation, read_evaluation
 from components.evaluate.evaluate import evaluate_predictions
-from components.evaluate.report.study_results import More
+from components.evaluate.report.supplements import Supplements
 from components.evaluate.settings import EvaluateSettings
 
 PREDICTIONS_FILE = "predictions.csv"
 ACCEPTED_FILE = "accepted.csv"
-EVALUATION_FILE = "evaluation.json"
 
 
 @dataclass(frozen=True)
-class Shown:
+class KfpMetrics:
     """Numbers for KFP's own views, all finite; lists are empty where a curve does not exist."""
 
     metrics: dict[str, float]
@@ -33,13 +32,13 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class StepInputs:
     """Artifacts that the evaluation reads.
 
     Attributes:
         predictions: predictions.csv, or the folder that holds it.
         samples: folder with features.csv and images.
-        classifier: model folder of Model 2.
+        classifier: model folder of the classifier.
         validated: folder with accepted.csv.
     """
 
@@ -63,20 +62,20 @@ class Inputs:
         return features
 
     @property
-    def more(self) -> More:
+    def supplements(self) -> Supplements:
         """What the report shows beside."""
-        return More(classifier=self.classifier, manifest=self.validated / ACCEPTED_FILE)
+        return Supplements(classifier=self.classifier, manifest=self.validated / ACCEPTED_FILE)
 
 
 @dataclass(frozen=True)
-class Views:
+class StepViews:
     """Files of what KFP shows. (It takes an artifact without a file for one never made.)"""
 
     report: Path
     metrics: Path
     roc: Path
 
-    def write(self, shown: Shown, report: Path) -> Shown:
+    def write(self, shown: KfpMetrics, report: Path) -> KfpMetrics:
         """Write the report and the numbers shown; returns them."""
         with atomic(self.report) as temporary:
             shutil.copyfile(report, temporary)
@@ -87,31 +86,31 @@ class Views:
 
 
 def evaluate_set_step(
-    inputs: Inputs,
+    inputs: StepInputs,
     test_set: str,
     settings: EvaluateSettings,
     out: Path,
-    views: Views,
+    views: StepViews,
     *,
     progress: Progress | None = None,
-) -> Shown:
+) -> KfpMetrics:
     """Evaluate one test set into `out`: what `evaluate_step` joins, and a report of that set."""
     result = evaluate_predictions(
         inputs.table, inputs.features, settings, out,
-        more=inputs.more, only=test_set, progress=progress,
+        supplements=inputs.supplements, only=test_set, progress=progress,
     )  # fmt: skip
-    return views.write(what_is_shown(result), out / "report.html")
+    return views.write(kfp_metrics(Evaluation.model_validate(result)), out / "report.html")
 
 
 def evaluate_step(
-    inputs: Inputs,
+    inputs: StepInputs,
     judged: Iterable[Path],
     settings: EvaluateSettings,
     out: Path,
-    views: Views,
+    views: StepViews,
     *,
     progress: Progress | None = None,
-) -> Shown:
+) -> KfpMetrics:
     """Join the evaluations of the test sets into `out`: one report, tests adjusted over the sets.
 
     Args:
@@ -122,41 +121,43 @@ def evaluate_step(
     """
     known = {}
     for folder in judged:
-        content = read_json(folder / EVALUATION_FILE)
-        same = content["inputs"]["predictions_sha256"] == sha256_file(inputs.table)
-        if not same or content["settings_sha256"] != settings.digest():
+        content = read_evaluation(folder / EVALUATION_FILE)
+        same = content.inputs.predictions_sha256 == sha256_file(inputs.table)
+        if not same or content.settings_sha256 != settings.digest() or content.judged is None:
             raise BadInput(
                 folder, "judged other predictions or by other settings", "evaluate the sets again"
             )
-        (name,) = content["sets"]
-        known[name] = content["judged"]
+        (name,) = content.sets
+        known[name] = content.judged.model_dump(exclude_unset=True)
     result = evaluate_predictions(
         inputs.table, inputs.features, settings, out,
-        more=inputs.more, judged=known, progress=progress,
+        supplements=inputs.supplements, judged=known, progress=progress,
     )  # fmt: skip
-    return views.write(what_is_shown(result), out / "report.html")
+    return views.write(kfp_metrics(Evaluation.model_validate(result)), out / "report.html")
 
 
-def what_is_shown(result: dict[str, Any]) -> Shown:
+def kfp_metrics(evaluation: Evaluation) -> KfpMetrics:
     """The hybrid's headline figures by set, its curve and matrix on the first external one."""
     numbers: dict[str, float] = {}
-    for name, block in result["sets"].items():
-        hybrid = block.get(Model.HYBRID.value, {})
-        found = {
-            "dice": block["dice"]["mean"],
-            "accuracy": hybrid.get("accuracy"),
-            "auroc": hybrid.get("auroc", {}).get("value"),
-            "auprc": hybrid.get("auprc", {}).get("value"),
-        }
+    hybrids = {}
+    for name, block in evaluation.sets.items():
+        found = {"dice": block.dice.mean}
+        if hybrid := block.models.get(Model.HYBRID.value):
+            hybrids[name] = hybrid
+            found |= {
+                "accuracy": hybrid.accuracy,
+                "auroc": hybrid.auroc.value,
+                "auprc": hybrid.auprc.value,
+            }
         numbers |= {f"{name}_{key}": value for key, value in found.items() if value is not None}
-    judged = [name for name, block in result["sets"].items() if Model.HYBRID.value in block]
-    chosen = next((name for name in judged if name != Split.INTERNAL), next(iter(judged), None))
+    chosen = next((name for name in hybrids if name != Split.INTERNAL), next(iter(hybrids), None))
     if chosen is None:
-        return Shown(numbers, [], [], [], [])
-    counts = result["sets"][chosen][Model.HYBRID.value]["confusion"]
-    curve = result["curves"][chosen][Model.HYBRID.value]["roc"]
+        return KfpMetrics(numbers, [], [], [], [])
+    counts = hybrids[chosen].confusion
+    assert counts is not None
     matrix = [
-        [counts["true_negative"], counts["false_positive"]],
-        [counts["false_negative"], counts["true_positive"]],
+        [counts.true_negative, counts.false_positive],
+        [counts.false_negative, counts.true_positive],
     ]
-    return Shown(numbers, matrix, curve["fpr"], curve["tpr"], curve["threshold"])
+    curve = evaluation.curves[chosen][Model.HYBRID.value].roc
+    return KfpMetrics(numbers, matrix, curve.fpr, curve.tpr, curve.threshold)

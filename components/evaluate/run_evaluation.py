@@ -10,8 +10,8 @@ import numpy as np
 from components.core.errors import BadInput
 from components.core.progress import Progress
 from components.core.vocabulary import DEVELOPMENT, Model, Origin, Split, Status
-from components.evaluate.predictions_file import compare_answers
-from components.evaluate.reading import LEARNT, PEOPLE, Answers, answers_of
+from components.evaluate.predictions_file import compare_models
+from components.evaluate.read_tables import LEARNT, PEOPLE, ModelPredictions, predictions_of
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics import curves, metrics
 from components.evaluate.statistics.paired_tests import holm
@@ -32,13 +32,13 @@ INTERNAL = Split.INTERNAL.value
 TESTS = ("delong_p", "binomial_p", "mcnemar_p")
 
 
-class Study:
+class RunEvaluation:
     """Predictions split by set and model, and everything computed from them.
 
     Attributes:
         names: test sets, the internal one first.
         models: every model predicted, the known ones first; any other name is an ablation.
-        answers: set -> model -> Answers.
+        answers: set -> model -> ModelPredictions.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Study:
             self.names = [only]
         self.answers = {name: self._every[name] for name in self.names}
 
-    def _split(self, table: pd.DataFrame) -> dict[str, dict[str, Answers]]:
+    def _split(self, table: pd.DataFrame) -> dict[str, dict[str, ModelPredictions]]:
         """Every set -> model -> answers, whichever sets are judged."""
         tested = table[~table["subset"].isin(LEARNT)]
         names = sorted(set(tested["subset"]), key=lambda name: (name != INTERNAL, name))
@@ -70,7 +70,7 @@ class Study:
         groups = dict(tuple(tested.groupby(["subset", "model"], sort=True)))
         return {
             name: {
-                model: answers_of(groups[name, model])
+                model: predictions_of(groups[name, model])
                 for model in self.models
                 if (name, model) in groups
             }
@@ -87,10 +87,10 @@ class Study:
         extra = [column for column in own.columns if column not in known.columns]
         return known.join(own[extra])
 
-    def judge_all(
+    def evaluate_sets(
         self, known: Mapping[str, dict[str, Any]], progress: Progress
     ) -> dict[str, dict[str, Any]]:
-        """What `judge` says of every set, but for those already known."""
+        """What `evaluate_set` returns of every set, but for those already known."""
         total = sum(len(models) for name, models in self.answers.items() if name not in known)
         done, found = 0, {}
         for name in self.names:
@@ -101,12 +101,12 @@ class Study:
             def report(count: int, model: str, name: str = name, before: int = done) -> None:
                 progress(before + count, total, f"{name}, {model}")
 
-            found[name] = self.judge(name, report)
+            found[name] = self.evaluate_set(name, report)
             done += len(self.answers[name])
         progress(total, total, "report")
         return found
 
-    def judge(self, name: str, report: Callable[[int, str], None]) -> dict[str, Any]:
+    def evaluate_set(self, name: str, report: Callable[[int, str], None]) -> dict[str, Any]:
         """Everything that one set says by itself, JSON-ready."""
         models, people = self.answers[name], self.people(name)
         figures, per_slice = self._describe(name), {}
@@ -136,7 +136,7 @@ class Study:
         """The content of evaluation.json, but for the digests of the inputs.
 
         Args:
-            judged: what `judge` said of every set of `names`, as it was or read back from JSON.
+            judged: what `evaluate_set` returned of every set of `names`, or that read from JSON.
         """
         blocks = {name: judged[name] for name in self.names}
         every = {name: self.people(name) for name in self.names}
@@ -195,7 +195,7 @@ class Study:
         """
         rows = self._table[(self._table["model"] == model) & (self._table["subset"] == "tuning")]
         if len(rows):
-            answers, where = answers_of(rows), "tuning"
+            answers, where = predictions_of(rows), "tuning"
         elif name != INTERNAL and model in self._every.get(INTERNAL, {}):
             answers, where = self._every[INTERNAL][model], INTERNAL
         else:
@@ -215,7 +215,7 @@ class Study:
         if Model.HYBRID not in models:
             return {}
         return {
-            pair: compare_answers(*_same_patients(models[Model.HYBRID], models[other]),
+            pair: compare_models(*_same_patients(models[Model.HYBRID], models[other]),
                                   self._settings)
             for pair, other in self._pairs.items()
             if other in models
@@ -245,7 +245,7 @@ class Study:
         cohorts = [Cohort(cohort.name, _with_people(cohort.people)) for cohort in cohorts]
         return compare_cohorts(cohorts) if len(cohorts) > 1 else None
 
-    def _curves(self, answers: Answers) -> dict[str, Any]:
+    def _curves(self, answers: ModelPredictions) -> dict[str, Any]:
         seen = answers.answered
         idh, probability = answers.idh[seen], answers.probability[seen]
         uncertainty = None if answers.uncertainty is None else answers.uncertainty[seen]
@@ -274,7 +274,9 @@ def _with_people(people: pd.DataFrame) -> pd.DataFrame:
     return people.reindex(columns=list(PEOPLE))
 
 
-def _same_patients(first: Answers, second: Answers) -> tuple[Answers, Answers]:
+def _same_patients(
+    first: ModelPredictions, second: ModelPredictions
+) -> tuple[ModelPredictions, ModelPredictions]:
     shared = np.intersect1d(first.patient_id, second.patient_id)
     return first.only(shared), second.only(shared)
 

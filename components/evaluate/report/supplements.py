@@ -28,11 +28,11 @@ _REMEDY = "train the classifiers again"
 
 
 @dataclass(frozen=True)
-class More:
-    """Where to look for more; None where there is nothing.
+class Supplements:
+    """Where to look; None where there is nothing.
 
     Attributes:
-        classifier: model folder of Model 2: importance of the features, where the hybrid looks.
+        classifier: its model folder: importance of the features, where the hybrid looks.
         manifest: validated manifest, whose further columns (scanner, field strength) make
             subgroups.
         ablations, robustness: JSON files of `glioflow ablate` and `glioflow robustness`.
@@ -64,7 +64,7 @@ class More:
         )
 
 
-NOTHING_MORE = More()
+NO_SUPPLEMENTS = Supplements()
 
 
 def feature_block(

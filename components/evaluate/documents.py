@@ -1,0 +1,301 @@
+"""evaluation.json as a typed document: what every reader of it may rely on.
+
+A figure that does not exist is None. Areas and proportions are shares in 0..1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.core.errors import BadInput
+from components.core.files import read_json, write_json
+
+EVALUATION_FILE = "evaluation.json"
+
+Number = int | float | None
+
+
+class Document(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(Document):
+    """Ends of a confidence interval."""
+
+    low: Number
+    high: Number
+
+
+class Estimate(Limits):
+    """A figure and its confidence interval."""
+
+    value: Number
+
+
+class Auroc(Estimate):
+    """AUROC with its bootstrap interval, and DeLong's beside it."""
+
+    delong_low: Number = None
+    delong_high: Number = None
+    delong_se: Number = None
+
+
+class Summary(Document):
+    """Distribution of a measure over patients; `sd` with n - 1."""
+
+    mean: Number
+    sd: Number
+    median: Number
+    minimum: Number
+    maximum: Number
+    patients: int
+
+
+class Confusion(Document):
+    """Counts of patients; mutant is positive."""
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+
+class Decisions(Document):
+    """Figures at one probability threshold; a patient without an answer counts as wrong."""
+
+    accuracy: Number
+    accuracy_ci: Limits
+    accuracy_answered: Number = None
+    balanced_accuracy: Number
+    balanced_accuracy_ci: Limits
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    npv: Estimate
+    confusion: Confusion | None = None
+
+
+class TunedDecisions(Decisions):
+    """Figures at Youden's threshold of other patients, and which."""
+
+    threshold: float
+    tuned_on: str
+
+
+class Calibration(Document):
+    """Logistic recalibration: slope and intercept fitted together, and the intercept alone."""
+
+    slope: Estimate
+    intercept: Estimate
+    in_the_large: Estimate
+
+
+class ModelFigures(Decisions):
+    """One model on one set, per patient or (with `slices`) per slice."""
+
+    patients: int
+    slices: int | None = None
+    mutant: int | None = None
+    wildtype: int | None = None
+    unanswered: int | None = None
+    unknown_idh: int | None = None
+    abstained: int | None = None
+    accuracy_without_abstained: Number = None
+    auroc: Auroc
+    auprc: Estimate
+    average_precision: Estimate
+    brier: Estimate
+    ece: Estimate
+    calibration: Calibration
+    tuned: TunedDecisions | None = None
+
+
+class SetFigures(BaseModel):
+    """One test set: its patients, the agreement of masks, and under its name every model."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, ModelFigures] = Field(init=False)
+
+    patients: int
+    mutant: int
+    wildtype: int
+    unknown_idh: int
+    no_tumor: int
+    dice: Summary
+
+    @property
+    def models(self) -> dict[str, ModelFigures]:
+        """Model -> its figures."""
+        return self.__pydantic_extra__
+
+
+class Pair(Document):
+    """A figure of two models on the same patients."""
+
+    first: Number
+    second: Number
+
+
+class NonInferiority(Document):
+    """Whether the first model's AUROC is worse by less than the margin."""
+
+    margin: float
+    p: Number
+    passed: bool
+
+
+class Comparison(Document):
+    """Paired tests of two models on the same patients; `holm` adjusts over the test sets."""
+
+    patients: int
+    answered_by_both: int
+    accuracy: Pair
+    accuracy_difference: Estimate
+    auroc: Pair
+    auroc_difference: Estimate
+    delong_p: Number
+    binomial_p: Number
+    mcnemar_p: Number
+    delong_holm_p: Number = None
+    binomial_holm_p: Number = None
+    mcnemar_holm_p: Number = None
+    only_first_correct: int
+    only_second_correct: int
+    non_inferiority: NonInferiority
+
+
+class Roc(Document):
+    """Points of a ROC curve; empty where it does not exist."""
+
+    fpr: list[float]
+    tpr: list[float]
+    threshold: list[float]
+
+
+class CalibrationPoint(Document):
+    """One bin of predicted probability: mean, observed share of mutants, its limits."""
+
+    predicted: float
+    observed: float
+    low: float
+    high: float
+    patients: int
+
+
+class Curves(Document):
+    """Points of every curve of one model on one set."""
+
+    roc: Roc
+    pr: dict[str, list[float]]
+    calibration: list[CalibrationPoint]
+    decision: dict[str, list[Number]]
+    risk_coverage: dict[str, Any]
+
+
+class Group(Document):
+    """The hybrid in one subgroup; `too_small` says why its figures show nothing, or is empty."""
+
+    attribute: str
+    group: str
+    patients: int
+    mutant: int
+    accuracy: Estimate
+    auroc: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+    too_small: str
+
+
+class Gap(Document):
+    """Largest difference between two subgroups of one attribute."""
+
+    attribute: str
+    measure: str
+    best: str
+    worst: str
+    gap: Estimate
+
+
+class Subgroups(Document):
+    """Subgroups of one set."""
+
+    groups: list[Group]
+    gaps: list[Gap]
+
+
+class Segmentation(Document):
+    """Agreement with manual masks on one set, and the patients of lowest Dice."""
+
+    dice: Summary
+    hd95_mm: Summary
+    volume_error_ml: Summary
+    worst: list[dict[str, str | Number]]
+
+
+class SourceDigests(Document):
+    """sha256 (hex) of what was evaluated."""
+
+    predictions_sha256: str
+    features_sha256: str | None
+
+
+class SetEvaluation(Document):
+    """Everything computed of one set by itself, to be joined with the others'."""
+
+    figures: SetFigures
+    per_slice: dict[str, ModelFigures]
+    tests: dict[str, Comparison]
+    origin: str
+    segmentation: Segmentation
+    subgroups: Subgroups | None
+    curves: dict[str, Curves]
+
+
+class Evaluation(Document):
+    """Content of evaluation.json; most blocks by test set, then by model."""
+
+    trained_on: str
+    tested_on: dict[str, str]
+    settings: dict[str, Any]
+    settings_sha256: str
+    inputs: SourceDigests
+    models: list[str]
+    sets: dict[str, SetFigures]
+    per_slice: dict[str, dict[str, ModelFigures]]
+    comparisons: dict[str, dict[str, Comparison]]
+    segmentation: dict[str, Segmentation]
+    subgroups: dict[str, Subgroups]
+    curves: dict[str, dict[str, Curves]]
+    cohorts: dict[str, Any] | None
+    judged: SetEvaluation | None = None
+    importance: list[dict[str, Any]] | None
+    saliency: dict[str, dict[str, Any]] | None
+    ablations: dict[str, Any] | None
+    robustness: dict[str, Any] | None
+
+
+def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write evaluation.json atomically; what was never set has no key."""
+    write_json(path, evaluation.model_dump(exclude_unset=True))
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read evaluation.json.
+
+    Raises:
+        BadInput: missing, or not an evaluation.
+    """
+    remedy = "evaluate the predictions again"
+    try:
+        return Evaluation.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadInput(path, f"{where}: {first['msg']}", remedy) from None
+    except (OSError, ValueError) as error:
+        raise BadInput(path, f"not an evaluation ({error})", remedy) from None
