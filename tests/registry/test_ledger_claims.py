@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from components.registry.ledger import (
@@ -14,6 +17,7 @@ from components.registry.ledger import (
 )
 from components.registry.ledger_claims import claim, claims
 from components.registry.settings import PublishSettings
+from components.registry.tracking import store as tracking
 from components.registry.tracking.store import connect
 
 
@@ -64,3 +68,27 @@ def test_two_entries_of_one_number_are_named_and_survived(continued: bool) -> No
     assert (ledger.broken, ledger.entries[0]) == ("", kept)
     assert ledger.duplicates == (f"000001-{other.hash}.json",)
     assert len(ledger.entries) == len(chain) - 1
+
+
+def test_a_lease_is_renewed_while_its_holder_works_and_never_taken_from_another(
+    empty: PublishSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "LEASE_S", 0.9)
+    store = replace(connect(empty), folder=None)
+
+    def leases() -> dict[str, dict[str, str]]:
+        found = store.client.search_registered_models(f"name LIKE '{tracking.LEASE_PREFIX}%'")
+        return {model.name: dict(model.tags) for model in found}
+
+    with tracking.exclusive(store):
+        ((name, first),) = leases().items()
+        for _ in range(100):
+            if leases()[name]["until"] != first["until"]:
+                break
+            time.sleep(0.05)
+        assert float(leases()[name]["until"]) > float(first["until"])
+    assert not leases()
+    with tracking.exclusive(store):
+        (name,) = leases()
+        store.client.set_registered_model_tag(name, "owner", "another")
+    assert leases()[name]["owner"] == "another"
