@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from components.core.files import atomic
+from components.registry.ledger_claims import claim, claims, release_claim
 from components.registry.names import STEP
 from components.registry.tracking.store import Store
 
@@ -61,15 +62,25 @@ class Entry:
     @property
     def hash(self) -> str:
         """sha256 (hex) of the canonical JSON."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        return _sha256(self.to_json())
+
+
+class LedgerMovedError(Exception):
+    """Another writer appended first: read the ledger again and decide anew."""
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """All entries in order, and the first reason not to trust them ("" when there is none)."""
+    """The entries in order.
+
+    Attributes:
+        broken: the first reason not to trust them; "" when there is none.
+        duplicates: names of files that claim the number of another entry and are no part of it.
+    """
 
     entries: tuple[Entry, ...]
     broken: str = ""
+    duplicates: tuple[str, ...] = ()
 
     @property
     def head(self) -> str:
@@ -92,40 +103,57 @@ class Ledger:
 
 def read_ledger(store: Store) -> Ledger:
     """Read and verify the whole ledger; an empty one where nothing was ever published."""
-    run_id = _find_run(store)
-    if run_id is None:
-        return Ledger(())
-    with tempfile.TemporaryDirectory() as scratch:
-        if not store.client.list_artifacts(run_id, _FOLDER):
-            return Ledger(())
-        folder = Path(store.client.download_artifacts(run_id, _FOLDER, scratch))
-        return verified({file.name: file.read_text() for file in folder.iterdir()})
+    # A claim is removed after its file is stored: whoever reads claims first misses no entry.
+    waiting = {f"{n:06d}-{_sha256(text)}.json": text for n, text in claims(store).items()}
+    return verified(_stored(store), waiting)
 
 
-def verified(files: dict[str, str]) -> Ledger:
-    """Rebuild the ledger from its files (name -> content) and check every hash and link."""
+def verified(files: dict[str, str], waiting: dict[str, str] | None = None) -> Ledger:
+    """Rebuild the ledger from its files (name -> content) and check every hash and link.
+
+    Args:
+        waiting: claimed entries (name -> content) whose files may not be stored yet.
+    """
+    stored = {name: text for name, text in files.items() if not name.startswith(".")}
+    numbers = {name[:6] for name in stored}
+    waiting = {n: text for n, text in (waiting or {}).items() if n[:6] not in numbers}
+    found: dict[int, list[Entry]] = {}
+    broken = ""
+    for name, content in sorted((stored | waiting).items()):
+        entry, broken = _read(name, content)
+        if entry is None:
+            break
+        found.setdefault(entry.number, []).append(entry)
     entries: list[Entry] = []
-    previous = GENESIS
-    for name, content in sorted(files.items()):
-        match = _NAME.fullmatch(name)
-        if match is None:
-            if name.startswith("."):
-                continue
-            return Ledger(tuple(entries), f"{name} is not a ledger entry")
-        try:
-            entry = Entry(**json.loads(content))
-        except (ValueError, TypeError):
-            return Ledger(tuple(entries), f"{name} cannot be read")
-        number, digest = int(match[1]), match[2]
-        if entry.hash != digest:
-            return Ledger(tuple(entries), f"{name} was changed")
-        if entry.number != number or number != len(entries) + 1:
-            return Ledger(tuple(entries), f"entry {len(entries) + 1} is missing")
-        if entry.previous != previous:
-            return Ledger(tuple(entries), f"{name} does not follow the entry before it")
-        entries.append(entry)
-        previous = digest
-    return Ledger(tuple(entries))
+    duplicates: list[str] = []
+    for number in range(1, max(found, default=0) + 1):
+        previous = entries[-1].hash if entries else GENESIS
+        same = found.get(number, [])
+        if not same:
+            return Ledger(tuple(entries), f"entry {number} is missing", tuple(duplicates))
+        follow = [entry for entry in same if entry.previous == previous]
+        if not follow:
+            problem = f"{_file_name(same[0])} does not follow the entry before it"
+            return Ledger(tuple(entries), problem, tuple(duplicates))
+        continued = {entry.previous for entry in found.get(number + 1, [])}
+        chosen = min(follow, key=lambda e: (e.hash not in continued, e.at, e.hash))
+        duplicates += [_file_name(entry) for entry in same if entry is not chosen]
+        entries.append(chosen)
+    return Ledger(tuple(entries), broken, tuple(duplicates))
+
+
+def _read(name: str, content: str) -> tuple[Entry | None, str]:
+    """The entry in a file, or None and what is wrong with it."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None, f"{name} is not a ledger entry"
+    try:
+        entry = Entry(**json.loads(content))
+    except (ValueError, TypeError):
+        return None, f"{name} cannot be read"
+    if entry.hash != match[2] or entry.number != int(match[1]):
+        return None, f"{name} was changed"
+    return entry, ""
 
 
 def append(
@@ -135,13 +163,48 @@ def append(
 
     Raises:
         RuntimeError: the ledger is broken; nothing may be built on it.
+        LedgerMovedError: `ledger` is not the newest any more: the lock was lost meanwhile.
     """
     if ledger.broken:
         raise RuntimeError(f"the ledger is broken: {ledger.broken}")
+    _store_waiting(store)
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     entry = Entry(len(ledger.entries) + 1, ledger.head, at, event, actor, aliases, details)
-    _write(store, f"{entry.number:06d}-{entry.hash}.json", entry.to_json())
-    return Ledger((*ledger.entries, entry))
+    if not claim(store, entry.number, entry.to_json()):
+        raise LedgerMovedError(f"entry {entry.number} is another writer's")
+    # Looked at after the claim: a number whose claim was removed has its file.
+    if any(name.startswith(f"{entry.number:06d}-") for name in _stored(store)):
+        release_claim(store, entry.number)
+        raise LedgerMovedError(f"entry {entry.number} is there")
+    _write(store, _file_name(entry), entry.to_json())
+    release_claim(store, entry.number)
+    return Ledger((*ledger.entries, entry), "", ledger.duplicates)
+
+
+def _store_waiting(store: Store) -> None:
+    """Write the files of entries whose writers were killed after their claim."""
+    for number, text in claims(store).items():
+        if not any(name.startswith(f"{number:06d}-") for name in _stored(store)):
+            _write(store, f"{number:06d}-{_sha256(text)}.json", text)
+        release_claim(store, number)
+
+
+def _stored(store: Store) -> dict[str, str]:
+    """Name -> content of the files of all entries."""
+    run_id = _find_run(store)
+    if run_id is None or not store.client.list_artifacts(run_id, _FOLDER):
+        return {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(store.client.download_artifacts(run_id, _FOLDER, scratch))
+        return {file.name: file.read_text() for file in folder.iterdir()}
+
+
+def _file_name(entry: Entry) -> str:
+    return f"{entry.number:06d}-{entry.hash}.json"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write(store: Store, name: str, content: str) -> None:

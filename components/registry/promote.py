@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from components.core.errors import BadInput
 from components.core.vocabulary import Origin
 from components.registry.delivery import follow
-from components.registry.ledger import Aliases, Entry, Ledger, append, read_ledger
+from components.registry.ledger import Aliases, Entry, Ledger, LedgerMovedError, append, read_ledger
 from components.registry.ledger_sync import apply_aliases, settle
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.environment import actor
 from components.registry.tracking.model_versions import resolve
 from components.registry.tracking.store import Store, connect_to, exclusive
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
+
+def _again_if_moved(change: Callable[P, T]) -> Callable[P, T]:
+    """Decide anew on the newer ledger where another writer appended first."""
+
+    @functools.wraps(change)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        while True:
+            with contextlib.suppress(LedgerMovedError):
+                return change(*args, **kwargs)
+
+    return wrapper
+
+
+@_again_if_moved
 def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
     """Make the champion before the present one the champion again; returns its version.
 
@@ -46,6 +65,7 @@ def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
     return back[model]
 
 
+@_again_if_moved
 def promote(reference: str, tracking_uri: str, approve: str) -> str:
     """Make a published release the champion on a person's word ("name: reason").
 

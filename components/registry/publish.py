@@ -8,6 +8,7 @@ served; one killed after it is completed by whoever takes the lock next.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import tempfile
@@ -22,7 +23,7 @@ from components.registry.delivery import deliver
 from components.registry.gate.champion import Champion, champion_version, meet_champion
 from components.registry.gate.evidence import read_predictions, read_rows
 from components.registry.gate.rules import Evidence, judge
-from components.registry.ledger import Entry, Ledger, read_ledger
+from components.registry.ledger import Entry, Ledger, LedgerMovedError, read_ledger
 from components.registry.ledger_sync import is_finished, project, settle
 from components.registry.names import Alias
 from components.registry.promote import commit, versions_of
@@ -106,7 +107,7 @@ def _publish(
     report: Progress,
 ) -> Published:
     if registration(read_ledger(store), publication) is not None:
-        with exclusive(store):
+        with contextlib.suppress(LedgerMovedError), exclusive(store):
             return _published_before(store, publication)
     with tempfile.TemporaryDirectory() as scratch:
         recorded = record_run(store, artifacts, settings, publication, Path(scratch))
@@ -126,7 +127,7 @@ def _publish(
                 ask=settings.ask_champion,
                 progress=lambda done, total, what: report(3, 4, f"{what} ({done} of {total})"),
             )
-            with exclusive(store):
+            with contextlib.suppress(LedgerMovedError), exclusive(store):
                 ledger = read_ledger(store)
                 if registration(ledger, publication) is not None:
                     return _published_before(store, publication)

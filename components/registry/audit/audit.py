@@ -106,6 +106,12 @@ def _ledger(ledger: Ledger, version: ModelVersion, entry: Entry | None) -> tuple
             ledger.broken or ledger.head,
         ),
         Check(
+            "ledger: one entry for each number",
+            not ledger.duplicates,
+            "no other files",
+            ", ".join(ledger.duplicates) or "none",
+        ),
+        Check(
             f"{version.name}/{version.version}: its registration is in the ledger"
             + (f" ({entry.at[:10]}, by {entry.actor})" if entry else ""),
             entry is not None and said == entry.hash,

@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -152,11 +153,43 @@ def exclusive(store: Store) -> Iterator[None]:
         with _file_lock(store.folder / ".publish.lock"):
             yield
         return
-    name = _acquire_lease(store.client)
+    owner = secrets.token_hex(8)
+    name = _acquire_lease(store.client, owner)
+    done = threading.Event()
+    renewal = threading.Thread(target=_renew, args=(store.client, name, owner, done), daemon=True)
+    renewal.start()
     try:
         yield
     finally:
-        store.client.delete_registered_model(name)
+        done.set()
+        renewal.join()
+        if _owner(store.client, name) == owner:
+            _delete_leases(store.client, [name])
+
+
+def _renew(client: Any, name: str, owner: str, done: threading.Event) -> None:
+    """Prolong a lease while its holder works; a lost one is left to its new holder."""
+    while not done.wait(LEASE_S / 3):
+        try:
+            if _owner(client, name) != owner:
+                log.warning("the lock of the MLflow store was lost to another process")
+                return
+            client.set_registered_model_tag(name, "until", str(time.time() + LEASE_S))
+        except Exception as error:
+            # What the ledger refuses to a slow writer needs no renewal; the next try may do.
+            log.warning("the lock of the MLflow store was not renewed: %s", _first_line(error))
+
+
+def _owner(client: Any, name: str) -> str:
+    """Who holds a lease; "" where it is gone."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_registered_model(name).tags.get("owner", ""))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return ""
 
 
 @contextlib.contextmanager
@@ -180,7 +213,7 @@ def _file_lock(path: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_UN)
 
 
-def _acquire_lease(client: Any) -> str:
+def _acquire_lease(client: Any, owner: str) -> str:
     """Create the only live lock on a server, and return its name.
 
     Names of registered models are unique, so that of several creators of one name one wins. Who
@@ -194,7 +227,8 @@ def _acquire_lease(client: Any) -> str:
             number = 1 + max((int(n.removeprefix(LEASE_PREFIX)) for n in held), default=0)
             mine = f"{LEASE_PREFIX}{number}"
             try:
-                client.create_registered_model(mine, tags={"until": str(time.time() + LEASE_S)})
+                tags = {"until": str(time.time() + LEASE_S), "owner": owner}
+                client.create_registered_model(mine, tags=tags)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
