@@ -112,6 +112,7 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
             profile=profile_name,
             plan_settings=preprocess_settings,
             code_version=code_version,
+            prepared=dsl.Collected(prepared.outputs["prepared"]),
             segmenter=segmenter.outputs["segmenter"],
             classifier=classifier.outputs["classifier"],
         )
