@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from components.cohort.manifest import read_table
-from components.core.errors import BadInput
+from components.core.errors import BadInput, StepFailed
 from components.core.files import read_json, write_json
 from components.core.progress import PROGRESS_FILE
 from components.core.s3 import is_remote
 from components.core.vocabulary import DEVELOPMENT, Split
+from pipelines.check import check_run
 from pipelines.profile import Profile
 from pipelines.summary import summarise
 from pipelines.version import code_digest, run_info
@@ -29,7 +30,10 @@ from pipelines.version import code_digest, run_info
 COHORT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 RESERVED_NAMES = tuple(split.value for split in Split)
 
-_BAD_INPUT = re.compile(r"components\.cohort\.errors\.(?:BadInput|Outage): (.*)")
+_BAD_INPUT = re.compile(r"components\.core\.errors\.(?:BadInput|Outage|Implausible): (.*)")
+_REASON = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt|Killed)\w*: .+)$", re.MULTILINE)
+"""Last line of a Python traceback."""
+
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _POLL_S = 0.25
 
@@ -43,10 +47,6 @@ class Event:
     done: int
     total: int
     what: str
-
-
-class StepFailed(RuntimeError):
-    """A step of ours failed; the message names the log that holds the traceback."""
 
 
 def check_cohorts(cohorts: Mapping[str, str], *, read: bool = True) -> str:
@@ -102,6 +102,8 @@ def run(
     }
     if out.exists() and not out.is_dir():
         raise BadInput(out, "a file, not a folder", "give another --out")
+    # Without the networks: exporting them takes longer than the smallest runs' training.
+    check_run(profile, cohorts, out, networks=False)
     out.mkdir(parents=True, exist_ok=True)
     with _only_run(out):
         request = {
@@ -154,7 +156,7 @@ def _execute(out: Path, request: dict[str, Any], watch: Callable[[Event], None])
             time.sleep(_POLL_S)
         follow.read()
     if child.returncode != 0 or not outputs_file.is_file():
-        raise _failure(log)
+        raise _failure(log, progress)
     return read_json(outputs_file)
 
 
@@ -190,14 +192,18 @@ class _Follower:
                 self.watch(Event(**json.loads(line)))
 
 
-def _failure(log: Path) -> Exception:
+def _failure(log: Path, progress: Path) -> Exception:
     text = _ANSI.sub("", log.read_text(errors="replace"))
     found = _BAD_INPUT.findall(text)
     if found:
         subject, _, rest = found[-1].partition(": ")
         problem, _, remedy = rest.rpartition("; ")
         return BadInput(subject, problem, remedy)
-    return StepFailed(f"a step failed; its traceback is in {log}")
+    begun = [json.loads(line)["step"] for line in progress.read_text().splitlines() if line]
+    step = f"step {begun[-1]}" if begun else "the first step"
+    reasons = _REASON.findall(text)
+    reason = f": {reasons[-1]}" if reasons else ""
+    return StepFailed(f"{step} failed{reason}; the traceback is in {log}")
 
 
 def _link(link: Path, target: Path) -> None:

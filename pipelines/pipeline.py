@@ -57,7 +57,7 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
         tracking_uri: str = "",
         profile_name: str = profile.name,
         cohort_settings: str = profile.cohort.model_dump_json(),
-        validate_settings: str = profile.validation.model_dump_json(),
+        validate_settings: str = profile.admission.model_dump_json(),
         preprocess_settings: str = profile.preprocess.model_dump_json(),
         segment_settings: str = profile.segment.model_dump_json(),
         feature_settings: str = profile.features.model_dump_json(),
@@ -112,6 +112,7 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
             profile=profile_name,
             plan_settings=preprocess_settings,
             code_version=code_version,
+            prepared=dsl.Collected(prepared.outputs["prepared"]),
             segmenter=segmenter.outputs["segmenter"],
             classifier=classifier.outputs["classifier"],
         )

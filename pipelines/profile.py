@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import yaml
@@ -92,6 +93,17 @@ class Profile(Settings):
     publish: PublishSettings = PublishSettings()
     serving: ServingSettings = ServingSettings()
     cluster: Cluster = Cluster()
+
+    @property
+    def admission(self) -> ValidateSettings:
+        """`validation`, asking for as many development patients as the classifier needs.
+
+        What would be refused after hours of preparing and segmenting is refused by the first step.
+        """
+        folds, splits = self.validation.folds, self.validation.splits
+        share = 1.0 - 1.0 / folds if folds > 1 else splits[0] / sum(splits)
+        least = max(self.validation.min_development, math.ceil(self.classify.min_patients / share))
+        return self.validation.model_copy(update={"min_development": least})
 
     @model_validator(mode="after")
     def _rooms_agree(self) -> Profile:

@@ -1,6 +1,8 @@
 """KFP step: export the trained models as a release that Triton serves."""
 
-from kfp.dsl import Input, Metrics, Model, Output
+from typing import List  # noqa: UP035  (KFP reads this annotation)
+
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
 from components.core.kfp import component
 
@@ -11,6 +13,7 @@ def export_op(
     profile: str,
     plan_settings: str,
     code_version: str,
+    prepared: Input[List[Dataset]],  # noqa: UP006
     segmenter: Input[Model],
     classifier: Input[Model],
     repository: Output[Model],
@@ -23,10 +26,11 @@ def export_op(
         profile: name of the profile.
         plan_settings: PreprocessSettings as JSON, from which the plan is made again.
         code_version: part of the cache key, so that changed code runs again.
-        segmenter: folder of Model 1.
-        classifier: folder of Model 2.
+        prepared: prepared sets, one a shard; exported networks are compared on a few cases.
+        segmenter: model folder of the segmenter.
+        classifier: model folder of the classifier.
         repository: the release.
-        metrics: largest difference between exported and trained networks.
+        metrics: differences between exported and trained networks.
     """
     from pathlib import Path
 
@@ -36,6 +40,7 @@ def export_op(
     from components.preprocess.settings import PreprocessSettings
     from components.release.settings import ServingSettings
     from serving.export import export_release
+    from serving.parity import compared_cases
 
     report = reporter("export")
     report(0, 1, "networks")
@@ -46,6 +51,7 @@ def export_op(
         Path(repository.path),
         profile=profile,
         settings=ServingSettings.model_validate_json(settings),
+        cases=compared_cases([Path(part.path) for part in prepared]),
     )
     # KFP reuses a step only when every artifact has a file.
     write_json(Path(metrics.path), release.parity)

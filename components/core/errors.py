@@ -60,3 +60,7 @@ class Implausible(BadInput):
 
     def __reduce__(self) -> tuple[type[Implausible], tuple[str, str, str, str]]:  # type: ignore[override]
         return type(self), (self.subject, self.problem, self.remedy, self.check)
+
+
+class StepFailed(RuntimeError):
+    """A step of a run failed by our fault; the message names the step and the log."""

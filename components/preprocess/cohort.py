@@ -169,7 +169,10 @@ def _prepare(
 ) -> None:
     subset, fold = assignment(patient)
     folder = out / patient.patient_id
-    source = {"plan": plan.digest(), "files": input_digests(patient, plan.sequences)}
+    source: dict[str, Any] = {
+        "plan": plan.digest(),
+        "files": input_digests(patient, plan.sequences),
+    }
     if accept_implausible:
         source["accept_implausible"] = True
     old = _kept(folder, source)

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from components.core.errors import BadInput, ExitCode
+from components.core.errors import BadInput, ExitCode, StepFailed
 from pipelines.cli import audit, benches, data, deploy, runs, serve, statistics, studies
 
 app = typer.Typer(
@@ -50,6 +50,9 @@ def run(arguments: list[str]) -> int:
         return _refuse(f"{problem}; see {where} --help")
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("glioflow: stopped\n")
+        return ExitCode.OUR_FAULT
+    except StepFailed as error:
+        sys.stderr.write(f"glioflow: {error}\n")
         return ExitCode.OUR_FAULT
     except Exception:
         logging.getLogger("glioflow").exception("an error of ours, not of the input")

@@ -34,7 +34,7 @@ HostOption = Annotated[str, typer.Option("--host", help="Address of the KFP API.
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    for command in (run, compile_pipeline, submit, schedule, status):
+    for command in (run, check, compile_pipeline, submit, schedule, status):
         app.command(command.__name__.partition("_")[0])(command)
 
 
@@ -68,6 +68,36 @@ def run(
     for line in losses(summary, out):
         console.print(line, style="yellow", soft_wrap=True, highlight=False)
     _print_next_steps(summary, out, tracking_uri)
+
+
+def check(
+    profile: ProfileOption,
+    cohort: CohortOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder the run would write to: checks its room.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a profile and its cohorts before a run: counts, room, networks, cost by step."""
+    from dataclasses import asdict
+
+    from pipelines.check import check_run
+    from pipelines.profile import load_profile
+
+    with console.status("checking"):
+        found = check_run(load_profile(profile), named(cohort or []), out)
+    if as_json:
+        print_json(asdict(found))
+        return
+    for name, count in found.patients.items():
+        console.print(f"cohort {name}: {count} patients")
+    for estimate in found.estimates:
+        minutes = "" if estimate.minutes is None else f"about {estimate.minutes:.0f} min, "
+        console.print(f"{estimate.step}: {minutes}about {estimate.memory_gib:.1f} GiB of memory")
+    console.print(f"disk: about {found.disk_gib:.1f} GiB (estimates; see docs/scale.md)")
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", style="yellow")
+    console.print("The profile can be run.")
 
 
 def _print_next_steps(summary: dict, out: Path, tracking_uri: str | None) -> None:

@@ -1,12 +1,18 @@
-"""Model 2 as one ONNX graph: selection, standardisation, all networks, calibration."""
+"""The classifier as one ONNX graph: selection, standardisation, all networks, calibration."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from components.classify.inference.classifier import SLICES, Classifier
+from components.classify.data.selection import Selection
+from components.classify.inference.calibration import Calibrator
+from components.classify.inference.classifier import SLICES, Classifier, Ensemble
+from components.classify.inference.uncertainty import Reference
+from components.classify.network.resnet import Hybrid
+from components.classify.settings import ClassifySettings
 from components.core.onnx import OPSET, save_onnx
 from components.core.vocabulary import FEATURE_NAMES
 
@@ -25,14 +31,29 @@ def export_onnx(folder: Path | str, path: Path | str) -> None:
         BadInput: see `Classifier.load`.
     """
     classifier = Classifier.load(folder)
+    _write(classifier.ensemble, classifier.grid, path)
+
+
+def export_untrained(settings: ClassifySettings, grid: int, path: Path | str) -> None:
+    """Write one hybrid of a profile's architecture, as `export_onnx` would after its training.
+
+    Args:
+        grid: pixels a side of the images.
+    """
+    count = len(FEATURE_NAMES)
+    every = Selection(np.arange(count), np.zeros(count), np.zeros(count), np.ones(count))
+    hybrid = Hybrid(settings.network, every).eval()
+    size = settings.network.bottleneck + count
+    reference = Reference(torch.zeros(size), torch.eye(size))
+    _write(Ensemble([hybrid], [reference], Calibrator(), 1.0).eval(), grid, path)
+
+
+def _write(ensemble: Ensemble, grid: int, path: Path | str) -> None:
     # Two patients, not one: a dimension of one would be baked in.
-    example = (
-        torch.rand(2, SLICES, 3, classifier.grid, classifier.grid),
-        torch.rand(2, len(FEATURE_NAMES)),
-    )
+    example = (torch.rand(2, SLICES, 3, grid, grid), torch.rand(2, len(FEATURE_NAMES)))
     patients = torch.export.Dim("patients", min=1, max=1024)
     program = torch.onnx.export(
-        classifier.ensemble,
+        ensemble,
         example,
         input_names=list(INPUT_NAMES),
         output_names=list(OUTPUT_NAMES),

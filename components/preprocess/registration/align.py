@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from components.core.errors import Implausible
 from components.preprocess.registration.resampling import as_matrix, as_transform, coarse
 from components.preprocess.settings import AlignSettings
 
@@ -27,6 +28,8 @@ _STRETCH = (0.7, 1.45)
 
 _FINE_STEP_MM = 0.5
 """First step of an affine stage: longer ones have diverged."""
+
+_LOOK = "look at the images: one of them is empty or cut"
 
 _SEARCH_MM = 1.0
 """First step of the search along each line."""
@@ -144,7 +147,6 @@ def align(
     mask: sitk.Image | None = None,
     mask_last: bool = False,
     first: Kind = Kind.RIGID,
-    starts: list[np.ndarray] | None = None,
 ) -> Alignment:
     """Align `moving` to `fixed`.
 
@@ -154,8 +156,12 @@ def align(
             whole head leads the way; within a mask there are places with little overlap that share
             more information than the true one, and the optimiser has gone there from 3 mm away.
         first: family of the first stage; a similarity transform fits two heads better.
-        starts: 4x4 matrices (fixed -> moving) to begin with. By default the headers and the
-            centres of mass, each upright and turned 15 degrees about every axis.
+
+    Starts from the headers and from the centres of mass, each upright and turned 15 degrees about
+    every axis.
+
+    Raises:
+        Implausible: an image is empty where the other one is not.
     """
     levels = [
         _level(
@@ -168,9 +174,10 @@ def align(
         for mm in settings.levels_mm
     ]
     centre = _centroid(levels[0].fixed, levels[0].mask)
-    if starts is None:
-        shift = _centroid(levels[0].moving) - _centroid(levels[0].fixed)
-        starts = turned(centre, np.zeros(3)) + turned(centre, shift)
+    shift = _centroid(levels[0].moving) - _centroid(levels[0].fixed)
+    starts = turned(centre, np.zeros(3)) + turned(centre, shift)
+    if not np.isfinite(starts).all():
+        raise Implausible("registration", "an image shows nothing there", _LOOK, "registration")
     best = _coarsest(levels[0], starts, first, centre)
     for level in levels[1:]:
         best = _refine(level, best, first, centre, step_mm=level.mm / 2.0)
@@ -271,9 +278,10 @@ def _polish(level: _Level, matrix: np.ndarray, kind: Kind, centre: np.ndarray) -
 
 
 def _better(level: _Level, start: sitk.Transform, found: sitk.Transform | None) -> np.ndarray:
-    if found is None or level.similarity(found) < level.similarity(start):
+    if found is None or not np.isfinite(as_matrix(found)).all():
         return as_matrix(start)
-    return as_matrix(found)
+    better = level.similarity(found) >= level.similarity(start)
+    return as_matrix(found if better else start)
 
 
 def _parametrised(matrix: np.ndarray, kind: Kind, centre: np.ndarray) -> sitk.Transform:

@@ -94,12 +94,14 @@ def find_space(
         save_alignment(cache, key, found)
         return found
 
-    others = [sequence for sequence in images.sequences if sequence is not Sequence.T1C]
+    others: list[Sequence] = [name for name in images.sequences if name is not Sequence.T1C]
     # Side by side, each on one thread: SimpleITK lets go of the interpreter while it registers.
     with ThreadPoolExecutor(len(others) + 1) as pool:
         mni = pool.submit(to_mni, _own(t1c), replace(brain, mask=_own(brain.mask)))
         jobs = [pool.submit(to_t1c, sequence, _own(t1c), _own(rim)) for sequence in others]
-        aligned = {sequence: job.result() for sequence, job in zip(others, jobs, strict=True)}
+        aligned: dict[Sequence, Alignment] = {
+            sequence: job.result() for sequence, job in zip(others, jobs, strict=True)
+        }
         return Space(brain, aligned, mni.result())
 
 

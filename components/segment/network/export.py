@@ -1,7 +1,8 @@
-"""Model 1 as one ONNX graph: normalisation, all members, their mean."""
+"""The segmenter as one ONNX graph: normalisation, all members, their mean."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from components.core.onnx import OPSET, save_onnx
 from components.segment.inference.segmenter import Segmenter, probability_map
+from components.segment.network.unet import UNet
+from components.segment.settings import SegmentSettings
 
 INPUT_NAMES = ("volumes", "brain")
 OUTPUT_NAME = "probability"
@@ -21,10 +24,10 @@ class ExportedSegmenter(nn.Module):
     brain uint8 [z, y, x], 0 or 1. Output: probability float32 [z, y, x].
     """
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, networks: Iterable[UNet], clip: float, flips: bool) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(segmenter.networks)
-        self.clip, self.flips = segmenter.clip, segmenter.flips
+        self.networks = nn.ModuleList(networks)
+        self.clip, self.flips = clip, flips
 
     def forward(self, volumes: Tensor, brain: Tensor) -> Tensor:
         """See the class."""
@@ -44,15 +47,27 @@ def export_onnx(folder: Path | str, path: Path | str) -> None:
     Raises:
         BadInput: see `Segmenter.load`.
     """
-    segmenter = Segmenter.load(folder)
-    module = ExportedSegmenter(segmenter).eval()
-    size = (segmenter.grid,) * 3
-    example = (
-        torch.zeros(len(segmenter.inputs), *size),
-        torch.ones(size, dtype=torch.uint8),
-    )
+    found = Segmenter.load(folder)
+    module = ExportedSegmenter(found.networks, found.clip, found.flips)
+    _write(module, len(found.inputs), found.grid, path)
+
+
+def export_untrained(settings: SegmentSettings, grid: int, path: Path | str) -> None:
+    """Write one network of a profile's architecture, as `export_onnx` would after its training.
+
+    Args:
+        grid: voxels a side of the network grid.
+    """
+    network = UNet(len(settings.inputs), settings.network)
+    module = ExportedSegmenter([network], settings.clip, settings.flips)
+    _write(module, len(settings.inputs), grid, path)
+
+
+def _write(module: ExportedSegmenter, channels: int, grid: int, path: Path | str) -> None:
+    size = (grid,) * 3
+    example = (torch.zeros(channels, *size), torch.ones(size, dtype=torch.uint8))
     program = torch.onnx.export(
-        module,
+        module.eval(),
         example,
         input_names=list(INPUT_NAMES),
         output_names=[OUTPUT_NAME],

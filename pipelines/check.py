@@ -1,0 +1,264 @@
+"""A profile and its cohorts judged as a whole, before the first step.
+
+Each check below would otherwise stop a run late: after hours of preparing and training.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
+from components.core.device import choose_device
+from components.core.errors import BadInput
+from components.core.hardware import cores
+from components.core.vocabulary import DEVELOPMENT, Idh
+from pipelines.profile import Profile
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """About what one step takes on this machine.
+
+    Attributes:
+        minutes: wall time; None where nothing was measured for it.
+        memory_gib: of the largest process.
+    """
+
+    step: str
+    minutes: float | None
+    memory_gib: float
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        patients: rows by cohort.
+        estimates: of the steps that take longest, from the figures of docs/scale.md.
+        disk_gib: what the run writes.
+        warnings: what does not stop the run, but a reader should know.
+    """
+
+    patients: dict[str, int]
+    estimates: tuple[Estimate, ...]
+    disk_gib: float
+    warnings: tuple[str, ...]
+
+
+def check_run(
+    profile: Profile, cohorts: Mapping[str, str], out: Path | None, *, networks: bool = True
+) -> Checked:
+    """Judge a profile and its cohorts.
+
+    Args:
+        cohorts: name -> manifest; without any, the profile's phantoms.
+        out: where the run will write; None where that is not known.
+        networks: also export the profile's networks, untrained, and load them.
+
+    Raises:
+        BadInput: the first thing that would stop the run.
+    """
+    from components.preprocess.plan import make_plan
+
+    check_sizes(profile)
+    tables = {name: read_table(manifest) for name, manifest in cohorts.items()}
+    warnings = tuple(_check_tables(profile, tables))
+    counts = {name: len(table.rows) for name, table in tables.items()} or {
+        cohort.name: cohort.patients for cohort in profile.cohort.cohorts
+    }
+    _check_counts(profile, tables, counts)
+    for field, wish in (
+        ("segment.device", profile.segment.device),
+        ("features.device", profile.features.device),
+        ("classify.device", profile.classify.device),
+    ):
+        choose_device(wish, field)
+    _check_signing_key()
+    make_plan(profile.preprocess)
+    found = Checked(counts, _estimates(profile, counts), _disk_gib(profile, counts), warnings)
+    if out is not None:
+        _check_room(out, found)
+    if networks:
+        check_networks(profile)
+    return found
+
+
+def check_sizes(profile: Profile) -> None:
+    """Raises BadInput where settings of two packages cannot go together."""
+    segment, grid = profile.segment, profile.preprocess.grid
+    divisors = segment.network.divisors
+    if any(grid % divisor for divisor in divisors):
+        raise BadInput(
+            f"preprocess.grid = {grid}",
+            f"not a multiple of {divisors} (z, y, x), which segment.network needs",
+            "change it, or levels, fold_z and flat_levels of segment.network",
+        )
+    if segment.crop and max(segment.crop) > grid:
+        raise BadInput(
+            f"segment.crop = {list(segment.crop)}",
+            f"larger than preprocess.grid = {grid}",
+            "lower segment.crop, or leave it out",
+        )
+
+
+def _check_tables(profile: Profile, tables: Mapping[str, ManifestTable]) -> Iterator[str]:
+    """Refuse manifests that lack what the profile needs of every patient; yield warnings."""
+    for name, table in tables.items():
+        where = f"cohort {name}"
+        if not table.rows:
+            raise BadInput(where, "no patients", "add one row per patient")
+        for sequence in profile.preprocess.sequences:
+            if not any(row.get(sequence.value) for row in table.rows):
+                raise BadInput(
+                    f"{where}, column {sequence.value}",
+                    "empty for every patient, and the profile reads it",
+                    "fill the column, or take a profile without that sequence",
+                )
+        if name == DEVELOPMENT and not any(row.get("tumor_mask") for row in table.rows):
+            raise BadInput(
+                f"{where}, column tumor_mask",
+                "empty for every patient: the segmenter has nothing to learn from",
+                "give the masks",
+            )
+        if name != DEVELOPMENT and len(_classes(table)) < 2:
+            yield f"{where} holds patients of one IDH status only: no AUROC, and the gate refuses"
+
+
+def _classes(table: ManifestTable) -> Counter[Idh]:
+    """Patients by known IDH status, of the rows that can be read."""
+    found: Counter[Idh] = Counter()
+    for index in range(len(table.rows)):
+        try:
+            patient: Patient = parse_patient(table, index)
+        except BadInput:
+            continue
+        if patient.idh is not None:
+            found[patient.idh] += 1
+    return found
+
+
+def _check_counts(
+    profile: Profile, tables: Mapping[str, ManifestTable], counts: Mapping[str, int]
+) -> None:
+    if DEVELOPMENT not in counts:
+        raise BadInput(
+            "--cohort", f"no cohort is named '{DEVELOPMENT}'", "add --cohort development=MANIFEST"
+        )
+    least, folds = profile.admission.min_development, profile.validation.folds
+    where = f"cohort {DEVELOPMENT}"
+    if DEVELOPMENT not in tables:
+        if counts[DEVELOPMENT] < least:
+            raise BadInput(
+                f"cohort.cohorts, {DEVELOPMENT}",
+                f"{counts[DEVELOPMENT]} phantoms, {least} are needed",
+                "make more, or lower validation.min_development and classify.min_patients",
+            )
+        return
+    classes = _classes(tables[DEVELOPMENT])
+    if sum(classes.values()) < least:
+        raise BadInput(
+            where,
+            f"{sum(classes.values())} patients with a known IDH status, {least} are needed",
+            "add patients, or lower validation.min_development and classify.min_patients",
+        )
+    parts = folds if folds > 1 else 3
+    rarest = min(classes.values()) if len(classes) > 1 else 0
+    if rarest < parts:
+        raise BadInput(
+            where,
+            f"{rarest} patients of the rarer IDH status for {parts} "
+            f"{'folds' if folds > 1 else 'parts (training, tuning, internal test)'}",
+            "add patients of that status, or lower the number of folds",
+        )
+
+
+def _check_signing_key() -> None:
+    from components.release.signature import signing_key
+
+    signing_key()
+
+
+def _disk_gib(profile: Profile, counts: Mapping[str, int]) -> float:
+    """Prepared volumes (float16), brain, masks and samples of every patient."""
+    voxels = profile.preprocess.grid**3
+    each = voxels * (2 * len(profile.preprocess.sequences) + 1) + 2e6
+    return sum(counts.values()) * each / GIB + 1.0
+
+
+def _estimates(profile: Profile, counts: Mapping[str, int]) -> tuple[Estimate, ...]:
+    """From figures measured on two CPU cores; see docs/scale.md."""
+    grid, patients = profile.preprocess.grid, sum(counts.values())
+    workers = min(profile.preprocess.workers or cores(), cores())
+    prepare = patients * 14.0 / 60.0 / max(workers, 1)
+    patch = profile.segment.crop or (grid,) * 3
+    voxels = patch[0] * patch[1] * patch[2]
+    width = profile.segment.network.width
+    # Activations kept for the backward pass, about 40 maps of the first width, in bfloat16.
+    training = 1.5 + profile.segment.batch_size * voxels * width * 40 * 2 / GIB
+    predict = 1.0 + grid**3 * width * 16 * 4 / GIB
+    return (
+        Estimate("preprocess", prepare, 1.5 * workers),
+        Estimate("segment", None, training),
+        Estimate("features", None, predict),
+        Estimate("export", None, predict),
+    )
+
+
+def _check_room(out: Path, found: Checked) -> None:
+    """Refuse an output folder that cannot be written, or has not the room."""
+    import psutil
+
+    home = next(parent for parent in (out, *out.resolve().parents) if parent.exists())
+    if not home.is_dir() or not os.access(home, os.W_OK):
+        raise BadInput(out, f"{home} cannot be written", "give another --out, or its rights")
+    free = shutil.disk_usage(home).free / GIB
+    if free < found.disk_gib:
+        raise BadInput(
+            out,
+            f"{free:.1f} GiB free on its disk, the run writes about {found.disk_gib:.1f}",
+            "free some, or give another --out",
+        )
+    memory = psutil.virtual_memory().total / GIB
+    worst = max(found.estimates, key=lambda estimate: estimate.memory_gib)
+    if worst.memory_gib > memory:
+        raise BadInput(
+            f"step {worst.step}",
+            f"takes about {worst.memory_gib:.0f} GiB of memory, this machine has {memory:.0f}",
+            "lower segment.crop or segment.batch_size, or run it on Kubeflow",
+        )
+
+
+def check_networks(profile: Profile) -> None:
+    """Export the profile's networks, untrained, and load them as serving does.
+
+    Raises:
+        BadInput: the architecture cannot be exported.
+    """
+    from components.classify.network.export import export_untrained as export_classifier
+    from components.release.onnx_network import OnnxNetwork
+    from components.segment.network.export import export_untrained as export_segmenter
+
+    grid = profile.preprocess.grid
+    with tempfile.TemporaryDirectory() as folder:
+        for name, write, settings in (
+            ("segment.network", export_segmenter, profile.segment),
+            ("classify.network", export_classifier, profile.classify),
+        ):
+            path = Path(folder) / f"{name}.onnx"
+            try:
+                write(settings, grid, path)
+                OnnxNetwork(path)
+            except Exception as error:
+                # torch's exporter raises many kinds of its own; any means: not to be served.
+                raise BadInput(
+                    name, f"cannot be exported ({type(error).__name__})", "change the architecture"
+                ) from error
