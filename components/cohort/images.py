@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from components.core.errors import BadInput
 from components.core.files import atomic
+from components.core.imaging.grid import Grid
 from components.core.imaging.nifti import read_nifti
 from components.core.s3 import is_remote, local_copy
 
@@ -22,7 +23,20 @@ _PREAMBLE_BYTES = 128
 
 
 def read_image(path: Path | str) -> sitk.Image:
-    """Read a 3-D image as float32 with its geometry; a trailing axis of length one is dropped.
+    """Read an MRI volume as float32 with its geometry, padding values taken for air.
+
+    Args and errors as of `read_voxels`.
+    """
+    image = read_voxels(path)
+    filled, value = fill_padding(sitk.GetArrayViewFromImage(image))
+    if value is None:
+        return image
+    log.warning("%s: voxels of %g outside the field of view are read as air", path, value)
+    return Grid.of(image).image(filled)
+
+
+def read_voxels(path: Path | str) -> sitk.Image:
+    """Read a 3-D image as float32 with its geometry; trailing axes of length one are dropped.
 
     Args:
         path: a NIfTI file, a folder with one DICOM series, or an enhanced (multi-frame) DICOM file;
@@ -39,6 +53,29 @@ def read_image(path: Path | str) -> sitk.Image:
         return _read_local(copy)
     except BadInput as error:
         raise BadInput(path, error.problem, error.remedy) from None
+
+
+def fill_padding(array: np.ndarray) -> tuple[np.ndarray, float | None]:
+    """Scanners write one value far from all others outside the field of view: make it air.
+
+    It is recognised where most corners of the volume hold it, it is an extreme, and the gap to the
+    next value is a tenth of the others' range (below them) or twice that range (above).
+
+    Returns:
+        The array (z, y, x), padding replaced by the darkest other value, and the padding value;
+        the same array and None where there is none.
+    """
+    corners = array[:: array.shape[0] - 1, :: array.shape[1] - 1, :: array.shape[2] - 1].ravel()
+    low, high = float(array.min()), float(array.max())
+    for value, least_gap in ((low, 0.1), (high, 2.0)):
+        if (corners == value).sum() <= len(corners) // 2 or value in (0.0, -0.0) or low == high:
+            continue
+        others = array[array != value]
+        darkest, brightest = float(others.min()), float(others.max())
+        gap = darkest - value if value == low else value - brightest
+        if (value < 0 or value == high) and gap > least_gap * max(brightest - darkest, 1e-6):
+            return np.where(array == value, np.float32(darkest), array), value
+    return array, None
 
 
 def _read_local(path: Path) -> sitk.Image:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.validate.expectations.checks import Check
+from components.cohort.image_checks.checks import Check
 
 if TYPE_CHECKING:
     import pandas as pd
