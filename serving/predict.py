@@ -13,7 +13,7 @@ from components.cohort.images import is_dicom
 from components.cohort.manifest import AGE_YEARS, PATIENT_ID, Patient
 from components.core.errors import BadInput
 from components.core.s3 import local_copy
-from components.preprocess.sequences import input_digests
+from components.preprocess.sequences import input_digests, refuse_changed
 from components.release.manifest import Contents
 from components.release.request import Answer, request_tensors
 from serving.client.client import Access, Client
@@ -123,6 +123,7 @@ def answer_patient(
     contents = release.contents()
     files = input_digests(patient, contents.plan.sequences)
     case = prepare_patient(patient, contents.plan, subset="prediction", fold=None, cache=None)
+    refuse_changed(patient, contents.plan.sequences, files)
     answer = release.ask(request_tensors(case, contents))
     content = describe(answer, case, contents, files)
     series = _series(patient)

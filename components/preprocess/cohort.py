@@ -21,7 +21,7 @@ from components.core.progress import Progress
 from components.preprocess.patient import mask_to_native, prepare_patient
 from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.quality.checks import write_mosaic
-from components.preprocess.sequences import input_digests
+from components.preprocess.sequences import input_digests, refuse_changed
 from components.preprocess.settings import PreprocessSettings
 
 _LOG = logging.getLogger(__name__)
@@ -160,6 +160,7 @@ def _prepare(patient: Patient, plan: PreprocessingPlan, out: Path) -> None:
             return
     else:
         case = prepare_patient(patient, plan, subset=subset, fold=fold, cache=out / STAGES_FOLDER)
+        refuse_changed(patient, plan.sequences, source["files"])
     write_case(out, case)
     write_mosaic(folder / MOSAIC_FILE, case)
     # Last: a case without it is made again.

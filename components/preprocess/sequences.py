@@ -157,3 +157,20 @@ def input_digests(patient: Patient, sequences: Iterable[Sequence]) -> dict[str, 
             ",".join(sha256_tree(place).values()) if place.is_dir() else sha256_file(place)
         )
     return found
+
+
+def refuse_changed(
+    patient: Patient, sequences: Iterable[Sequence], digests: dict[str, str]
+) -> None:
+    """After reading: the files are still those that `input_digests` hashed before.
+
+    Raises:
+        BadInput: one was replaced in the meantime, so that its digest certifies nothing.
+    """
+    for name, digest in input_digests(patient, sequences).items():
+        if digests.get(name) != digest:
+            raise BadInput(
+                f"patient {patient.patient_id}, {name}",
+                "the file changed while it was read",
+                "run again when nothing writes to it",
+            )

@@ -68,7 +68,10 @@ def space_of(path: Path, header: Any, shape: tuple[int, int, int]) -> NiftiSpace
     _compare(path, found, shape)
     name, affine = next(iter(found.items()))
     _check_pixdim(path, name, affine, spacing, shape)
-    return _grid(path, name, affine, shape)
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    # Both say the same; pixdim without the rounding of nine numbers.
+    exact = np.allclose(spacing, lengths, rtol=1e-5, atol=0.0)
+    return _grid(path, name, affine, spacing if exact else lengths, shape)
 
 
 def _qform(path: Path, header: Any, spacing: np.ndarray) -> np.ndarray:
@@ -129,26 +132,27 @@ def _check_pixdim(
         )
 
 
-def _grid(path: Path, name: str, affine: np.ndarray, shape: tuple[int, int, int]) -> NiftiSpace:
+def _grid(
+    path: Path, name: str, affine: np.ndarray, spacing: np.ndarray, shape: tuple[int, int, int]
+) -> NiftiSpace:
     """The grid in LPS, its axes right-angled; the volume's middle stays where it is."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    cosines = affine[:3, :3] / spacing
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    origin = affine[:3, 3]
     left, _, right = np.linalg.svd(cosines)
-    # Rounded, so that axes along the body's are exactly so.
-    square = np.round(left @ right, 12) + 0.0
+    square = left @ right
     apart = np.clip(np.sum(cosines * square, axis=0), -1.0, 1.0)
     skew = float(np.degrees(np.arccos(apart).max()))
     if skew > MAX_SKEW_DEGREES:
         raise BadInput(path, f"its {name} has axes {skew:.2f}° off a right angle",
                        "resample it to a grid with right angles")  # fmt: skip
     notes: tuple[str, ...] = ()
-    origin = affine[:3, 3]
     if skew > SAID_DEGREES:
         notes = (f"axes {skew:.3f}° off a right angle were made square",)
         middle = (np.array(shape) - 1) / 2.0
         origin = affine[:3] @ [*middle, 1.0] - (square * spacing) @ middle
+        cosines = square
     flip = np.array([-1.0, -1.0, 1.0])
-    direction = flip[:, None] * square
+    direction = flip[:, None] * cosines + 0.0
     return NiftiSpace(Grid.make(shape, flip * origin, spacing, direction.ravel()), notes)
 
 
