@@ -58,7 +58,7 @@ def test_plain_checks_and_great_expectations_agree(tmp_path: Path) -> None:
 
 def head(pad: float, floor: float = 0.0) -> np.ndarray:
     """A ball of tissue in air; `pad` in the corners, outside of a round field of view."""
-    z, y, x = np.indices((20, 40, 40)) - np.array([10, 20, 20]).reshape(3, 1, 1, 1)
+    _, y, x = np.indices((20, 40, 40)) - np.array([10, 20, 20]).reshape(3, 1, 1, 1)
     radius = np.hypot(x, y)
     rng = np.random.default_rng(0)
     tissue = np.where(
