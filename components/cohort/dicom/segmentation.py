@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
+from components.cohort.dicom.character_set import in_utf8
 from components.cohort.dicom.headers import Instance, read_instances
 from components.cohort.dicom.slice_order import order_stack
 from components.core.errors import BadInput
@@ -93,7 +94,7 @@ def _read_source(series: Path) -> _Source:
     files = list(dict.fromkeys(image.path for image in images))
     if len(files) > 1 and len(files) < len(images):
         raise BadInput(series, "several multi-frame objects", "use the NIfTI mask")
-    headers: list[Dataset] = [pydicom.dcmread(f, stop_before_pixels=True) for f in files]
+    headers = [in_utf8(pydicom.dcmread(f, stop_before_pixels=True, force=True)) for f in files]
     if not all(header.get("FrameOfReferenceUID") for header in headers):
         raise BadInput(series, "images without a frame of reference", "use the NIfTI mask")
     for header in headers:
