@@ -116,9 +116,15 @@ def is_dicom(path: Path) -> bool:
         return False
     with path.open("rb") as stream:
         start = stream.read(_PREAMBLE_BYTES + 4)
-    # Without a preamble, a file begins with a tag of group 2 or 8 and its two-letter type.
-    bare = start[:2] in (b"\x02\x00", b"\x08\x00") and start[4:6].isalpha() and start[4:6].isupper()
-    return start[_PREAMBLE_BYTES:] == b"DICM" or bare
+    return start[_PREAMBLE_BYTES:] == b"DICM" or _is_bare_dicom(start)
+
+
+def _is_bare_dicom(start: bytes) -> bool:
+    """Whether a file begins with one of DICOM's first tags, and its type or length."""
+    group, element = start[:2], int.from_bytes(start[2:4], "little")
+    typed = start[4:6].isalpha() and start[4:6].isupper()
+    length = int.from_bytes(start[4:8], "little")
+    return group in (b"\x02\x00", b"\x08\x00") and element <= 0x18 and (typed or length <= 1024)
 
 
 def write_image(path: Path | str, image: sitk.Image) -> None:
