@@ -152,7 +152,8 @@ def _one(patient: Patient, plan: PreprocessingPlan, out: Path) -> Failure | None
 def _prepare(patient: Patient, plan: PreprocessingPlan, out: Path) -> None:
     subset, fold = assignment(patient)
     folder = out / patient.patient_id
-    source = {"plan": plan.digest(), "files": input_digests(patient, plan.sequences)}
+    files = input_digests(patient, plan.sequences)
+    source = {"plan": plan.digest(), "files": files}
     old = _kept(folder, source)
     if old is not None:
         case = _with_row(old, patient, subset, fold)
@@ -160,7 +161,7 @@ def _prepare(patient: Patient, plan: PreprocessingPlan, out: Path) -> None:
             return
     else:
         case = prepare_patient(patient, plan, subset=subset, fold=fold, cache=out / STAGES_FOLDER)
-        refuse_changed(patient, plan.sequences, source["files"])
+        refuse_changed(patient, plan.sequences, files)
     write_case(out, case)
     write_mosaic(folder / MOSAIC_FILE, case)
     # Last: a case without it is made again.

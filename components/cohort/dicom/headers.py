@@ -57,6 +57,10 @@ _TAGS = (
 )
 
 
+MAX_NUMBER = 1e9
+"""Numbers beyond it are damage."""
+
+
 @dataclass(frozen=True)
 class Instance:
     """One image of a series, as its header describes it; numbers are None where it is silent.
@@ -209,17 +213,24 @@ def _words(header: pydicom.Dataset, name: str) -> list[str]:
 def _number(header: pydicom.Dataset, name: str) -> float | None:
     value: Any = header.get(name)
     try:
-        return None if value in (None, "") else float(value)
+        return None if value in (None, "") else _plausible(float(value))
     except (TypeError, ValueError):
         return None
 
 
 def _numbers(header: pydicom.Dataset, name: str, count: int) -> tuple[float, ...] | None:
     try:
-        values = tuple(float(value) for value in header.get(name) or ())
+        values = [_plausible(float(value)) for value in header.get(name) or ()]
     except (TypeError, ValueError):
         return None
-    return values if len(values) == count else None
+    return tuple(values) if len(values) == count else None
+
+
+def _plausible(value: float) -> float:
+    """Raises ValueError for what is no number of a scanner's: infinite, NaN or beyond 10^9."""
+    if not abs(value) < MAX_NUMBER:
+        raise ValueError("not a scanner's number")
+    return value
 
 
 def _age(header: pydicom.Dataset) -> float | None:

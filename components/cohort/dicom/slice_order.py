@@ -93,7 +93,7 @@ def _refuse_odd_images(name: object, images: Several[Instance]) -> None:
         raise BadInput(name, f"only {len(images)} slices", "give the whole series")
     if any(image.position is None or image.orientation is None for image in images):
         raise BadInput(name, "images without position or orientation", "export the original series")
-    if any(image.spacing is None for image in images):
+    if any(image.spacing is None or min(image.spacing) <= 0 for image in images):
         raise BadInput(name, "images without pixel spacing", "export the original series")
     shapes = {(image.size, tuple(np.round(image.spacing or (), 4))) for image in images}
     if len(shapes) > 1:
