@@ -16,6 +16,9 @@ from components.core.s3 import is_remote, local_copy
 
 log = logging.getLogger(__name__)
 
+# ITK's own warnings go to the console, and say nothing that is not checked here.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
 MIN_SLICES = 3
 """Fewer slices along any axis than this is a localiser, not a volume."""
 
