@@ -13,7 +13,7 @@ from components.cohort.images import is_dicom
 from components.cohort.manifest import AGE_YEARS, PATIENT_ID, Patient
 from components.core.errors import BadInput, Implausible
 from components.core.s3 import local_copy
-from components.preprocess.sequences import input_digests
+from components.preprocess.sequences import input_digests, refuse_changed
 from components.release.manifest import Contents
 from components.release.request import Answer, canary_request, request_tensors
 from serving.client.client import Access, Client
@@ -154,6 +154,7 @@ def answer_patient(
     except Implausible as error:
         served = release.ask(canary_request(contents)).release
         return write_abstention(out, patient.patient_id, served, contents, error, files)
+    refuse_changed(patient, contents.plan.sequences, files)
     answer = release.ask(request_tensors(case, contents))
     content = describe(answer, case, contents, files)
     series = _series(patient)

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-import zlib
+import logging
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import SimpleITK as sitk
 
 from components.core.errors import BadInput
 from components.core.files import atomic
+from components.core.imaging.grid import Grid
+from components.core.imaging.nifti import read_nifti
 from components.core.s3 import is_remote, local_copy
+
+log = logging.getLogger(__name__)
+
+# ITK's own warnings go to the console, and say nothing that is not checked here.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 MIN_SLICES = 3
 """Fewer slices along any axis than this is a localiser, not a volume."""
 
+_PREAMBLE_BYTES = 128
+
 
 def read_image(path: Path | str) -> sitk.Image:
-    """Read a 3-D image as float32 with its geometry; a trailing axis of length one is dropped.
+    """Read an MRI volume as float32 with its geometry, padding values taken for air.
+
+    Args and errors as of `read_voxels`.
+    """
+    image = read_voxels(path)
+    filled, value = fill_padding(sitk.GetArrayViewFromImage(image))
+    if value is None:
+        return image
+    log.warning("%s: voxels of %g outside the field of view are read as air", path, value)
+    return Grid.of(image).image(filled)
+
+
+def read_voxels(path: Path | str) -> sitk.Image:
+    """Read a 3-D image as float32 with its geometry; trailing axes of length one are dropped.
 
     Args:
         path: a NIfTI file, a folder with one DICOM series, or an enhanced (multi-frame) DICOM file;
             on disk or as an s3:// address.
 
     Raises:
-        BadInput: missing, no image, cut short, not 3-D, too thin, or with NaN or infinite voxels.
+        BadInput: missing, no image, damaged, not 3-D, too thin, without a certain place in the
+            body, or with NaN or infinite voxels.
     """
     if not is_remote(path):
         return _read_local(Path(path))
@@ -36,66 +58,76 @@ def read_image(path: Path | str) -> sitk.Image:
         raise BadInput(path, error.problem, error.remedy) from None
 
 
+def fill_padding(array: np.ndarray) -> tuple[np.ndarray, float | None]:
+    """Scanners write one value far from all others outside the field of view: make it air.
+
+    It is recognised where most corners of the volume hold it, it is an extreme, and the gap to the
+    next value is a tenth of the others' range (below them) or twice that range (above).
+
+    Returns:
+        The array (z, y, x), padding replaced by the darkest other value, and the padding value;
+        the same array and None where there is none.
+    """
+    corners = array[:: array.shape[0] - 1, :: array.shape[1] - 1, :: array.shape[2] - 1].ravel()
+    low, high = float(array.min()), float(array.max())
+    for value, least_gap in ((low, 0.1), (high, 2.0)):
+        if (corners == value).sum() <= len(corners) // 2 or value in (0.0, -0.0) or low == high:
+            continue
+        others = array[array != value]
+        darkest, brightest = float(others.min()), float(others.max())
+        gap = darkest - value if value == low else value - brightest
+        if (value < 0 or value == high) and gap > least_gap * max(brightest - darkest, 1e-6):
+            return np.where(array == value, np.float32(darkest), array), value
+    return array, None
+
+
 def _read_local(path: Path) -> sitk.Image:
-    if not path.exists():
-        raise BadInput(path, "no such image", "give a NIfTI file or a folder with one DICOM series")
     try:
-        image = _read_dicom(path) if is_dicom(path) else sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise BadInput(
-            path, f"not a readable image ({reason})", "export it again as NIfTI"
-        ) from None
-    if path.name.endswith((".nii", ".nii.gz")):
-        _check_nifti(path)
-    image = _as_3d(path, image)
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise BadInput(path, "a colour image", "give a single-channel MRI volume")
+        if not path.exists():
+            raise BadInput(
+                path, "no such image", "give a NIfTI file or a folder with one DICOM series"
+            )
+        image = _read_any(path)
+    except OSError as error:
+        raise BadInput(path, f"cannot be opened ({error.strerror})", "check the path") from None
     if min(image.GetSize()) < MIN_SLICES:
         raise BadInput(path, f"size {image.GetSize()} is too thin", "give the whole volume")
-    image = sitk.Cast(image, sitk.sitkFloat32)
-    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
-        raise BadInput(path, "NaN or infinite voxels", "export the image again")
     return image
+
+
+def _read_any(path: Path) -> sitk.Image:
+    if is_dicom(path):
+        from components.cohort.dicom.convert import read_series
+
+        image = sitk.Cast(read_series(path), sitk.sitkFloat32)
+        if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
+            raise BadInput(path, "NaN or infinite voxels", "export the image again")
+        return image
+    if not path.is_file():
+        raise BadInput(path, "neither a file nor a folder", "give a NIfTI file")
+    found = read_nifti(path)
+    for note in found.notes:
+        log.warning("%s: %s", path.name, note)
+    return found.image
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a path is a folder, or a file that says it is DICOM: an enhanced object."""
+    """Whether a path is a folder, or a file that says it is DICOM, with or without a preamble."""
     if path.is_dir():
         return True
+    if not path.is_file():
+        return False
     with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        start = stream.read(_PREAMBLE_BYTES + 4)
+    return start[_PREAMBLE_BYTES:] == b"DICM" or _is_bare_dicom(start)
 
 
-def _read_dicom(path: Path) -> sitk.Image:
-    from components.cohort.dicom.convert import read_series
-
-    return read_series(path)
-
-
-def _check_nifti(path: Path) -> None:
-    """Refuse what ITK's NIfTI reader passes over: it fills a file cut short, and turns NaN into 0.
-
-    Raises:
-        BadInput: the file ends early, or holds NaN or infinite voxels.
-    """
-    try:
-        values = np.asanyarray(nibabel.nifti1.load(path).dataobj)
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError):
-        raise BadInput(path, "not a readable image (it ends early)", "copy it again") from None
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise BadInput(path, "NaN or infinite voxels", "export the image again")
-
-
-def _as_3d(path: Path, image: sitk.Image) -> sitk.Image:
-    size = image.GetSize()
-    if image.GetDimension() == 4 and size[3] == 1:
-        return image[:, :, :, 0]
-    if image.GetDimension() != 3:
-        raise BadInput(
-            path, f"a {image.GetDimension()}-D image of size {size}", "give one 3-D volume"
-        )
-    return image
+def _is_bare_dicom(start: bytes) -> bool:
+    """Whether a file begins with one of DICOM's first tags, and its type or length."""
+    group, element = start[:2], int.from_bytes(start[2:4], "little")
+    typed = start[4:6].isalpha() and start[4:6].isupper()
+    length = int.from_bytes(start[4:8], "little")
+    return group in (b"\x02\x00", b"\x08\x00") and element <= 0x18 and (typed or length <= 1024)
 
 
 def write_image(path: Path | str, image: sitk.Image) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import hashlib
 import posixpath
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from components.cohort.table_text import SURPLUS, read_cells, years
 from components.core.errors import BadInput
 from components.core.files import read_json
 from components.core.s3 import SCHEME, is_remote, local_copy, parent_of
@@ -41,8 +41,6 @@ COLUMNS = (
 """All known columns, in the order they are written. Others are carried along after them."""
 
 T = TypeVar("T")
-
-_SURPLUS = "cells beyond the header"
 
 IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
 """Columns that hold paths."""
@@ -124,17 +122,10 @@ def read_table(path: Path | str) -> ManifestTable:
     if not path.is_file():
         raise BadInput(path, "no such manifest", "give the path of a CSV file")
     content = path.read_bytes()
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-        reader = csv.DictReader(lines, strict=True, restkey=_SURPLUS)
-        columns = tuple(name.strip() for name in reader.fieldnames or ())
-        reader.fieldnames = list(columns)
-        read = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(path, f"not a readable CSV ({error})", "save it as UTF-8 CSV") from error
+    columns, read = read_cells(path, content)
     _check_columns(path, columns)
     rows = tuple({name: (row.get(name) or "").strip() for name in columns} for row in read)
-    longer = frozenset(n for n, row in enumerate(read) if _SURPLUS in row)
+    longer = frozenset(n for n, row in enumerate(read) if SURPLUS in row)
     if not rows:
         raise BadInput(path, "the manifest has no rows", "add one row a patient")
     digest = hashlib.sha256(content).hexdigest()
@@ -272,8 +263,10 @@ class _Cells:
         if not value:
             return None
         try:
-            number = float(value)
+            number = years(value)
         except ValueError:
+            if re.fullmatch(r"\d+,\d+", value):
+                remedy = f"write {value.replace(',', '.')}, with a decimal point"
             raise BadInput(
                 f"{self.where}, column {column}", f"'{value}' is not a number", remedy
             ) from None

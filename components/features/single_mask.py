@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from components.cohort.image_checks.checks import ImageLimits, first_failure, image_checks
+from components.cohort.image_checks.facts import MASK, ImageFacts, measure_mask, measure_volume
 from components.cohort.images import read_image
 from components.cohort.manifest import AGE_YEARS
+from components.cohort.masks import read_mask
 from components.core.errors import BadInput
 from components.core.imaging.grid import Grid, resample, working_grid
-from components.core.vocabulary import AGE, REGIONS
+from components.core.vocabulary import AGE, REGIONS, Sequence
 from components.features.loci import loci_features
 from components.features.shape import shape_features
 from components.preprocess.plan import make_plan
@@ -42,22 +45,47 @@ def features_of_mask(
         settings: preprocessing; the paper's unless given.
 
     Raises:
-        BadInput: an unreadable image, an empty mask, a mask beside the T1C, or an impossible age.
+        BadInput: an unreadable or implausible image, no mask or an empty one, a mask beside the
+            T1C, or an impossible age.
     """
     if age is not None and not AGE_YEARS[0] <= age <= AGE_YEARS[1]:
         raise BadInput("--age", f"{age} is out of range", "give the age in years, 18 to 110")
     settings = settings or PreprocessSettings()
-    drawn = read_image(mask_path)
+    drawn = read_mask(mask_path)
+    _refuse_empty(mask_path, sitk.GetArrayViewFromImage(drawn))
+    t1c = None if t1c_path is None else read_image(t1c_path)
+    _refuse_implausible(mask_path, drawn, t1c_path, t1c)
     mask, grid = _on_working(drawn, settings.working_mm)
-    if not mask.any():
-        raise BadInput(mask_path, "the mask is empty", "give a mask of the tumour, non-zero inside")
+    _refuse_empty(mask_path, mask)
     values: dict[str, float | None] = dict(shape_features(mask, grid))
     values |= dict.fromkeys(REGIONS)
-    if t1c_path is None:
+    if t1c is None:
         log.warning("the nine loci are missing: they need the T1C (--t1c)")
     else:
-        values |= _loci(mask, grid, Path(t1c_path), settings)
+        values |= _loci(mask, grid, t1c, settings)
     return values | {AGE: age}
+
+
+def _refuse_empty(path: Path | str, mask: np.ndarray) -> None:
+    if not mask.any():
+        raise BadInput(path, "the mask is empty", "give a mask of the tumour, non-zero inside")
+
+
+def _refuse_implausible(
+    mask_path: Path | str, mask: sitk.Image, t1c_path: Path | str | None, t1c: sitk.Image | None
+) -> None:
+    """Hold both to what validation holds them to; a mask may have few slices, being cropped."""
+    checks = image_checks(ImageLimits(), (Sequence.T1C,))
+    fact = measure_mask(ImageFacts("", MASK, str(mask_path)), mask, [] if t1c is None else [t1c])
+    if fact.overlap == 0.0:
+        raise BadInput(t1c_path, "the mask lies outside of it", "give the T1C of the same patient")
+    found = [first_failure(fact, [check for check in checks if check.column != "slices"])]
+    if t1c is not None:
+        seen = measure_volume(ImageFacts("", Sequence.T1C.value, str(t1c_path)), t1c, t1c)
+        found.append(first_failure(seen, checks))
+    for failure in found:
+        if failure is not None:
+            raise failure
 
 
 def _on_working(drawn: sitk.Image, spacing_mm: float) -> tuple[np.ndarray, Grid]:
@@ -74,15 +102,10 @@ def _on_working(drawn: sitk.Image, spacing_mm: float) -> tuple[np.ndarray, Grid]
 
 
 def _loci(
-    mask: np.ndarray, grid: Grid, t1c_path: Path, settings: PreprocessSettings
+    mask: np.ndarray, grid: Grid, t1c: sitk.Image, settings: PreprocessSettings
 ) -> dict[str, float]:
     from components.preprocess.atlas.regions import atlas_of
     from components.preprocess.registration.space import locate_in_mni
 
-    t1c = read_image(t1c_path)
-    seen = Grid.of(t1c)
-    covered = resample(np.ones(seen.shape, np.uint8), seen, grid, nearest=True) > 0
-    if not (mask & covered).any():
-        raise BadInput(t1c_path, "the mask lies outside of it", "give the T1C of the same patient")
     to_mni = locate_in_mni(t1c, make_plan(settings))
     return loci_features(mask, grid, to_mni, atlas_of(settings.atlas))

@@ -22,7 +22,7 @@ from components.core.tables import write_csv
 from components.preprocess.patient import mask_to_native, prepare_patient
 from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.quality.checks import write_mosaic
-from components.preprocess.sequences import input_digests
+from components.preprocess.sequences import input_digests, refuse_changed
 from components.preprocess.settings import PreprocessSettings
 
 _LOG = logging.getLogger(__name__)
@@ -169,10 +169,8 @@ def _prepare(
 ) -> None:
     subset, fold = assignment(patient)
     folder = out / patient.patient_id
-    source: dict[str, Any] = {
-        "plan": plan.digest(),
-        "files": input_digests(patient, plan.sequences),
-    }
+    files = input_digests(patient, plan.sequences)
+    source: dict[str, Any] = {"plan": plan.digest(), "files": files}
     if accept_implausible:
         source["accept_implausible"] = True
     old = _kept(folder, source)
@@ -189,6 +187,7 @@ def _prepare(
             cache=out / STAGES_FOLDER,
             accept_implausible=accept_implausible,
         )
+        refuse_changed(patient, plan.sequences, files)
     write_case(out, case)
     write_mosaic(folder / MOSAIC_FILE, case)
     # Last: a case without it is made again.

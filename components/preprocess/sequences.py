@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from components.cohort.image_checks.checks import ImageLimits, first_failure, image_checks
+from components.cohort.image_checks.facts import MASK, ImageFacts, measure_mask, measure_volume
 from components.cohort.images import read_image
 from components.cohort.manifest import Patient
+from components.cohort.masks import off_grid_mm
+from components.cohort.masks import read_mask as read_drawn
 from components.core.errors import BadInput
 from components.core.files import sha256_file, sha256_tree
 from components.core.imaging.grid import Grid
@@ -39,14 +43,15 @@ class PatientImages:
     brain: sitk.Image | None
 
 
-def read_patient(patient: Patient, sequences: Iterable[Sequence]) -> PatientImages:
-    """Read what a plan needs of a patient.
+def read_patient(
+    patient: Patient, sequences: Iterable[Sequence], limits: ImageLimits | None = None
+) -> PatientImages:
+    """Read what a plan needs of a patient, and hold it to what validation holds it to.
 
     Raises:
-        BadInput: a sequence is missing, unreadable, constant, or given twice.
+        BadInput: a sequence is missing, unreadable, implausible or given twice; or a mask is.
     """
-    read: dict[Sequence, sitk.Image] = {}
-    native: Grid | None = None
+    raw: dict[Sequence, sitk.Image] = {}
     for sequence in sequences:
         path = patient.path_of(sequence)
         if not path:
@@ -55,18 +60,58 @@ def read_patient(patient: Patient, sequences: Iterable[Sequence]) -> PatientImag
                 f"no {sequence.value}, which this profile requires",
                 f"give the {sequence.value}, or use a profile without it",
             )
-        image = read_image(path)
-        values = sitk.GetArrayViewFromImage(image)
-        if values.min() == values.max():
-            raise BadInput(path, "every voxel has the same value", "export the image again")
-        if sequence is Sequence.T1C:
-            native = Grid.of(image)
-        read[sequence] = _above_zero(sitk.DICOMOrient(image, "LPS"))
-    assert native is not None  # a plan always holds T1C
+        raw[sequence] = read_image(path)
+    tumor = read_drawn(patient.tumor_mask) if patient.tumor_mask else None
+    _refuse_implausible(patient, raw, tumor, limits or ImageLimits())
+    read = {name: _above_zero(sitk.DICOMOrient(image, "LPS")) for name, image in raw.items()}
     _refuse_twins(patient, read)
-    tumor = read_mask(patient.tumor_mask) if patient.tumor_mask else None
     given = patient.extra.get(BRAIN_MASK)
-    return PatientImages(read, native, tumor, read_mask(given) if given else None)
+    return PatientImages(
+        read,
+        Grid.of(raw[Sequence.T1C]),
+        _oriented(tumor) if tumor else None,
+        _oriented(_read_brain(given, raw)) if given else None,
+    )
+
+
+def _refuse_implausible(
+    patient: Patient,
+    images: dict[Sequence, sitk.Image],
+    tumor: sitk.Image | None,
+    limits: ImageLimits,
+) -> None:
+    checks = image_checks(limits, tuple(images))
+    reference = images[Sequence.T1C]
+    facts = [
+        measure_volume(
+            ImageFacts(patient.patient_id, name.value, str(patient.path_of(name))), image, reference
+        )
+        for name, image in images.items()
+    ]
+    if tumor is not None:
+        fact = ImageFacts(patient.patient_id, MASK, str(patient.tumor_mask))
+        others = [image for name, image in images.items() if name is not Sequence.T1C]
+        facts.append(measure_mask(fact, tumor, [reference, *others]))
+    for fact in facts:
+        failure = first_failure(fact, checks)
+        if failure is not None:
+            raise failure
+
+
+def _read_brain(path: str, images: dict[Sequence, sitk.Image]) -> sitk.Image:
+    brain = read_drawn(path)
+    off = off_grid_mm(Grid.of(brain), [Grid.of(images[Sequence.T1C])])
+    if off:
+        raise BadInput(
+            path,
+            f"a brain mask of the T1C's size, but {off:.0f} mm away from it",
+            "check its affine: it must lie where the T1C lies",
+        )
+    return brain
+
+
+def _oriented(mask: sitk.Image) -> sitk.Image:
+    return sitk.Cast(sitk.DICOMOrient(mask, "LPS"), sitk.sitkFloat32)
 
 
 def _above_zero(image: sitk.Image) -> sitk.Image:
@@ -77,11 +122,6 @@ def _above_zero(image: sitk.Image) -> sitk.Image:
     """
     floor = float(np.percentile(sitk.GetArrayViewFromImage(image), 1))
     return image - floor if floor < 0.0 else image
-
-
-def read_mask(path: str) -> sitk.Image:
-    """A mask as float32 0 and 1, LPS axial."""
-    return sitk.Cast(sitk.DICOMOrient(read_image(path), "LPS") > 0.5, sitk.sitkFloat32)
 
 
 def _refuse_twins(patient: Patient, images: dict[Sequence, sitk.Image]) -> None:
@@ -117,3 +157,20 @@ def input_digests(patient: Patient, sequences: Iterable[Sequence]) -> dict[str, 
             ",".join(sha256_tree(place).values()) if place.is_dir() else sha256_file(place)
         )
     return found
+
+
+def refuse_changed(
+    patient: Patient, sequences: Iterable[Sequence], digests: dict[str, str]
+) -> None:
+    """After reading: the files are still those that `input_digests` hashed before.
+
+    Raises:
+        BadInput: one was replaced in the meantime, so that its digest certifies nothing.
+    """
+    for name, digest in input_digests(patient, sequences).items():
+        if digests.get(name) != digest:
+            raise BadInput(
+                f"patient {patient.patient_id}, {name}",
+                "the file changed while it was read",
+                "run again when nothing writes to it",
+            )

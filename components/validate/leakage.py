@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from components.cohort.image_checks.facts import MASK, ImageFacts
 from components.core.errors import BadInput
-from components.validate.images.facts import MASK, ImageFacts
 
 
 def repeated_images(facts: Iterable[ImageFacts]) -> dict[str, set[str]]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.cohort.image_checks.facts import MASK
 from components.cohort.manifest import Patient
 from components.core.html import template
 from components.core.vocabulary import Idh, Sequence, Split
-from components.validate.images.facts import MASK
 from components.validate.splits import Assignment
 
 AGE_BINS = tuple(range(10, 110, 10))

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from components.cohort.image_checks.facts import ImageFacts
 from components.cohort.manifest import (
     COHORT,
     IMAGE_COLUMNS,
@@ -24,7 +25,6 @@ from components.core.s3 import is_remote
 from components.core.tables import write_csv
 from components.validate.expectations.cohort_suite import CohortCheck
 from components.validate.expectations.suites import Finding
-from components.validate.images.facts import ImageFacts
 from components.validate.settings import ValidateSettings
 from components.validate.splits import Assignment, splits_digest
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from components.core.settings import Settings
+from components.cohort.image_checks.checks import ImageLimits
 from components.core.vocabulary import Sequence
 
 
-class ValidateSettings(Settings):
-    """What a patient and a cohort must be like.
+class ValidateSettings(ImageLimits):
+    """What a patient and a cohort must be like, beside each image.
 
     Attributes:
         sequences: sequences every patient must have.
@@ -20,12 +20,6 @@ class ValidateSettings(Settings):
             K folds for cross-validation, and the out-of-fold results are the internal test.
         splits: shares of training, tuning and internal test where the manifest has no split.
         seed: decides who falls into which part or fold.
-        spacing_mm: smallest and largest plausible voxel size along any axis.
-        field_mm: smallest and largest plausible field of view along any axis.
-        min_slices: fewest slices of a usable volume.
-        max_missing_slices: share of empty slices inside the head above which a volume is refused.
-        min_overlap: smallest share of the T1C's box that another sequence must cover.
-        mask_ml: smallest and largest plausible tumour.
         workers: processes that read images.
     """
 
@@ -36,10 +30,4 @@ class ValidateSettings(Settings):
     folds: int = Field(1, ge=1, le=20)
     splits: tuple[float, float, float] = (0.696, 0.153, 0.151)
     seed: int = 0
-    spacing_mm: tuple[float, float] = (0.2, 10.0)
-    field_mm: tuple[float, float] = (90.0, 400.0)
-    min_slices: int = Field(10, ge=3)
-    max_missing_slices: float = Field(0.5, ge=0.0, le=1.0)
-    min_overlap: float = Field(0.5, ge=0.0, le=1.0)
-    mask_ml: tuple[float, float] = (0.1, 600.0)
     workers: int = Field(2, ge=1)

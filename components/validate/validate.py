@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from components.cohort.image_checks.checks import image_checks
+from components.cohort.image_checks.facts import ImageFacts, cohort_facts
 from components.cohort.manifest import (
     ManifestTable,
     Patient,
@@ -19,10 +21,9 @@ from components.core.files import atomic, sha256_file, write_json
 from components.core.progress import Progress
 from components.core.vocabulary import DEVELOPMENT, Split
 from components.validate.contradictions import contradictions
-from components.validate.expectations.checks import FLAGS, image_checks, patient_checks
+from components.validate.expectations.checks import FLAGS, patient_checks
 from components.validate.expectations.cohort_suite import judge_cohort
 from components.validate.expectations.suites import Finding, judge
-from components.validate.images.facts import ImageFacts, cohort_facts
 from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
 from components.validate.report import render_report
 from components.validate.results import Candidate, content_digest, make_report, write_tables
@@ -173,7 +174,9 @@ def _find(
         for finding in judge(table, patient_checks(settings)):
             found[finding.patient_id].append(finding)
     if facts:
-        for finding in judge(pd.DataFrame([vars(f) for f in facts]), image_checks(settings)):
+        for finding in judge(
+            pd.DataFrame([vars(f) for f in facts]), image_checks(settings, settings.sequences)
+        ):
             found[finding.patient_id].append(finding)
     for name, (first, second) in copied_channels(facts).items():
         reason = f"{second} holds the very same voxels as {first}"

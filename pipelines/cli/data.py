@@ -61,12 +61,29 @@ def ingest(
     keep_ids: Annotated[
         bool, typer.Option("--keep-ids", help="Keep PatientID: it is already a pseudonym.")
     ] = False,
+    pseudonym_key: Annotated[
+        Path | None,
+        typer.Option(help="File with a secret: identifiers are a keyed hash, alike in any export."),
+    ] = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(help="PATIENT:t1c=SERIES takes a series that the headers leave in doubt."),
+    ] = None,
 ) -> None:
     """Convert a DICOM export to de-identified NIfTI files and a manifest."""
+    from components.cohort.dicom.identity import read_key
     from components.cohort.dicom.ingest import ingest as ingest_export
 
     with progress_bar("ingest") as progress:
-        done = ingest_export(dicom_root, out, site=site, keep_ids=keep_ids, progress=progress)
+        done = ingest_export(
+            dicom_root,
+            out,
+            site=site,
+            keep_ids=keep_ids,
+            key=read_key(pseudonym_key) if pseudonym_key else None,
+            choose=choose or (),
+            progress=progress,
+        )
     console.print(
         f"{done.patients} patients, {done.complete} with all sequences: {done.manifest}; "
         f"what was chosen and why: {done.chosen}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import highdicom
@@ -161,3 +162,57 @@ def test_a_series_that_cannot_be_referred_to_is_refused_without_a_word_of_it(
     said = str(refused.value) + caplog.text + "".join(capfd.readouterr())
     assert not any(str(secret) in said for secret in (*SECRETS.values(), "Monday"))
     assert not (tmp_path / "m.dcm").exists()
+
+
+LETTERS = {
+    "Korean": ("\\ISO 2022 IR 149", "Hong^Gildong=洪^吉洞=홍^길동", "escaped euc_kr"),
+    "Korean, plain": ("ISO 2022 IR 149", "홍^길동", "euc_kr"),
+    "Japanese": (
+        "\\ISO 2022 IR 87",
+        "Yamada^Tarou=山田^太郎=やまだ^たろう",
+        "iso2022_jp",
+    ),
+    "Chinese": ("GB18030", "Wang^XiaoDong=王^小东", "gb18030"),
+    "Chinese, GBK": ("GBK", "王^小东", "gbk"),
+    "Greek": ("ISO_IR 126", "Διονυσιος", "iso8859_7"),
+    "Russian": ("ISO_IR 144", "Люкceмбypг", "iso8859_5"),
+    "UTF-8": ("ISO_IR 192", "Jørgensen^Åse", "utf-8"),
+    "not said": (None, "Müller^Jörg", "latin-1"),
+    "another one": ("ISO_IR 192", "Müller^Jörg", "latin-1"),
+    "no such one": ("ISO_IR 9999", "Müller^Jörg", "latin-1"),
+    "wrong Korean": ("\\ISO 2022 IR 149", "Wang=王小东", "gb18030"),
+}
+
+
+def _encoded(name: str, codec: str) -> bytes:
+    """As a scanner writes it: Korean letters are announced anew in each part of a name."""
+    kind, _, escaped = codec.partition(" ")
+    if not escaped:
+        return name.encode(kind)
+    parts = re.split("([=^])", name)
+    return b"".join(p.encode() if p.isascii() else b"\x1b$)C" + p.encode(escaped) for p in parts)
+
+
+@pytest.mark.parametrize("case", LETTERS)
+def test_letters_of_any_hospital_come_out_as_utf_8(tmp_path: Path, case: str) -> None:
+    """As names, in sequences and in the path; what cannot be read is blank, not another name."""
+    declared, name, codec = LETTERS[case]
+    folder = tmp_path / "환자 山田 Ü"
+    write_series(folder, phantom(), T1C)
+    for file in folder.iterdir():
+        item = pydicom.dcmread(file)
+        # 16 bytes that no writer translates are put in the place of a name of that length.
+        item.PatientName = "X" * 64
+        item.StudyDescription = "Y" * 64
+        if declared is not None:
+            item.SpecificCharacterSet = declared.split("\\")
+        item.save_as(file)
+        letters = _encoded(name, codec)[:64].ljust(64)
+        content = file.read_bytes().replace(b"X" * 64, letters).replace(b"Y" * 64, letters)
+        file.write_bytes(content)
+    seg = _written(tmp_path, folder, _mask_of(folder))
+    assert seg.SpecificCharacterSet == "ISO_IR 192"
+    told = str(seg.PatientName).strip()
+    right = case not in ("not said", "another one", "no such one", "wrong Korean")
+    assert told.replace(" ", "") == (name if right else "").replace(" ", "")
+    _same_places(tmp_path, seg)

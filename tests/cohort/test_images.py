@@ -76,7 +76,7 @@ def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "folder").mkdir()
     colour = sitk.GetImageFromArray(volume(8, 9, 10, 3), isVector=True)
-    sitk.WriteImage(colour, str(tmp_path / "colour.mha"))
+    sitk.WriteImage(colour, str(tmp_path / "colour.nii.gz"))
     for name, said in {
         "gone.nii.gz": "no such image",
         "4d.nii.gz": "4-D image",
@@ -84,7 +84,7 @@ def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
         "text.nii.gz": "not a readable image",
         "cut.nii.gz": "not a readable image",
         "folder": "without a DICOM series",
-        "colour.mha": "colour",
+        "colour.nii.gz": "colour",
     }.items():
         with pytest.raises(BadInput) as refused:
             read_image(tmp_path / name)

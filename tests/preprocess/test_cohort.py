@@ -59,7 +59,7 @@ SPOILT: dict[str, tuple[str, Change, str]] = {
     "nan": ("flair", _values(_nan), "NaN"),
     "constant": ("flair", _values(lambda v: np.full_like(v, 7.0)), "same value"),
     "two slices": ("flair", lambda image: image[:, :, 10:12], "too thin"),
-    "elsewhere": ("flair", _away, "brain"),
+    "elsewhere": ("flair", _away, "covers only 0% of the T1C"),
 }
 
 

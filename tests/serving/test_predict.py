@@ -60,6 +60,30 @@ def test_bad_patients_are_refused_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+HEADERS: dict[str, tuple[int, bytes, str]] = {
+    "no codes": (252, bytes(4), "which way the patient lies"),
+    "metres": (123, b"\x01", "metres"),
+    "forms apart": (268, b"\x00\x00\x80\xc3", "qform and sform disagree"),
+    "infinite sform": (280, b"\x00\x00\x80\x7f", "not finite"),
+    "intercept NaN": (112, b"\x00\x00\x80\x3f\x00\x00\xc0\x7f", "scaled by"),
+    "small": (352, b"", "slices|field of view"),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_what_validation_refuses_is_answered_for_nobody(
+    shop: Shop, files: PatientFiles, tmp_path: Path, case: str
+) -> None:
+    at, new, said = HEADERS[case]
+    plain = tmp_path / "t1c.nii"
+    sitk.WriteImage(sitk.ReadImage(str(files.t1c)), str(plain))
+    content = plain.read_bytes()
+    plain.write_bytes(content[:at] + new + content[at + len(new) :])
+    with pytest.raises(BadInput, match=said):
+        predict_with(LocalRelease(shop.release.folder), replace(files, t1c=plain), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_output_folder_that_is_a_file_is_refused(
     shop: Shop, files: PatientFiles, tmp_path: Path
 ) -> None:

@@ -76,6 +76,14 @@ def test_an_empty_dicom_folder_is_named(tmp_path: Path) -> None:
     assert report["reasons"] == {"p3": ["t1c: a folder without a DICOM series"]}
 
 
+def test_great_expectations_tells_the_console_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    validate_manifest(Cohort(tmp_path / "cohort").write(), SETTINGS, tmp_path / "out")
+    assert not [record for record in caplog.records if "great_expectations" in record.name]
+
+
 def test_a_comma_too_many_shifts_no_cell(tmp_path: Path) -> None:
     path = Cohort(tmp_path / "cohort").write()
     path.write_text(path.read_text().replace("p3,a,", "p3,Clinic, ward a,"))

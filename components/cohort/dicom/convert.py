@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Sequence as Several
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import SimpleITK as sitk
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from components.cohort.dicom.headers import Instance, read_instances
-from components.cohort.dicom.slice_order import order_stack
+from components.cohort.dicom.slice_order import order_stack, rounding_mm, stack_grid
+from components.cohort.dicom.stacks import NO_MAGNITUDE, by_series, derived_kind, joined, split
 from components.core.errors import BadInput
 from components.core.imaging.grid import Grid
 
@@ -25,19 +29,28 @@ MISPLACED = 0.05
 def read_series(folder: Path) -> sitk.Image:
     """Read the one series in a folder, or in a file (an enhanced object).
 
+    Phase, real and imaginary images and localisers beside it are set aside.
+
     Raises:
-        BadInput: no series, several, or one that does not stack up to a volume.
+        BadInput: no series, several, or one that does not stack up to one volume.
     """
     files = [folder] if folder.is_file() else sorted(p for p in folder.iterdir() if p.is_file())
     images, _ = read_instances(files)
     if not images:
         raise BadInput(folder, "a folder without a DICOM series", "give the folder of one series")
-    series = Counter(image.series for image in images)
-    if len(series) > 1:
+    if len({image.series for image in images}) > 1 and len(joined(by_series(images))) > 1:
+        series = Counter(image.series for image in images)
         raise BadInput(
             folder, f"a folder with {len(series)} DICOM series", "give the folder of one series"
         )
-    ordered, _ = order_stack(folder, images)
+    stacks = [stack for stack in split(images) if derived_kind(stack[0]) not in NO_MAGNITUDE]
+    if len(stacks) > 1:
+        raise BadInput(
+            folder, f"{len(stacks)} volumes in one series", "give one of them in its own folder"
+        )
+    if not stacks:
+        raise BadInput(folder, "phase or derived images only", "give the magnitude images")
+    ordered, _ = order_stack(folder, stacks[0])
     return convert(folder, ordered)
 
 
@@ -56,12 +69,18 @@ def convert(name: object, images: Several[Instance]) -> sitk.Image:
             "one of several volumes in a multi-frame object",
             "export each volume as its own series, or convert it to NIfTI",
         )
+    cut = len({image.series for image in images}) > 1
+    odd = {image.path for image in images if cut or not image.plain}
     with tempfile.TemporaryDirectory(prefix="glioflow-dicom-") as scratch:
         given, made = Path(scratch) / "in", Path(scratch) / "out"
         given.mkdir()
         made.mkdir()
         for index, path in enumerate(files):
-            (given / f"{index:05d}.dcm").symlink_to(path.resolve())
+            target = given / f"{index:05d}.dcm"
+            if path in odd:
+                _write_plain(name, path, target, images[0].series)
+            else:
+                target.symlink_to(path.resolve())
         # -m y: what order_stack found to be one stack is not to be taken apart again.
         options = ["-b", "n", "-z", "n", "-m", "y", "-f", "volume", "-o", str(made)]
         try:
@@ -73,7 +92,8 @@ def convert(name: object, images: Several[Instance]) -> sitk.Image:
             raise BadInput(
                 name, f"no conversion within {CONVERSION_S} s", "export the series again"
             ) from None
-        volumes = sorted(made.glob("*.nii"))
+        # It writes a second, resampled volume ("_Eq") where positions are rounded.
+        volumes = sorted(file for file in made.glob("*.nii") if "_Eq" not in file.stem)
         if len(volumes) != 1:
             raise BadInput(
                 name, f"dcm2niix makes {len(volumes)} volumes of it", "export the series again"
@@ -85,17 +105,47 @@ def convert(name: object, images: Several[Instance]) -> sitk.Image:
             f"{len(images)} slices became a volume of {volume.GetSize()}",
             "export the series again",
         )
-    for image in (images[0], images[-1]):
-        _refuse_elsewhere(name, volume, image)
-    return Grid.of(volume).image(sitk.GetArrayFromImage(volume))
+    if max(_misplaced(volume, image) for image in (images[0], images[-1])) <= MISPLACED:
+        return Grid.of(volume).image(sitk.GetArrayFromImage(volume))
+    if rounding_mm(images) > 0.0 and max(image.frames for image in images) == 1:
+        return _on_own_grid(name, volume, stack_grid(images))
+    raise BadInput(
+        name, "the converted volume lies elsewhere than its slices", "convert it to NIfTI"
+    )
 
 
-def _refuse_elsewhere(name: object, volume: sitk.Image, image: Instance) -> None:
-    """The first voxel of a slice lies where its header says, in a corner of the volume."""
+def _write_plain(name: object, source: Path, target: Path, series: str) -> None:
+    """Write a file as dcm2niix reads it: not deflated, with a preamble, of the series given."""
+    try:
+        item = pydicom.dcmread(source, force=True)
+        little, implicit = item.original_encoding[1], item.original_encoding[0]
+        if not hasattr(item, "file_meta"):
+            item.file_meta = pydicom.dataset.FileMetaDataset()
+        syntax = item.file_meta.get("TransferSyntaxUID")
+        if syntax is None or syntax.is_deflated:
+            plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+            item.file_meta.TransferSyntaxUID = plain if little else ExplicitVRBigEndian
+        item.SeriesInstanceUID = series
+        item.save_as(target, enforce_file_format=True)
+    except Exception:  # pydicom meets a damaged file with whatever its parser stumbles over
+        raise BadInput(name, "a file that cannot be unpacked", "export the series again") from None
+
+
+def _misplaced(volume: sitk.Image, image: Instance) -> float:
+    """Voxels from the first voxel of a slice to the nearest corner of the volume, an axis."""
     assert image.position is not None
     index = volume.TransformPhysicalPointToContinuousIndex(image.position)
     ends = zip(index, volume.GetSize(), strict=True)
-    if max(min(abs(at), abs(at - (size - 1))) for at, size in ends) > MISPLACED:
-        raise BadInput(
-            name, "the converted volume lies elsewhere than its slices", "convert it to NIfTI"
-        )
+    return max(min(abs(at), abs(at - (size - 1))) for at, size in ends)
+
+
+def _on_own_grid(name: object, volume: sitk.Image, grid: Grid) -> sitk.Image:
+    """Put a volume on the grid of its whole stack: dcm2niix measures its first two slices alone,
+    whose distance is wrong where positions are rounded.
+    """
+    turned = np.sum(np.reshape(volume.GetDirection(), (3, 3)) * grid.affine[:3, :3], axis=0)
+    cosines = turned / np.asarray(grid.spacing)
+    if volume.GetSize() != grid.size or np.abs(cosines).min() < 0.999:
+        raise BadInput(name, "a volume that does not fit its slices", "convert it to NIfTI")
+    flips = tuple(slice(None, None, -1 if cosine < 0 else 1) for cosine in cosines[::-1])
+    return grid.image(np.ascontiguousarray(sitk.GetArrayViewFromImage(volume)[flips]))

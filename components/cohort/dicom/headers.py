@@ -10,6 +10,7 @@ from typing import Any
 import pydicom
 
 from components.cohort.dicom import multiframe as enhanced
+from components.cohort.images import is_dicom
 
 # It would print values that break DICOM's rules, and a name may be among them.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -41,8 +42,23 @@ _TAGS = (
     "ScanningSequence",
     "SequenceName",
     "DiffusionBValue",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "SeriesTime",
+    "EchoNumbers",
+    "TemporalPositionIdentifier",
+    "ComplexImageComponent",
+    "BodyPartExamined",
+    "ProtocolName",
+    "ContrastBolusVolume",
+    "SpacingBetweenSlices",
+    "SliceThickness",
     *enhanced.TAGS,
 )
+
+
+MAX_NUMBER = 1e9
+"""Numbers beyond it are damage."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,11 @@ class Instance:
         uid: tells images apart, and the frames of one.
         frames: how many the file has; each of an enhanced (multi-frame) object is an Instance.
         whole: False where the file is shorter than its pixels.
+        plain: False where dcm2niix cannot read the file as it is (deflated, or no preamble).
+        born: birth date as written; time: of the acquisition or the series, HHMMSS.
+        acquisition, echo, temporal: numbers that tell volumes of one series apart, as text.
+        component: ComplexImageComponent; region: body part and protocol, as written.
+        agent_volume: ml of contrast agent; slice_spacing: mm between slices, as the header says.
     """
 
     path: Path
@@ -83,6 +104,17 @@ class Instance:
     scanning: tuple[str, ...]
     sequence_name: str
     b_value: float | None
+    plain: bool
+    born: str
+    time: str
+    acquisition: str
+    echo: str
+    temporal: str
+    component: str
+    region: str
+    agent_volume: float | None
+    slice_spacing: float | None
+    thickness: float | None
 
 
 def read_instances(files: Iterable[Path]) -> tuple[list[Instance], int]:
@@ -100,8 +132,12 @@ def read_instances(files: Iterable[Path]) -> tuple[list[Instance], int]:
 
 
 def _read(path: Path) -> list[Instance]:
+    if not is_dicom(path):
+        return []
     with path.open("rb") as stream:
-        header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+        header = pydicom.dcmread(
+            stream, stop_before_pixels=True, specific_tags=list(_TAGS), force=True
+        )
         rest = path.stat().st_size - stream.tell()
     if not header.get("Rows") or not header.get("SeriesInstanceUID"):
         return []
@@ -139,12 +175,28 @@ def _instance(path: Path, header: pydicom.Dataset, index: int, rest: int) -> Ins
         scanning=tuple(_words(header, "ScanningSequence")),
         sequence_name=_text(header, "SequenceName"),
         b_value=_number(header, "DiffusionBValue"),
+        plain=_is_plain(header),
+        born=_text(header, "PatientBirthDate"),
+        time=_text(header, "AcquisitionTime") or _text(header, "SeriesTime"),
+        acquisition=_text(header, "AcquisitionNumber"),
+        echo=_text(header, "EchoNumbers"),
+        temporal=_text(header, "TemporalPositionIdentifier"),
+        component=_text(header, "ComplexImageComponent").upper(),
+        region=" ".join(_text(header, n) for n in ("BodyPartExamined", "ProtocolName")),
+        agent_volume=_number(header, "ContrastBolusVolume"),
+        slice_spacing=_number(header, "SpacingBetweenSlices"),
+        thickness=_number(header, "SliceThickness"),
     )
+
+
+def _is_plain(header: pydicom.Dataset) -> bool:
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    return bool(header.preamble) and syntax is not None and not syntax.is_deflated
 
 
 def _is_whole(header: pydicom.Dataset, rest: int, voxels: int) -> bool:
     syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is None or syntax.is_compressed:
+    if syntax is None or syntax.is_compressed or syntax.is_deflated:
         return True
     return rest >= voxels * int(header.get("BitsAllocated") or 16) // 8
 
@@ -161,17 +213,24 @@ def _words(header: pydicom.Dataset, name: str) -> list[str]:
 def _number(header: pydicom.Dataset, name: str) -> float | None:
     value: Any = header.get(name)
     try:
-        return None if value in (None, "") else float(value)
+        return None if value in (None, "") else _plausible(float(value))
     except (TypeError, ValueError):
         return None
 
 
 def _numbers(header: pydicom.Dataset, name: str, count: int) -> tuple[float, ...] | None:
     try:
-        values = tuple(float(value) for value in header.get(name) or ())
+        values = [_plausible(float(value)) for value in header.get(name) or ()]
     except (TypeError, ValueError):
         return None
-    return values if len(values) == count else None
+    return tuple(values) if len(values) == count else None
+
+
+def _plausible(value: float) -> float:
+    """Raises ValueError for what is no number of a scanner's: infinite, NaN or beyond 10^9."""
+    if not abs(value) < MAX_NUMBER:
+        raise ValueError("not a scanner's number")
+    return value
 
 
 def _age(header: pydicom.Dataset) -> float | None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from components.cohort.dicom.convert import convert
 from components.cohort.dicom.headers import Instance, read_instances
-from components.cohort.dicom.sequence_type import Verdict, clean_description, has_agent, judge
+from components.cohort.dicom.identity import Register
+from components.cohort.dicom.sequence_type import clean_description, has_agent
+from components.cohort.dicom.series_choice import (
+    Candidate,
+    best_study,
+    candidates_of,
+    parse_choices,
+    refuse_doubtful,
+    with_choice,
+)
 from components.cohort.dicom.slice_order import order_stack
 from components.cohort.images import write_image
-from components.cohort.manifest import PATIENT_ID, Patient, write_manifest
+from components.cohort.manifest import Patient, write_manifest
 from components.core.errors import BadInput
 from components.core.files import read_json, write_json
 from components.core.progress import Progress
@@ -67,46 +74,31 @@ class Ingested:
     other_files: int
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A series (one echo of it) as judged; `study` counts a patient's studies from 1."""
-
-    images: tuple[Instance, ...]
-    verdict: Verdict
-    study: int
-
-    @property
-    def rank(self) -> tuple[object, ...]:
-        """Smaller is better: sure, from the header, original, many slices, early."""
-        first = self.images[0]
-        return (
-            self.verdict.doubtful,
-            not self.verdict.by_headers,
-            "DERIVED" in first.image_type,
-            -len(self.images),
-            first.number,
-            first.series,
-        )
-
-
 def ingest(
     root: Path,
     out: Path,
     *,
     site: str = "hospital",
     keep_ids: bool = False,
+    key: bytes | None = None,
+    choose: Iterable[str] = (),
     progress: Progress | None = None,
 ) -> Ingested:
     """Turn every patient below `root` into NIfTI files below `out`, with a manifest.
 
-    Patients are told apart by PatientID. They get new identifiers (P0001, P0002 ...), kept in
-    `out`-identities.csv BESIDE `out`, so that a later call gives a patient the same one; of the
-    headers only age and sex go into the manifest. One study a patient is taken: the first that has
-    all three sequences, or the most. Every patient has a row, whatever is missing.
+    Patients are told apart by PatientID, and by study where that is empty, a placeholder, or stands
+    for persons of several birth dates or sexes, now or in an earlier call. They get new identifiers
+    (P0001, P0002 ...), kept in `out`-identities.csv BESIDE `out`, so that a later call gives a
+    patient the same one; of the headers only age and sex go into the manifest. One study a patient
+    is taken: the first that has all three sequences in usable volumes, or the most. Every patient
+    has a row, whatever is missing.
 
     Args:
         site: the manifest's site column.
         keep_ids: PatientID is a pseudonym already; use it.
+        key: identifiers are a keyed hash of PatientID instead of a count: the same key gives a
+            patient the same one in any export.
+        choose: "PATIENT:SEQUENCE=SERIES" takes a series (by number) where the headers do not tell.
 
     Raises:
         BadInput: no such folder, no DICOM in it, or a PatientID that cannot name a folder.
@@ -116,15 +108,14 @@ def ingest(
     images, others = read_instances(path for path in sorted(root.rglob("*")) if path.is_file())
     if not images:
         raise BadInput(root, "no DICOM image in it", "give the folder of a DICOM export")
-    by_patient: dict[str, list[Instance]] = defaultdict(list)
-    for image in images:
-        # Where PatientID was emptied, the folder below the root tells patients apart.
-        by_patient[image.patient or image.path.relative_to(root).parts[0]].append(image)
     identities = None if keep_ids else out.with_name(f"{out.name}-identities.csv")
-    names = _kept_names(by_patient) if identities is None else _new_names(by_patient, identities)
+    register = Register(identities, key)
+    by_patient = register.told_apart(images)
+    names = register.names(by_patient)
+    chosen_by_hand = parse_choices(choose)
     patients, choices = [], []
     for done, (source, name) in enumerate(sorted(names.items(), key=lambda x: x[1]), start=1):
-        patient, rows = _ingest_patient(name, site, by_patient[source], out)
+        patient, rows = _ingest_patient(name, site, by_patient[source], out, chosen_by_hand)
         patients.append(patient)
         choices.extend(rows)
         if progress:
@@ -137,41 +128,25 @@ def ingest(
     )
 
 
-def _kept_names(sources: Iterable[str]) -> dict[str, str]:
-    for name in sources:
-        if not PATIENT_ID.fullmatch(name):
-            raise BadInput(
-                "PatientID", "one of them cannot be kept as patient_id", "leave out --keep-ids"
-            )
-    return {name: name for name in sources}
-
-
-def _new_names(sources: Iterable[str], table: Path) -> dict[str, str]:
-    """PatientID -> new identifier; known ones from the table, which is written first of all."""
-    known: dict[str, str] = {}
-    if table.is_file():
-        with table.open(newline="") as stream:
-            known = {row["PatientID"]: row["patient_id"] for row in csv.DictReader(stream)}
-    for source in sorted(set(sources) - set(known)):
-        known[source] = f"P{len(known) + 1:04d}"
-    rows = sorted((name, source) for source, name in known.items())
-    write_csv(table, ["patient_id", "PatientID"], rows, mode=0o600)
-    return {source: known[source] for source in sources}
-
-
 def _ingest_patient(
-    name: str, site: str, images: list[Instance], out: Path
+    name: str,
+    site: str,
+    images: list[Instance],
+    out: Path,
+    by_hand: Mapping[tuple[str, Sequence], int],
 ) -> tuple[Patient, list[Choice]]:
-    candidates = _candidates(images)
-    study = _best_study(candidates)
-    chosen: dict[Sequence, _Candidate] = {}
-    problems: dict[_Candidate, BadInput] = {}
-    notes: dict[_Candidate, str] = {}
+    found = candidates_of(images)
+    found = [with_choice(candidate, name, by_hand) for candidate in found]
+    study = best_study(found)
+    chosen: dict[Sequence, Candidate] = {}
+    problems: dict[Candidate, BadInput] = {}
+    notes: dict[Candidate, str] = {}
     for sequence in Sequence:
-        fitting = [c for c in candidates if (c.verdict.sequence, c.study) == (sequence, study)]
+        fitting = [c for c in found if (c.verdict.sequence, c.study) == (sequence, study)]
         target = out / name / f"{sequence.value}.nii.gz"
         for candidate in sorted(fitting, key=lambda c: c.rank):
             try:
+                refuse_doubtful(candidate, name)
                 notes[candidate] = _write(candidate, target)
             except BadInput as error:
                 problems[candidate] = error
@@ -180,8 +155,8 @@ def _ingest_patient(
             break
         else:
             target.unlink(missing_ok=True)
-    rows = [_row(name, c, study, chosen, problems, notes) for c in candidates]
-    first = next(c.images[0] for c in candidates if c.study == study)
+    rows = [_row(name, c, study, chosen, problems, notes) for c in found]
+    first = next(c.images[0] for c in found if c.study == study)
     paths = {s: str((out / name / f"{s.value}.nii.gz").resolve()) for s in chosen}
     patient = Patient(
         patient_id=name,
@@ -195,32 +170,7 @@ def _ingest_patient(
     return patient, rows
 
 
-def _candidates(images: list[Instance]) -> list[_Candidate]:
-    """The patient's series, an echo each, in the order of study and series number."""
-    studies = sorted({(image.date, image.study) for image in images})
-    groups: dict[tuple[str, str, float], list[Instance]] = defaultdict(list)
-    for image in images:
-        groups[image.study, image.series, round(image.te or 0.0, 1)].append(image)
-    found = [
-        _Candidate(
-            tuple(group), judge(group[0]), 1 + studies.index((group[0].date, group[0].study))
-        )
-        for group in groups.values()
-    ]
-    return sorted(found, key=lambda c: (c.study, c.images[0].number, c.images[0].te or 0.0))
-
-
-def _best_study(candidates: list[_Candidate]) -> int:
-    """The first study with all three sequences, or else with the most."""
-    sequences: dict[int, set[Sequence]] = defaultdict(set)
-    for candidate in candidates:
-        found = sequences[candidate.study]
-        if candidate.verdict.sequence:
-            found.add(candidate.verdict.sequence)
-    return min(sequences, key=lambda study: (-len(sequences[study]), study))
-
-
-def _write(candidate: _Candidate, target: Path) -> str:
+def _write(candidate: Candidate, target: Path) -> str:
     """Convert a candidate to `target`, unless that was done; returns a note for the table."""
     subject = f"series {candidate.images[0].number}"
     ordered, notes = order_stack(subject, candidate.images)
@@ -236,11 +186,11 @@ def _write(candidate: _Candidate, target: Path) -> str:
 
 def _row(
     name: str,
-    candidate: _Candidate,
+    candidate: Candidate,
     study: int,
-    chosen: dict[Sequence, _Candidate],
-    problems: dict[_Candidate, BadInput],
-    notes: dict[_Candidate, str],
+    chosen: dict[Sequence, Candidate],
+    problems: dict[Candidate, BadInput],
+    notes: dict[Candidate, str],
 ) -> Choice:
     first, verdict, problem = candidate.images[0], candidate.verdict, problems.get(candidate)
     taken = chosen.get(verdict.sequence) if verdict.sequence else None

@@ -47,7 +47,7 @@ def frames_of(header: Dataset) -> Iterator[Dataset]:
 
 def _flat(header: Dataset, groups: list[Dataset]) -> Dataset:
     flat = Dataset()
-    flat.file_meta = header.file_meta
+    flat.file_meta, flat.preamble = header.file_meta, header.preamble
     for element in header:
         if element.VR != "SQ":
             flat.add_new(element.tag, element.VR, element.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import SimpleITK as sitk
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from components.cohort.dicom.headers import Instance, read_instances
-from components.cohort.dicom.slice_order import order_stack
+from components.cohort.dicom.character_set import in_utf8
+from components.cohort.dicom.headers import read_instances
+from components.cohort.dicom.slice_order import order_stack, stack_grid
 from components.core.errors import BadInput
 from components.core.files import atomic
 from components.core.imaging.grid import Grid, resample
@@ -93,7 +93,7 @@ def _read_source(series: Path) -> _Source:
     files = list(dict.fromkeys(image.path for image in images))
     if len(files) > 1 and len(files) < len(images):
         raise BadInput(series, "several multi-frame objects", "use the NIfTI mask")
-    headers: list[Dataset] = [pydicom.dcmread(f, stop_before_pixels=True) for f in files]
+    headers = [in_utf8(pydicom.dcmread(f, stop_before_pixels=True, force=True)) for f in files]
     if not all(header.get("FrameOfReferenceUID") for header in headers):
         raise BadInput(series, "images without a frame of reference", "use the NIfTI mask")
     for header in headers:
@@ -101,23 +101,7 @@ def _read_source(series: Path) -> _Source:
             if name not in header:
                 setattr(header, name, "")
     place = {image.uid: index for index, image in enumerate(ordered)}
-    return _Source(headers, [place[image.uid] for image in images], _grid(ordered))
-
-
-def _grid(ordered: Several[Instance]) -> Grid:
-    """Grid of a stack that `order_stack` has judged."""
-    first, last = ordered[0], ordered[-1]
-    assert first.position and last.position and first.orientation and first.spacing
-    row, column = np.reshape(first.orientation, (2, 3))
-    axes = np.stack([row, column, np.cross(row, column)], axis=1)
-    reach = np.subtract(last.position, first.position) @ axes[:, 2]
-    between_rows, between_columns = first.spacing
-    return Grid.make(
-        (first.size[1], first.size[0], len(ordered)),
-        first.position,
-        (between_columns, between_rows, reach / (len(ordered) - 1)),
-        axes.ravel(),
-    )
+    return _Source(headers, [place[image.uid] for image in images], stack_grid(ordered))
 
 
 def _segmentation(source: _Source, frames: np.ndarray, release: str, description: str) -> Dataset:

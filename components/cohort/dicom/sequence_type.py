@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from components.cohort.dicom.contrast_agent import agent_given
 from components.cohort.dicom.headers import Instance
+from components.cohort.dicom.stacks import derived_kind
 from components.core.vocabulary import Sequence
 
 LONG_TE_MS = 60.0
@@ -19,13 +21,27 @@ FLUID_TI_MS = (1400.0, 3200.0)
 T1_TI_MS = (300.0, 1350.0)
 """Inversion times that weight by T1 (MPRAGE, T1-FLAIR)."""
 
-_NO_AGENT = re.compile(r"|no|none|0|without.*|non[- ]?contrast|unknown", re.IGNORECASE)
 _NO_ANATOMY = {"ADC", "FA", "TRACEW", "DIFFUSION", "PERFUSION", "MIP", "PROJECTION IMAGE", "MINIP",
-               "SUBTRACTION", "T2 STAR", "PHASE", "PHASE MAP", "FMRI", "LOCALIZER"}  # fmt: skip
+               "SUBTRACTION", "SUB", "T2 STAR", "FMRI", "LOCALIZER", "MPR", "REFORMATTED",
+               "CSA MPR", "CSAPARALLEL"}  # fmt: skip
 _OTHER = re.compile(
     r"(?<![a-z])(adc|dwi|dti|diff|diffusion|tracew?|perf|perfusion|dsc|dce|asl|cbf|cbv|swi|swan|mip|"
-    r"sub|subtraction|loc|localiser|localizer|scout|survey|spectroscopy|mrs|angio|tof|phase|fmri|"
+    r"subs?|subtracted|subtraction|subtr|mpr|reformat\w*|curved|dixon[ -]?[wf]|fat[ -]?only|"
+    r"water[ -]?only|fat[ -]?fraction|loc|localiser|localizer|scout|survey|spectroscopy|mrs|angio|"
+    r"tof|phase|fmri|"
     r"bold|t2\*|t2star|hemo)(?![a-z])",
+    re.IGNORECASE,
+)
+_OTHER_REGION = re.compile(
+    r"(?<![a-z])([ctl][ -]?spine|[ct/l]+[ -]spine|spine|spinal|cervical|thoracic|lumbar|sacr\w*|"
+    r"t[hls]+[ -]?spine|hws|bws|lws|wirbel\w*|rachis|colonne|columna|colonna|myelo\w*|neck|hals|"
+    r"knee|shoulder|hip|pelvis|abdomen|liver|prostate|breast|cardiac|heart|chest|thorax|"
+    r"[ctl]spine|lspine|wholespine|total[ -]?spine)(?![a-z])",
+    re.IGNORECASE,
+)
+"""Body parts beside the brain, in series descriptions, protocols and BodyPartExamined."""
+_HEAD = re.compile(
+    r"(?<![a-z])(brain|head|skull|neuro|kopf|hirn|schaedel|cerveau|tete|cranio?)(?![a-z])",
     re.IGNORECASE,
 )
 _FLAIR = re.compile(r"flair|tirm|dark[ _-]?fluid", re.IGNORECASE)
@@ -76,8 +92,20 @@ def judge(header: Instance) -> Verdict:
 
 
 def has_agent(header: Instance) -> bool:
-    """Whether the header names a contrast agent."""
-    return not _NO_AGENT.fullmatch(header.agent)
+    """Whether the header names a contrast agent that was given."""
+    return header.agent_volume != 0.0 and agent_given(header.agent) is True
+
+
+def named_with(header: Instance) -> bool:
+    """Whether the description says that contrast agent was given."""
+    described = header.description.replace("_", " ")
+    return bool(_WITH.search(_WITHOUT.sub("", described)))
+
+
+def named_without(header: Instance) -> bool:
+    """Whether the description says that none was, and not also the contrary."""
+    described = header.description.replace("_", " ")
+    return bool(_WITHOUT.search(described)) and not named_with(header)
 
 
 def _excluded(header: Instance) -> str:
@@ -90,8 +118,29 @@ def _excluded(header: Instance) -> str:
     word = next((w for w in header.image_type if w in _NO_ANATOMY), None)
     if word:
         return f"image type {word}"
+    kind = derived_kind(header)
+    if kind and kind != "in phase":
+        return f"a {kind} image"
+    if header.image_type[:2] == ("DERIVED", "SECONDARY"):
+        return "derived from other images (image type DERIVED, SECONDARY)"
+    region = _other_region(header)
+    if region:
+        return f"not the brain ('{region}')"
     named = _OTHER.search(header.description.replace("_", " "))
     return f"named '{named[0]}'" if named else ""
+
+
+def _other_region(header: Instance) -> str:
+    """The body part that a header names beside the brain; the description has the last word."""
+    body, _, protocol = header.region.partition(" ")
+    for text in (header.description, protocol, body):
+        told = text.replace("_", " ")
+        if _HEAD.search(told):
+            return ""
+        found = _OTHER_REGION.search(told)
+        if found:
+            return found[0]
+    return ""
 
 
 def _long_echo(header: Instance, times: str) -> Verdict:
@@ -119,13 +168,19 @@ def _t1(header: Instance, times: str) -> Verdict:
     described = header.description.replace("_", " ")
     if has_agent(header):
         reason = f"T1-weighted with contrast agent in the header ({times})"
-        if _WITHOUT.search(described) and not _WITH.search(_WITHOUT.sub("", described)):
+        if named_without(header):
             return Verdict(
                 Sequence.T1C, f"{reason}, though named as without contrast", doubtful=True
             )
         return Verdict(Sequence.T1C, reason)
-    if _WITH.search(described) and not _WITHOUT.search(described):
+    if named_with(header) and not _WITHOUT.search(described):
+        if agent_given(header.agent) is False:
+            reason = f"T1-weighted ({times}), named as with contrast, though its header says none"
+            return Verdict(Sequence.T1C, reason, False, doubtful=True)
         return Verdict(Sequence.T1C, f"T1-weighted ({times}), named as with contrast", False)
+    if header.agent and agent_given(header.agent) is None and not named_without(header):
+        reason = f"T1-weighted ({times}), with an agent in the header that is not known"
+        return Verdict(Sequence.T1C, reason, doubtful=True)
     return Verdict(None, f"T1-weighted without contrast agent ({times})")
 
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.validate.expectations.checks import Check
+from components.cohort.image_checks.checks import Check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,8 @@ def run_suite(table: pd.DataFrame, expectations: list[Any]) -> list[Any]:
     import great_expectations as gx
 
     # It tells of a temporary folder for each suite, which it never makes.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    for name in ("great_expectations", "great_expectations.data_context.types.base"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     asset = context.data_sources.add_pandas("patients").add_dataframe_asset("rows")

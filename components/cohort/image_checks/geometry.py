@@ -7,6 +7,8 @@ import SimpleITK as sitk
 
 HEAD_SHARE = 0.2
 """Voxels brighter than this share of the 95th percentile (of those above zero) are head."""
+AIR_SHARE = 0.05
+"""Voxels no brighter than this share of the bright tissue are air, or what was stripped off."""
 FULL_FRAME = 0.2
 """Share of zeros on the border up to which an image has a noisy background all around."""
 
@@ -104,3 +106,18 @@ def drawn_inside(mask: sitk.Image, reference: sitk.Image) -> float:
     """Share of a mask's voxels above zero that lie in the reference's box; 1 for an empty mask."""
     index = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[:, ::-1]
     return float(inside(reference, positions_of(mask, index)).mean()) if len(index) else 1.0
+
+
+def drawn_in_head(mask: sitk.Image, reference: sitk.Image) -> float:
+    """Share of a mask's voxels in the reference's box that are no air there; 1 where none is."""
+    index = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[:, ::-1]
+    places = positions_of(mask, index)
+    places = places[inside(reference, places)]
+    if not len(places):
+        return 1.0
+    inverse = np.linalg.inv(np.reshape(reference.GetDirection(), (3, 3)))
+    found = (places - np.array(reference.GetOrigin())) @ inverse.T / reference.GetSpacing()
+    x, y, z = np.clip(np.rint(found).astype(int), 0, np.array(reference.GetSize()) - 1).T
+    values = sitk.GetArrayViewFromImage(reference)
+    darkest = min(0.0, float(values.min()))
+    return float((values[z, y, x] - darkest > AIR_SHARE * (_bright(values - darkest))).mean())

@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import SimpleITK as sitk
 
+from components.cohort.image_checks import geometry
 from components.cohort.images import read_image
 from components.cohort.manifest import Patient
+from components.cohort.masks import off_grid_mm, read_mask
 from components.core.errors import BadInput, Outage
-from components.core.s3 import local_copy
+from components.core.imaging.grid import Grid
 from components.core.vocabulary import Sequence
-from components.validate.images import geometry
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class ImageFacts:
         tilt: degrees between the image's axes and the body's.
         cut_head: share of an in-plane face that is head: above zero where the head goes on.
         empty_corners: how far the corners differ in exact zeros: a turned image, resampled.
-        oriented: 0 where the header does not say which way the patient lies.
+        off_mm: how far a mask of the T1C's size lies from it (mm at the worst corner); 0 for one on
+            the grid of any of the sequences.
+        in_head: share of what is drawn that lies where the T1C is no air.
     """
 
     patient_id: str
@@ -69,7 +71,8 @@ class ImageFacts:
     tilt: float | None = None
     cut_head: float | None = None
     empty_corners: float | None = None
-    oriented: int | None = None
+    off_mm: float | None = None
+    in_head: float | None = None
 
 
 MASK = "tumor_mask"
@@ -80,16 +83,17 @@ def patient_facts(patient: Patient, required: tuple[Sequence, ...]) -> list[Imag
 
     An image that is required and absent has a fact with an error; an absent mask has none.
     """
-    wanted: list[tuple[str, str | None]] = [(s.value, patient.path_of(s)) for s in required]
-    if patient.tumor_mask:
-        wanted.append((MASK, patient.tumor_mask))
-    reference: sitk.Image | None = None
-    facts = []
-    for role, path in wanted:
-        image, fact = _read(patient.patient_id, role, path)
+    facts, images = [], {}
+    for sequence in required:
+        image, fact = _read(patient.patient_id, sequence.value, patient.path_of(sequence))
         if image is not None:
-            reference = image if reference is None else reference
-            fact = _measure(fact, image, reference)
+            images[sequence.value] = image
+            fact = measure_volume(fact, image, next(iter(images.values())))
+        facts.append(fact)
+    if patient.tumor_mask:
+        mask, fact = _read(patient.patient_id, MASK, patient.tumor_mask)
+        if mask is not None:
+            fact = measure_mask(fact, mask, list(images.values()))
         facts.append(fact)
     return facts
 
@@ -99,56 +103,72 @@ def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | No
         remedy = f"fill column {role}, or use a profile that does without"
         return None, ImageFacts(patient_id, role, "", "not in the manifest", remedy)
     try:
-        return read_image(path), ImageFacts(patient_id, role, path)
+        image = read_mask(path) if role == MASK else read_image(path)
+        return image, ImageFacts(patient_id, role, path)
     except Outage:
         raise
     except BadInput as error:
         return None, ImageFacts(patient_id, role, path, error.problem, error.remedy)
 
 
-def _measure(fact: ImageFacts, image: sitk.Image, reference: sitk.Image) -> ImageFacts:
+def measure_volume(fact: ImageFacts, image: sitk.Image, reference: sitk.Image) -> ImageFacts:
+    """Complete the facts of a sequence; `reference` is the T1C."""
     array = sitk.GetArrayViewFromImage(image)
-    spacing = np.array(image.GetSpacing())
-    extent = spacing * np.array(image.GetSize())
-    content = hashlib.sha256(np.ascontiguousarray(array).tobytes())
-    placed = np.round([*spacing, *image.GetOrigin(), *image.GetDirection()], 3)
-    positive = array > 0
     axis = geometry.slice_axis(image)
     stack = geometry.slices_first(array, axis)
-    inside = geometry.drawn_inside if fact.role == MASK else geometry.overlap
     return replace(
-        fact,
-        digest=hashlib.sha256(content.digest() + placed.tobytes()).hexdigest(),
-        content=content.hexdigest(),
-        slices=int(image.GetSize()[axis]),
-        spacing_min=float(spacing.min()),
-        spacing_max=float(spacing.max()),
-        field_min=float(extent.min()),
-        field_max=float(extent.max()),
-        anisotropy=float(spacing.max() / spacing.min()),
+        _measure(fact, image),
         spread=float(array.std()),
         missing_slices=geometry.missing_slices(stack),
-        drawn_slices=int(geometry.slices_first(positive, axis).any(axis=(1, 2)).sum()),
-        overlap=inside(image, reference),
-        foreground=float(positive.mean()),
-        volume_ml=float(positive.sum() * spacing.prod() / 1000.0),
+        overlap=geometry.overlap(image, reference),
         levels=len(np.unique(array[:: max(1, array.shape[0] // 16)])),
         background=geometry.background(stack),
         glare=geometry.glare(stack),
         tilt=geometry.tilt(image),
         cut_head=geometry.cut_head(stack),
         empty_corners=geometry.empty_corners(stack),
-        oriented=_has_orientation(fact.path),
     )
 
 
-def _has_orientation(path: str) -> int:
-    """1 where the header says which way the patient lies; 0 in a NIfTI without qform and sform."""
-    local = local_copy(path)
-    if local.is_dir() or not local.name.endswith((".nii", ".nii.gz")):
-        return 1
-    header = nibabel.nifti1.load(local).header
-    return int(header["qform_code"] > 0 or header["sform_code"] > 0)
+def measure_mask(fact: ImageFacts, mask: sitk.Image, sequences: list[sitk.Image]) -> ImageFacts:
+    """Complete the facts of a mask of 0 and 1; the first of `sequences`, if any, is the T1C."""
+    drawn = sitk.GetArrayViewFromImage(mask) > 0
+    found = replace(
+        _measure(fact, mask),
+        drawn_slices=int(
+            geometry.slices_first(drawn, geometry.slice_axis(mask)).any(axis=(1, 2)).sum()
+        ),
+    )
+    if not sequences:
+        return found
+    return replace(
+        found,
+        overlap=geometry.drawn_inside(mask, sequences[0]),
+        off_mm=off_grid_mm(Grid.of(mask), [Grid.of(image) for image in sequences]),
+        in_head=geometry.drawn_in_head(mask, sequences[0]),
+    )
+
+
+def _measure(fact: ImageFacts, image: sitk.Image) -> ImageFacts:
+    array = sitk.GetArrayViewFromImage(image)
+    spacing = np.array(image.GetSpacing())
+    extent = spacing * np.array(image.GetSize())
+    content = hashlib.sha256(np.ascontiguousarray(array).tobytes())
+    placed = np.round([*spacing, *image.GetOrigin(), *image.GetDirection()], 3)
+    positive = array > 0
+    return replace(
+        fact,
+        digest=hashlib.sha256(content.digest() + placed.tobytes()).hexdigest(),
+        content=content.hexdigest(),
+        slices=int(image.GetSize()[geometry.slice_axis(image)]),
+        spacing_min=float(spacing.min()),
+        spacing_max=float(spacing.max()),
+        field_min=float(extent.min()),
+        field_max=float(extent.max()),
+        anisotropy=float(spacing.max() / spacing.min()),
+        foreground=float(positive.mean()),
+        volume_ml=float(positive.sum() * spacing.prod() / 1000.0),
+    )
 
 
 def cohort_facts(

@@ -1,1 +1,0 @@
-"""Facts measured on one patient's images, judged elsewhere."""

@@ -1,0 +1,79 @@
+"""Manifests as spreadsheets save them: read where it is safe, refused with the right remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.cohort.manifest import parse_patient, read_manifest, read_table
+from components.core.errors import BadInput
+
+HEADER = "patient_id,site,t1c,t2,flair,age,idh"
+ROW = "p1,here,a.nii,,b.nii,44,1"
+
+
+def table(folder: Path, content: bytes | str) -> Path:
+    path = folder / "m.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|", ","])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_other_separators_and_encodings(tmp_path: Path, separator: str, encoding: str) -> None:
+    text = f"{HEADER}\n{ROW}\n".replace(",", separator)
+    (patient,) = read_manifest(table(tmp_path, text.encode(encoding)))
+    assert (patient.patient_id, patient.age, patient.site) == ("p1", 44.0, "here")
+
+
+def test_a_semicolon_manifest_keeps_its_commas(tmp_path: Path) -> None:
+    path = table(tmp_path, f"{HEADER}\n{ROW}".replace(",", ";").replace("here", "ward a, bed 2"))
+    assert read_manifest(path)[0].site == "ward a, bed 2"
+
+
+@pytest.mark.parametrize("header", [HEADER.upper(), HEADER.title(), HEADER.replace("_", " ")])
+def test_the_case_of_a_column_does_not_matter(
+    tmp_path: Path, header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (patient,) = read_manifest(table(tmp_path, f"{header}\n{ROW}\n"))
+    assert (patient.patient_id, patient.age, int(patient.idh or 0)) == ("p1", 44.0, 1)
+    assert "is read as 'patient_id'" in caplog.text
+
+
+def test_two_cases_of_one_column_are_no_one_s_guess(tmp_path: Path) -> None:
+    path = table(tmp_path, f"{HEADER},AGE\n{ROW},71\n")
+    (patient,) = read_manifest(path)
+    assert (patient.age, patient.extra["AGE"]) == (44.0, "71")
+    with pytest.raises(BadInput, match="stands twice"):
+        read_table(table(tmp_path, f"{HEADER.replace('age', 'AGE')},Age\n{ROW},71\n"))
+
+
+def test_an_age_as_dicom_writes_it(tmp_path: Path) -> None:
+    assert read_manifest(table(tmp_path, f"{HEADER}\n{ROW.replace('44', '044Y')}"))[0].age == 44.0
+
+
+@pytest.mark.parametrize("age", ["44,5", "044M", "044D", "44 y", "nan", "1e400", "-44"])
+def test_other_ages_are_refused(tmp_path: Path, age: str) -> None:
+    text = f"{HEADER}\n{ROW}".replace(",", ";").replace("44", age)
+    with pytest.raises(BadInput) as refused:
+        parse_patient(read_table(table(tmp_path, text)), 0)
+    assert refused.value.subject.endswith("column age")
+    assert ("44.5" in refused.value.remedy) is (age == "44,5")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04" + bytes(60), "a spreadsheet"),
+        (b"\xd0\xcf\x11\xe0" + bytes(60), "a spreadsheet"),
+        (b"patient_id,site\n\xe9,\xff", "not a readable CSV"),
+        (bytes(60), "zero bytes"),
+        (b"", "required column"),
+        (b'patient_id,"site\n', "not a readable CSV"),
+    ],
+)
+def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(BadInput, match=said) as refused:
+        read_table(table(tmp_path, content))
+    assert refused.value.remedy
