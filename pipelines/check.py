@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -248,14 +248,15 @@ def check_networks(profile: Profile) -> None:
     from components.segment.network.export import export_untrained as export_segmenter
 
     grid = profile.preprocess.grid
+    exports: dict[str, Callable[[Path], None]] = {
+        "segment.network": lambda path: export_segmenter(profile.segment, grid, path),
+        "classify.network": lambda path: export_classifier(profile.classify, grid, path),
+    }
     with tempfile.TemporaryDirectory() as folder:
-        for name, write, settings in (
-            ("segment.network", export_segmenter, profile.segment),
-            ("classify.network", export_classifier, profile.classify),
-        ):
+        for name, export in exports.items():
             path = Path(folder) / f"{name}.onnx"
             try:
-                write(settings, grid, path)
+                export(path)
                 OnnxNetwork(path)
             except Exception as error:
                 # torch's exporter raises many kinds of its own; any means: not to be served.
