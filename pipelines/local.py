@@ -30,9 +30,12 @@ from pipelines.version import code_digest, run_info
 COHORT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 RESERVED_NAMES = tuple(split.value for split in Split)
 
-_BAD_INPUT = re.compile(r"components\.core\.errors\.(?:BadInput|Outage|Implausible): (.*)")
+_BAD_INPUT = re.compile(re.escape(BadInput.__module__) + r"\.(?:BadInput|Outage|Implausible): (.*)")
 _REASON = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt|Killed)\w*: .+)$", re.MULTILINE)
 """Last line of a Python traceback."""
+
+_TRACEBACK = "Traceback (most recent call last):"
+_OURS = re.compile(r'File "[^"]*/(?:components|serving)/')
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _POLL_S = 0.25
@@ -201,9 +204,16 @@ def _failure(log: Path, progress: Path) -> Exception:
         return BadInput(subject, problem, remedy)
     begun = [json.loads(line)["step"] for line in progress.read_text().splitlines() if line]
     step = f"step {begun[-1]}" if begun else "the first step"
-    reasons = _REASON.findall(text)
-    reason = f": {reasons[-1]}" if reasons else ""
-    return StepFailed(f"{step} failed{reason}; the traceback is in {log}")
+    return StepFailed(f"{step} failed{_reason(text)}; the traceback is in {log}")
+
+
+def _reason(text: str) -> str:
+    """Last line of the last traceback that passes through our code, of a log; "" without one."""
+    for block in reversed(text.split(_TRACEBACK)):
+        found = _REASON.search(block) if _OURS.search(block) else None
+        if found:
+            return f": {found[1]}"
+    return ""
 
 
 def _link(link: Path, target: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import BadInput
+from components.core.errors import BadInput, StepFailed
 from components.core.progress import PROGRESS_FILE, reporter
 from pipelines import local
 
@@ -49,13 +49,21 @@ def test_a_missing_manifest_is_named() -> None:
         local.check_cohorts({"development": "/tmp/nowhere.csv"})
 
 
+def progress_of(folder: Path, *steps: str) -> Path:
+    """A progress file in which these steps have begun."""
+    path = folder / "progress.jsonl"
+    lines = [{"step": s, "pid": 1, "done": 0, "total": 1, "what": ""} for s in steps]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
 def test_the_last_bad_input_in_a_log_becomes_the_answer(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text(
-        "Traceback ...\n\x1b[91mcomponents.cohort.errors.BadInput: cohort.csv, row 3, column age: "
+        f"Traceback ...\n\x1b[91m{BadInput.__module__}.BadInput: cohort.csv, row 3, column age: "
         "'abc' is not a number; give the age in years, 18 to 110\x1b[0m\nKeyError: 'Failed'\n"
     )
-    error = local._failure(log)
+    error = local._failure(log, progress_of(tmp_path))
     assert isinstance(error, BadInput)
     assert error.subject == "cohort.csv, row 3, column age"
     assert error.problem == "'abc' is not a number"
@@ -64,10 +72,17 @@ def test_the_last_bad_input_in_a_log_becomes_the_answer(tmp_path: Path) -> None:
 
 def test_any_other_failure_is_ours_and_names_the_log(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
-    log.write_text("Traceback ...\nZeroDivisionError: division by zero\n")
-    error = local._failure(log)
-    assert not isinstance(error, BadInput)
-    assert str(log) in str(error)
+    log.write_text(
+        'Traceback (most recent call last):\n  File "/app/components/segment/train.py", line 3\n'
+        "ZeroDivisionError: division by zero\n"
+        'Traceback (most recent call last):\n  File "/lib/kfp/local.py", line 9\n'
+        "RuntimeError: Pipeline failed\n"
+    )
+    error = local._failure(log, progress_of(tmp_path, "cohort", "segment"))
+    assert isinstance(error, StepFailed)
+    assert str(error) == (
+        f"step segment failed: ZeroDivisionError: division by zero; the traceback is in {log}"
+    )
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
