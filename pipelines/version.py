@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.git import commit, tree_changed
+from components.core.git import commit_hash, tree_changed
 
 if TYPE_CHECKING:
     from pipelines.profile import Profile
@@ -34,7 +34,7 @@ def code_digest() -> str:
 @cache
 def code_info() -> dict[str, Any]:
     """Commit, whether the tree differs from it, and the digest of the sources."""
-    known = commit()
+    known = commit_hash()
     return {
         "commit": known or "unknown",
         "dirty": bool(tree_changed(untracked=True)) if known else None,

@@ -13,7 +13,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 20
 
 
-def commit() -> str:
+def commit_hash() -> str:
     """Commit of the code; "" where unknown."""
     return os.environ.get(COMMIT_VARIABLE) or _git("rev-parse", "HEAD")
 
@@ -24,7 +24,7 @@ def tree_changed(*, untracked: bool) -> bool | None:
     Args:
         untracked: count files that git does not track.
     """
-    if COMMIT_VARIABLE in os.environ or not commit():
+    if COMMIT_VARIABLE in os.environ or not commit_hash():
         return None
     return bool(_git("status", "--porcelain", *(() if untracked else ("-uno",))))
 

@@ -24,20 +24,20 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Limits(Document):
+class IntervalEntry(Document):
     """Ends of a confidence interval."""
 
     low: Number
     high: Number
 
 
-class Estimate(Limits):
+class EstimateEntry(IntervalEntry):
     """A figure and its confidence interval."""
 
     value: Number
 
 
-class Auroc(Estimate):
+class Auroc(EstimateEntry):
     """AUROC with its bootstrap interval, and DeLong's beside it."""
 
     delong_low: Number = None
@@ -45,7 +45,7 @@ class Auroc(Estimate):
     delong_se: Number = None
 
 
-class Summary(Document):
+class SegmentationEntry(Document):
     """Distribution of a measure over patients; `sd` with n - 1."""
 
     mean: Number
@@ -56,7 +56,7 @@ class Summary(Document):
     patients: int
 
 
-class Confusion(Document):
+class ConfusionEntry(Document):
     """Counts of patients; mutant is positive."""
 
     true_positive: int
@@ -69,15 +69,15 @@ class Decisions(Document):
     """Figures at one probability threshold; a patient without an answer counts as wrong."""
 
     accuracy: Number
-    accuracy_ci: Limits
+    accuracy_ci: IntervalEntry
     accuracy_answered: Number = None
     balanced_accuracy: Number
-    balanced_accuracy_ci: Limits
-    sensitivity: Estimate
-    specificity: Estimate
-    ppv: Estimate
-    npv: Estimate
-    confusion: Confusion | None = None
+    balanced_accuracy_ci: IntervalEntry
+    sensitivity: EstimateEntry
+    specificity: EstimateEntry
+    ppv: EstimateEntry
+    npv: EstimateEntry
+    confusion: ConfusionEntry | None = None
 
 
 class TunedDecisions(Decisions):
@@ -87,12 +87,12 @@ class TunedDecisions(Decisions):
     tuned_on: str
 
 
-class Calibration(Document):
+class CalibrationEntry(Document):
     """Logistic recalibration: slope and intercept fitted together, and the intercept alone."""
 
-    slope: Estimate
-    intercept: Estimate
-    in_the_large: Estimate
+    slope: EstimateEntry
+    intercept: EstimateEntry
+    in_the_large: EstimateEntry
 
 
 class ModelFigures(Decisions):
@@ -107,11 +107,11 @@ class ModelFigures(Decisions):
     abstained: int | None = None
     accuracy_without_abstained: Number = None
     auroc: Auroc
-    auprc: Estimate
-    average_precision: Estimate
-    brier: Estimate
-    ece: Estimate
-    calibration: Calibration
+    auprc: EstimateEntry
+    average_precision: EstimateEntry
+    brier: EstimateEntry
+    ece: EstimateEntry
+    calibration: CalibrationEntry
     tuned: TunedDecisions | None = None
 
 
@@ -126,7 +126,7 @@ class SetFigures(BaseModel):
     wildtype: int
     unknown_idh: int
     no_tumor: int
-    dice: Summary
+    dice: SegmentationEntry
 
     @property
     def models(self) -> dict[str, ModelFigures]:
@@ -141,7 +141,7 @@ class Pair(Document):
     second: Number
 
 
-class NonInferiority(Document):
+class NonInferiorityEntry(Document):
     """Whether the first model's AUROC is worse by less than the margin."""
 
     margin: float
@@ -155,9 +155,9 @@ class Comparison(Document):
     patients: int
     answered_by_both: int
     accuracy: Pair
-    accuracy_difference: Estimate
+    accuracy_difference: EstimateEntry
     auroc: Pair
-    auroc_difference: Estimate
+    auroc_difference: EstimateEntry
     delong_p: Number
     binomial_p: Number
     mcnemar_p: Number
@@ -166,7 +166,7 @@ class Comparison(Document):
     mcnemar_holm_p: Number = None
     only_first_correct: int
     only_second_correct: int
-    non_inferiority: NonInferiority
+    non_inferiority: NonInferiorityEntry
 
 
 class Roc(Document):
@@ -204,10 +204,10 @@ class Group(Document):
     group: str
     patients: int
     mutant: int
-    accuracy: Estimate
-    auroc: Estimate
-    sensitivity: Estimate
-    specificity: Estimate
+    accuracy: EstimateEntry
+    auroc: EstimateEntry
+    sensitivity: EstimateEntry
+    specificity: EstimateEntry
     too_small: str
 
 
@@ -218,7 +218,7 @@ class Gap(Document):
     measure: str
     best: str
     worst: str
-    gap: Estimate
+    gap: EstimateEntry
 
 
 class Subgroups(Document):
@@ -231,9 +231,9 @@ class Subgroups(Document):
 class Segmentation(Document):
     """Agreement with manual masks on one set, and the patients of lowest Dice."""
 
-    dice: Summary
-    hd95_mm: Summary
-    volume_error_ml: Summary
+    dice: SegmentationEntry
+    hd95_mm: SegmentationEntry
+    volume_error_ml: SegmentationEntry
     worst: list[dict[str, str | Number]]
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Choice:
+class PredictionFilter:
     """Which rows of a predictions file are meant, and how two files are matched.
 
     Attributes:
@@ -53,11 +53,14 @@ class Choice:
     shared: bool = False
 
 
-EVERYTHING = Choice()
+EVERYTHING = PredictionFilter()
 
 
 def evaluate_table(
-    path: Path, against: Path | None, settings: EvaluateSettings, choice: Choice = EVERYTHING
+    path: Path,
+    against: Path | None,
+    settings: EvaluateSettings,
+    choice: PredictionFilter = EVERYTHING,
 ) -> dict[str, Any]:
     """Every figure of one model, and its tests against another: what `glioflow evaluate` prints.
 
@@ -65,7 +68,7 @@ def evaluate_table(
         path: CSV with columns patient_id, idh, probability and, optionally, slice.
         against: the same for another model on the same patients. A file without idh (a list of
             published scores) takes the truth from `path`.
-        choice: see Choice.
+        choice: see PredictionFilter.
 
     Returns:
         The keys of `performance.patient_block`, "per_slice" (None without slices), and "against"
@@ -148,7 +151,7 @@ def _mean(right: np.ndarray) -> float:
     return float(right.mean()) if len(right) else math.nan
 
 
-def _one_model(path: Path, table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+def _one_model(path: Path, table: pd.DataFrame, choice: PredictionFilter) -> pd.DataFrame:
     """The rows of one model on one set."""
     for column, wanted in (("model", choice.model), ("subset", choice.subset)):
         if wanted:
@@ -202,7 +205,7 @@ def _check_truth(
         )
 
 
-def render_table(result: dict[str, Any]) -> RenderableType:
+def statistics_table(result: dict[str, Any]) -> RenderableType:
     """The result of `evaluate_table` for a terminal."""
     from rich.console import Group
     from rich.table import Table

@@ -256,7 +256,7 @@ class RunEvaluation:
             "pr": curves.pr_curve(idh, probability),
             "calibration": curves.calibration_curve(idh, probability, bins, confidence),
             "decision": curves.decision_curve(idh, probability),
-            "risk_coverage": curves.risk_coverage(right, uncertainty, probability),
+            "risk_coverage": curves.risk_coverage_curve(right, uncertainty, probability),
         }
 
 

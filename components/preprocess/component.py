@@ -28,7 +28,7 @@ def preprocess_op(
 
     from components.core.progress import reporter, seconds
     from components.preprocess.cohort import prepare_shard
-    from components.preprocess.quality.report import write_report
+    from components.preprocess.quality.report import write_quality_page
     from components.preprocess.settings import PreprocessSettings
 
     out = Path(prepared.path)
@@ -39,5 +39,5 @@ def preprocess_op(
         out,
         progress=reporter("preprocess"),
     )
-    write_report(out, Path(quality.path))
+    write_quality_page(out, Path(quality.path))
     prepared.metadata.update(code_version=code_version, seconds=seconds())

@@ -21,7 +21,7 @@ ROLES = (*(sequence.value for sequence in Sequence), MASK)
 KINDS = {Idh.MUTANT: "mutant", Idh.WILDTYPE: "wildtype", None: "unknown"}
 
 
-def render_report(
+def render_validation(
     report: dict[str, Any], accepted: list[Patient], assignments: Mapping[str, Assignment]
 ) -> str:
     """The page as HTML text; no script, no network."""

@@ -24,25 +24,25 @@ from components.core.files import write_json
 from components.core.s3 import is_remote
 from components.core.tables import write_csv
 from components.validate.expectations.cohort_suite import CohortCheck
-from components.validate.expectations.suites import Finding
+from components.validate.expectations.suites import FailedExpectation
 from components.validate.settings import ValidateSettings
 from components.validate.splits import Assignment, splits_digest
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ManifestCandidate:
     """One manifest row: its key in reports, and the patient where the row could be read."""
 
     key: str
     cohort: str
     row: int
     patient: Patient | None
-    findings: tuple[Finding, ...]
+    findings: tuple[FailedExpectation, ...]
 
 
 def make_report(
     tables: Mapping[str, ManifestTable],
-    candidates: list[Candidate],
+    candidates: list[ManifestCandidate],
     assignments: Mapping[str, Assignment],
     settings: ValidateSettings,
     checks: list[CohortCheck],
@@ -79,7 +79,7 @@ def make_report(
 def write_tables(
     folder: Path,
     tables: Mapping[str, ManifestTable],
-    candidates: list[Candidate],
+    candidates: list[ManifestCandidate],
     assignments: Mapping[str, Assignment],
 ) -> None:
     """Write quarantine.csv, accepted.csv and accepted.bases.json below `folder`.
@@ -106,7 +106,9 @@ def write_tables(
     write_json(bases_file(folder / "accepted.csv"), bases)
 
 
-def _accepted_row(candidate: Candidate, assignments: Mapping[str, Assignment]) -> dict[str, str]:
+def _accepted_row(
+    candidate: ManifestCandidate, assignments: Mapping[str, Assignment]
+) -> dict[str, str]:
     assert candidate.patient is not None
     subset, fold = assignments[candidate.key]
     return {
@@ -118,7 +120,7 @@ def _accepted_row(candidate: Candidate, assignments: Mapping[str, Assignment]) -
 
 
 def content_digest(
-    candidates: Iterable[Candidate],
+    candidates: Iterable[ManifestCandidate],
     assignments: Mapping[str, Assignment],
     facts: Iterable[ImageFacts],
 ) -> str:

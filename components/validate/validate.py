@@ -23,10 +23,10 @@ from components.core.vocabulary import DEVELOPMENT, Split
 from components.validate.contradictions import contradictions
 from components.validate.expectations.checks import FLAGS, patient_checks
 from components.validate.expectations.cohort_suite import judge_cohort
-from components.validate.expectations.suites import Finding, judge
+from components.validate.expectations.suites import FailedExpectation, failures_by_patient
 from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
-from components.validate.report import render_report
-from components.validate.results import Candidate, content_digest, make_report, write_tables
+from components.validate.report import render_validation
+from components.validate.results import ManifestCandidate, content_digest, make_report, write_tables
 from components.validate.settings import ValidateSettings
 from components.validate.splits import Assignment, assign_development
 
@@ -97,37 +97,41 @@ def validate_cohorts(
         write_tables(folder, tables, candidates, assignments)
         report["accepted_sha256"] = sha256_file(folder / "accepted.csv")
         write_json(folder / "validation.json", report)
-        page = render_report(report, [c.patient for c in accepted if c.patient], assignments)
+        page = render_validation(report, [c.patient for c in accepted if c.patient], assignments)
         (folder / "validation.html").write_text(page)
     return ValidationResult(report, out / "accepted.csv", out / "quarantine.csv")
 
 
-def _candidates(cohort: str, table: ManifestTable) -> list[Candidate]:
+def _candidates(cohort: str, table: ManifestTable) -> list[ManifestCandidate]:
     seen: set[str] = set()
     splits: dict[str, Split | None] = {}
     found = []
     for row in range(len(table.rows)):
         key = f"row {row + 1}" if cohort == DEVELOPMENT else f"{cohort}, row {row + 1}"
         patient: Patient | None = None
-        problem: tuple[Finding, ...] = ()
+        problem: tuple[FailedExpectation, ...] = ()
         try:
             patient = parse_patient(table, row)
         except BadInput as error:
             column = error.subject.rpartition("column ")[2]
             key = _usable(table.rows[row].get("patient_id", ""), seen) or key
-            problem = (Finding(key, column, f"{column}: {error.problem}", error.remedy, True),)
+            problem = (
+                FailedExpectation(key, column, f"{column}: {error.problem}", error.remedy, True),
+            )
         if patient and splits.setdefault(patient.patient_id, patient.split) != patient.split:
             raise BadInput(
                 f"patient {patient.patient_id}", "stands in two splits", "give each patient one row"
             )
         if patient is not None and patient.patient_id in seen:
             reason = f"patient_id '{patient.patient_id}' stands twice"
-            problem = (Finding(key, "patient_id", reason, "give each patient one row", True),)
+            problem = (
+                FailedExpectation(key, "patient_id", reason, "give each patient one row", True),
+            )
             patient = None
         if patient is not None:
             key = patient.patient_id
         seen.add(key)
-        found.append(Candidate(key, cohort, row + 1, patient, problem))
+        found.append(ManifestCandidate(key, cohort, row + 1, patient, problem))
     return found
 
 
@@ -135,7 +139,7 @@ def _usable(name: str, seen: set[str]) -> str | None:
     return name if name and name not in seen else None
 
 
-def _refuse_shared_ids(candidates: list[Candidate]) -> None:
+def _refuse_shared_ids(candidates: list[ManifestCandidate]) -> None:
     homes: dict[str, str] = {}
     for candidate in candidates:
         if candidate.patient is None:
@@ -154,7 +158,7 @@ def _find(
     homes: Mapping[str, Home],
     facts: list[ImageFacts],
     settings: ValidateSettings,
-) -> dict[str, list[Finding]]:
+) -> dict[str, list[FailedExpectation]]:
     import pandas as pd
 
     rows = [
@@ -168,26 +172,26 @@ def _find(
         }
         for p in patients
     ]
-    found: dict[str, list[Finding]] = defaultdict(list)
+    found: dict[str, list[FailedExpectation]] = defaultdict(list)
     if rows:
         table = pd.DataFrame(rows).astype({"age": "float64", "idh": "Int64"})
-        for finding in judge(table, patient_checks(settings)):
+        for finding in failures_by_patient(table, patient_checks(settings)):
             found[finding.patient_id].append(finding)
     if facts:
-        for finding in judge(
+        for finding in failures_by_patient(
             pd.DataFrame([vars(f) for f in facts]), image_checks(settings, settings.sequences)
         ):
             found[finding.patient_id].append(finding)
     for name, (first, second) in copied_channels(facts).items():
         reason = f"{second} holds the very same voxels as {first}"
         remedy = f"give the real {second}: one was exported under both names"
-        found[name].append(Finding(name, second, reason, remedy, True))
+        found[name].append(FailedExpectation(name, second, reason, remedy, True))
     _find_repeated(homes, facts, found)
     return found
 
 
 def _find_repeated(
-    homes: Mapping[str, Home], facts: list[ImageFacts], found: dict[str, list[Finding]]
+    homes: Mapping[str, Home], facts: list[ImageFacts], found: dict[str, list[FailedExpectation]]
 ) -> None:
     """Quarantine the later of two patients with one image, unless their sets differ: a leak."""
     order = {name: index for index, name in enumerate(homes)}
@@ -197,12 +201,14 @@ def _find_repeated(
             if homes[name] == homes[first]:
                 reason = f"the same image as patient {first}"
                 remedy = "keep one of the two, under one patient_id"
-                finding = Finding(name, "patient_id", reason, remedy, True)
+                finding = FailedExpectation(name, "patient_id", reason, remedy, True)
                 if finding not in found[name]:
                     found[name].append(finding)
 
 
-def _with(candidate: Candidate, findings: Mapping[str, list[Finding]]) -> Candidate:
+def _with(
+    candidate: ManifestCandidate, findings: Mapping[str, list[FailedExpectation]]
+) -> ManifestCandidate:
     if candidate.patient is None:
         return candidate
     own = findings.get(candidate.patient.patient_id, [])
@@ -212,7 +218,7 @@ def _with(candidate: Candidate, findings: Mapping[str, list[Finding]]) -> Candid
     return replace(candidate, findings=kept)
 
 
-def _assign(accepted: list[Candidate], settings: ValidateSettings) -> dict[str, Assignment]:
+def _assign(accepted: list[ManifestCandidate], settings: ValidateSettings) -> dict[str, Assignment]:
     development = [c.patient for c in accepted if c.patient and c.cohort == DEVELOPMENT]
     labelled = [patient for patient in development if patient.idh is not None]
     if len(labelled) < settings.min_development:

@@ -38,12 +38,16 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Accuracy, AUROC, AUPRC and their intervals; with --against, the paired tests."""
-    from components.evaluate.predictions_file import Choice, evaluate_table, render_table
+    from components.evaluate.predictions_file import (
+        PredictionFilter,
+        evaluate_table,
+        statistics_table,
+    )
     from components.evaluate.settings import EvaluateSettings
 
-    choice = Choice(model, test_set, other_column=against_column, shared=shared)
+    choice = PredictionFilter(model, test_set, other_column=against_column, shared=shared)
     result = evaluate_table(predictions, against, EvaluateSettings(), choice)
-    print_json(result) if as_json else console.print(render_table(result))
+    print_json(result) if as_json else console.print(statistics_table(result))
 
 
 def compare_cohorts(
@@ -54,13 +58,13 @@ def compare_cohorts(
     as_json: Json = False,
 ) -> None:
     """Table 1: age, sex, IDH and grade by cohort, with P-values."""
-    from components.evaluate.statistics.table_one import compare_manifests, render_markdown
+    from components.evaluate.statistics.table_one import cohorts_markdown, compare_manifests
 
     result = compare_manifests(manifests)
     if as_json:
         print_json(result)
         return
-    text = render_markdown(result)
+    text = cohorts_markdown(result)
     if markdown:
         typer.echo(text)
         return

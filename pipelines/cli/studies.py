@@ -34,7 +34,7 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Retrain with inputs removed (slices, sequences, tissue, features)."""
-    from components.evaluate.studies.ablations import render_table
+    from components.evaluate.studies.ablations import ablations_table
     from pipelines.studies import finished_run as studies
 
     with progress_bar("ablate") as progress:
@@ -44,7 +44,7 @@ def ablate(
     if as_json:
         print_json(result)
         return
-    console.print(render_table(result))
+    console.print(ablations_table(result))
     _tell(run, out or run / studies.ABLATIONS, "ablations")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.cohort.manifest import Patient, read_manifest
-from components.cohort.phantom.parameters import Draw
+from components.cohort.phantom.parameters import PhantomParameters
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import site_named
 from components.core.errors import BadInput
@@ -50,7 +50,7 @@ class Level:
         """Where its phantoms lie; levels with the same images share them."""
         return f"thickness-{self.thickness_mm}-noise-{self.noise}"
 
-    def turn(self, draw: Draw) -> Draw:
+    def turn(self, draw: PhantomParameters) -> PhantomParameters:
         """The same patient in this level's scanner."""
         change: dict[str, Any] = {}
         if self.thickness_mm is not None:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from components.cohort.dicom.headers import read_instances
-from components.cohort.dicom.sequence_type import clean_description, judge
+from components.cohort.dicom.sequence_type import clean_description, sequence_type
 from components.cohort.images import read_image
 from components.core.errors import BadInput
 from components.core.vocabulary import Sequence
@@ -101,7 +101,7 @@ def test_an_enhanced_object_is_judged_by_its_functional_groups(
     folder = save(tmp_path / "s", [enhanced(phantom(), tags)])
     images, _ = read_instances(folder.iterdir())
     assert len(images) == len({image.uid for image in images}) == 12
-    assert {judge(image).sequence for image in images} == {sequence}
+    assert {sequence_type(image).sequence for image in images} == {sequence}
 
 
 def _lose_frame(item: Dataset) -> None:
@@ -284,7 +284,7 @@ def test_a_series_is_judged_by_its_header(tmp_path: Path, case: str) -> None:
     known = {name: value for name, value in tags.items() if value is not None}
     folder = write_series(tmp_path / "s", phantom(shape=(3, 4, 4)), known)
     (first, *_), others = read_instances(sorted(folder.iterdir()))
-    verdict = judge(first)
+    verdict = sequence_type(first)
     assert (verdict.sequence, others) == (sequence, 0)
     assert said in verdict.reason
 

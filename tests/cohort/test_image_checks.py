@@ -19,7 +19,7 @@ from components.preprocess.patient import prepare_patient
 from components.preprocess.plan import make_plan
 from components.preprocess.sequences import read_patient
 from components.preprocess.settings import PreprocessSettings
-from components.validate.expectations.suites import judge
+from components.validate.expectations.suites import failures_by_patient
 from tests.validate.factories import FILES, HEADERS, IMAGES, SETTINGS, Cohort, spoil_patient
 
 SEQUENCES = (Sequence.T1C, Sequence.FLAIR)
@@ -48,7 +48,7 @@ def test_plain_checks_and_great_expectations_agree(tmp_path: Path) -> None:
     patients = [parse_patient(table, row) for row in range(len(table.rows))]
     facts = [fact for patient in patients for fact in patient_facts(patient, SEQUENCES)]
     checks = image_checks(ImageLimits(), SEQUENCES)
-    found = judge(pd.DataFrame([vars(fact) for fact in facts]), checks)
+    found = failures_by_patient(pd.DataFrame([vars(fact) for fact in facts]), checks)
     by_expectations = {(f.patient_id, f.column) for f in found if f.fatal}
     by_hand = {(f.patient_id, f.role) for f in facts if first_failure(f, checks)}
     assert by_hand == by_expectations

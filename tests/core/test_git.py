@@ -21,7 +21,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_commit_and_changes_of_a_checkout(repository: Path) -> None:
-    assert len(git.commit()) == 40
+    assert len(git.commit_hash()) == 40
     assert git.tree_changed(untracked=True) is False
     (repository / "new").touch()
     assert git.tree_changed(untracked=True) is True
@@ -32,7 +32,7 @@ def test_commit_and_changes_of_a_checkout(repository: Path) -> None:
 
 def test_an_image_names_its_commit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(git.COMMIT_VARIABLE, "abc")
-    assert git.commit() == "abc"
+    assert git.commit_hash() == "abc"
     assert git.tree_changed(untracked=True) is None
 
 
@@ -41,5 +41,5 @@ def test_without_a_repository_nothing_is_known(
 ) -> None:
     monkeypatch.delenv(git.COMMIT_VARIABLE, raising=False)
     monkeypatch.setattr(git, "_ROOT", tmp_path)
-    assert git.commit() == ""
+    assert git.commit_hash() == ""
     assert git.tree_changed(untracked=True) is None

@@ -11,7 +11,7 @@ import pytest
 
 from components.core.errors import BadInput
 from components.evaluate.evaluate import evaluate_predictions
-from components.evaluate.predictions_file import Choice, evaluate_table
+from components.evaluate.predictions_file import PredictionFilter, evaluate_table
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics.table_one import compare_manifests
 from tests.evaluate.synthetic import make_study
@@ -159,18 +159,21 @@ def test_two_runs_are_compared_on_the_patients_they_share(tmp_path: Path) -> Non
     peer = [f"p{i},{0.1 * (i % 3)}" for i in range(2, 8)]
     theirs = rows(tmp_path / "q.csv", "\n".join(["patient_id,score", *peer, "stranger,0.5"]))
     settings = EvaluateSettings(iterations=100)
-    choice = Choice(model="hybrid", subset="internal", other_column="score", shared=True)
+    choice = PredictionFilter(model="hybrid", subset="internal", other_column="score", shared=True)
     found = evaluate_table(ours, theirs, settings, choice)
     assert found["patients"] == 6
     test = found["against"]
     assert (test["patients"], test["only_first"], test["only_second"]) == (4, 2, 3)
     assert test["auroc"]["first"] == 1.0
     for wrong, said in (
-        (Choice(model="hybrid", subset="internal", other_column="score"), "--shared"),
-        (Choice(model="hybrid", other_column="score", shared=True, subset="south"), "internal"),
-        (Choice(model="forest", other_column="score"), "hybrid"),
-        (Choice(subset="internal", other_column="score"), "--model"),
-        (Choice(model="hybrid", subset="internal"), "probability"),
+        (PredictionFilter(model="hybrid", subset="internal", other_column="score"), "--shared"),
+        (
+            PredictionFilter(model="hybrid", other_column="score", shared=True, subset="south"),
+            "internal",
+        ),
+        (PredictionFilter(model="forest", other_column="score"), "hybrid"),
+        (PredictionFilter(subset="internal", other_column="score"), "--model"),
+        (PredictionFilter(model="hybrid", subset="internal"), "probability"),
     ):
         with pytest.raises(BadInput) as refused:
             evaluate_table(ours, theirs, settings, wrong)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluate.statistics.table_one import compare_manifests, render_markdown
+from components.evaluate.statistics.table_one import cohorts_markdown, compare_manifests
 from pipelines import cli
 
 # name: (age mean, age SD, men, women, {(grade, idh, codeletion): patients}), as Table 1 prints it,
@@ -72,7 +72,7 @@ def test_the_paper_s_p_values_come_out(manifests: list[Path]) -> None:
 
 
 def test_counts_stand_in_the_table_as_in_the_paper(manifests: list[Path]) -> None:
-    text = render_markdown(compare_manifests(manifests))
+    text = cohorts_markdown(compare_manifests(manifests))
     for cell in ("492 (57.5)", "64 (59.8)", "108 (53.2)", "239 (27.9)", "84 (41.4)", "52.9 ± 15.4",
                  "50.9 ± 15.5", "52.7 ± 14.9", "491 (95.9)"):  # fmt: skip
         assert cell in text, cell

@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from components.cohort.dicom.headers import Instance, read_instances
 from components.cohort.dicom.slice_order import order_stack, rounding_mm, stack_grid
-from components.cohort.dicom.stacks import NO_MAGNITUDE, by_series, derived_kind, joined, split
+from components.cohort.dicom.stacks import NO_MAGNITUDE, by_series, derived_kind, join_series, split
 from components.core.errors import BadInput
 from components.core.imaging.grid import Grid
 
@@ -38,7 +38,7 @@ def read_series(folder: Path) -> sitk.Image:
     images, _ = read_instances(files)
     if not images:
         raise BadInput(folder, "a folder without a DICOM series", "give the folder of one series")
-    if len({image.series for image in images}) > 1 and len(joined(by_series(images))) > 1:
+    if len({image.series for image in images}) > 1 and len(join_series(by_series(images))) > 1:
         series = Counter(image.series for image in images)
         raise BadInput(
             folder, f"a folder with {len(series)} DICOM series", "give the folder of one series"

@@ -12,7 +12,7 @@ from components.cohort.dicom.headers import Instance, read_instances
 from components.cohort.dicom.identity import Register
 from components.cohort.dicom.sequence_type import clean_description, has_agent
 from components.cohort.dicom.series_choice import (
-    Candidate,
+    SeriesCandidate,
     best_study,
     candidates_of,
     parse_choices,
@@ -30,7 +30,7 @@ from components.core.vocabulary import Sequence, Sex
 
 
 @dataclass(frozen=True)
-class Choice:
+class SeriesDecision:
     """One series in the table of choices; a row of series.csv.
 
     Attributes:
@@ -60,7 +60,7 @@ class Ingested:
     """What `ingest` wrote.
 
     Attributes:
-        chosen: series.csv, a Choice a row.
+        chosen: series.csv, a SeriesDecision a row.
         identities: who is who; None when the patients kept their identifiers.
         complete: patients with all three sequences; other_files: files that are no DICOM
             image, or damaged.
@@ -134,13 +134,13 @@ def _ingest_patient(
     images: list[Instance],
     out: Path,
     by_hand: Mapping[tuple[str, Sequence], int],
-) -> tuple[Patient, list[Choice]]:
+) -> tuple[Patient, list[SeriesDecision]]:
     found = candidates_of(images)
     found = [with_choice(candidate, name, by_hand) for candidate in found]
     study = best_study(found)
-    chosen: dict[Sequence, Candidate] = {}
-    problems: dict[Candidate, BadInput] = {}
-    notes: dict[Candidate, str] = {}
+    chosen: dict[Sequence, SeriesCandidate] = {}
+    problems: dict[SeriesCandidate, BadInput] = {}
+    notes: dict[SeriesCandidate, str] = {}
     for sequence in Sequence:
         fitting = [c for c in found if (c.verdict.sequence, c.study) == (sequence, study)]
         target = out / name / f"{sequence.value}.nii.gz"
@@ -170,7 +170,7 @@ def _ingest_patient(
     return patient, rows
 
 
-def _write(candidate: Candidate, target: Path) -> str:
+def _write(candidate: SeriesCandidate, target: Path) -> str:
     """Convert a candidate to `target`, unless that was done; returns a note for the table."""
     subject = f"series {candidate.images[0].number}"
     ordered, notes = order_stack(subject, candidate.images)
@@ -186,12 +186,12 @@ def _write(candidate: Candidate, target: Path) -> str:
 
 def _row(
     name: str,
-    candidate: Candidate,
+    candidate: SeriesCandidate,
     study: int,
-    chosen: dict[Sequence, Candidate],
-    problems: dict[Candidate, BadInput],
-    notes: dict[Candidate, str],
-) -> Choice:
+    chosen: dict[Sequence, SeriesCandidate],
+    problems: dict[SeriesCandidate, BadInput],
+    notes: dict[SeriesCandidate, str],
+) -> SeriesDecision:
     first, verdict, problem = candidate.images[0], candidate.verdict, problems.get(candidate)
     taken = chosen.get(verdict.sequence) if verdict.sequence else None
     reason, remedy = verdict.reason, ""
@@ -203,7 +203,7 @@ def _row(
         reason = f"{reason}; study {study} was taken"
     elif taken is not None:
         reason = f"{reason}; series {taken.images[0].number} was preferred"
-    return Choice(
+    return SeriesDecision(
         patient_id=name,
         study=candidate.study,
         series=first.number,
@@ -224,5 +224,5 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def _write_rows(path: Path, rows: list[Choice]) -> None:
-    write_csv(path, [f.name for f in fields(Choice)], map(vars, rows))
+def _write_rows(path: Path, rows: list[SeriesDecision]) -> None:
+    write_csv(path, [f.name for f in fields(SeriesDecision)], map(vars, rows))

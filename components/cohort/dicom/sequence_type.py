@@ -75,7 +75,7 @@ class Verdict:
     doubtful: bool = False
 
 
-def judge(header: Instance) -> Verdict:
+def sequence_type(header: Instance) -> Verdict:
     """Judge one series by the header of one of its images."""
     excluded = _excluded(header)
     if excluded:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from components.cohort.dicom.headers import Instance
-from components.cohort.dicom.sequence_type import Verdict, has_agent, judge, named_with
+from components.cohort.dicom.sequence_type import Verdict, has_agent, named_with, sequence_type
 from components.cohort.dicom.slice_order import order_stack
-from components.cohort.dicom.stacks import by_series, joined, split
+from components.cohort.dicom.stacks import by_series, join_series, split
 from components.core.errors import BadInput
 from components.core.vocabulary import Sequence
 
@@ -20,7 +20,7 @@ _CHOICE = re.compile(r"(?P<patient>[^:]+):(?P<sequence>t1c|t2|flair)=(?P<series>
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SeriesCandidate:
     """One volume of a series as judged; `study` counts a patient's studies from 1."""
 
     images: tuple[Instance, ...]
@@ -43,19 +43,23 @@ class Candidate:
         )
 
 
-def candidates_of(images: list[Instance]) -> list[Candidate]:
+def candidates_of(images: list[Instance]) -> list[SeriesCandidate]:
     """The patient's volumes, in the order of study and series number."""
     studies = sorted({(image.date, image.study) for image in images})
-    stacks = [stack for series in joined(by_series(images)) for stack in split(series)]
+    stacks = [stack for series in join_series(by_series(images)) for stack in split(series)]
     found = [
-        Candidate(tuple(stack), judge(stack[0]), 1 + studies.index((stack[0].date, stack[0].study)))
+        SeriesCandidate(
+            tuple(stack),
+            sequence_type(stack[0]),
+            1 + studies.index((stack[0].date, stack[0].study)),
+        )
         for stack in stacks
     ]
     ordered = sorted(found, key=lambda c: (c.study, c.images[0].number, c.images[0].te or 0.0))
     return [_weighed(candidate, ordered) for candidate in ordered]
 
 
-def _weighed(candidate: Candidate, others: list[Candidate]) -> Candidate:
+def _weighed(candidate: SeriesCandidate, others: list[SeriesCandidate]) -> SeriesCandidate:
     """The candidate, doubtful where other series of its study speak against it as a T1C."""
     verdict = candidate.verdict
     if verdict.sequence is not Sequence.T1C or verdict.doubtful:
@@ -77,7 +81,7 @@ def _weighed(candidate: Candidate, others: list[Candidate]) -> Candidate:
     )
 
 
-def _agent_everywhere(study: list[Candidate]) -> bool:
+def _agent_everywhere(study: list[SeriesCandidate]) -> bool:
     """Whether the agent is named in every image of a study: it then tells no series from another.
 
     A study of T1-weighted images alone says nothing else.
@@ -85,18 +89,18 @@ def _agent_everywhere(study: list[Candidate]) -> bool:
     return all(has_agent(candidate.images[0]) for candidate in study)
 
 
-def _protocol(candidate: Candidate) -> tuple[object, ...]:
+def _protocol(candidate: SeriesCandidate) -> tuple[object, ...]:
     """What two scans of one protocol, before and after contrast, have in common."""
     first = candidate.images[0]
     plane = tuple(np.round(np.abs(first.orientation or ()), 1))
     return first.tr, first.te, first.ti, first.size, plane
 
 
-def _numbers(candidates: Iterable[Candidate]) -> str:
+def _numbers(candidates: Iterable[SeriesCandidate]) -> str:
     return ", ".join(sorted({str(c.images[0].number) for c in candidates}))
 
 
-def best_study(candidates: list[Candidate]) -> int:
+def best_study(candidates: list[SeriesCandidate]) -> int:
     """The first study with all three sequences in usable volumes, or else with the most."""
     sequences: dict[int, set[Sequence]] = defaultdict(set)
     for candidate in candidates:
@@ -107,7 +111,7 @@ def best_study(candidates: list[Candidate]) -> int:
     return min(sequences, key=lambda study: (study not in by_hand, -len(sequences[study]), study))
 
 
-def _usable(candidate: Candidate) -> bool:
+def _usable(candidate: SeriesCandidate) -> bool:
     if candidate.verdict.doubtful and not candidate.by_hand:
         return False
     try:
@@ -117,7 +121,7 @@ def _usable(candidate: Candidate) -> bool:
     return True
 
 
-def refuse_doubtful(candidate: Candidate, name: str) -> None:
+def refuse_doubtful(candidate: SeriesCandidate, name: str) -> None:
     """Raises BadInput for a candidate whose evidence contradicts, unless it was chosen by hand."""
     if candidate.verdict.doubtful and not candidate.by_hand:
         sequence, number = candidate.verdict.sequence, candidate.images[0].number
@@ -141,8 +145,8 @@ def parse_choices(texts: Iterable[str]) -> dict[tuple[str, Sequence], int]:
 
 
 def with_choice(
-    candidate: Candidate, name: str, choices: Mapping[tuple[str, Sequence], int]
-) -> Candidate:
+    candidate: SeriesCandidate, name: str, choices: Mapping[tuple[str, Sequence], int]
+) -> SeriesCandidate:
     """The candidate as the sequence it was chosen for by hand, if it was."""
     for sequence in Sequence:
         if choices.get((name, sequence)) == candidate.images[0].number:

@@ -133,7 +133,7 @@ def _stacks(images: Several[Instance]) -> bool:
     return True
 
 
-def joined(stacks: list[list[Instance]]) -> list[list[Instance]]:
+def join_series(stacks: list[list[Instance]]) -> list[list[Instance]]:
     """Stacks of one study that continue each other, described alike, become one."""
     done: list[list[Instance]] = []
     for stack in stacks:

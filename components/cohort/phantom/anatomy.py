@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from components.cohort.phantom.parameters import Draw
+from components.cohort.phantom.parameters import PhantomParameters
 from components.core.imaging.grid import Grid
 
 HEAD_MM = (200.0, 240.0, 220.0)
@@ -64,7 +64,7 @@ def head_grid(resolution_mm: float) -> Grid:
     return Grid.make(size, origin, (resolution_mm,) * 3)
 
 
-def warp_of(draw: Draw, grid: Grid) -> sitk.Transform:
+def warp_of(draw: PhantomParameters, grid: Grid) -> sitk.Transform:
     """Transform from a patient's LPS mm to MNI's LPS mm: scaling, then a smooth displacement."""
     rng = np.random.default_rng([draw.seed, 1])
     size = (14, 16, 15)
@@ -82,7 +82,7 @@ def warp_of(draw: Draw, grid: Grid) -> sitk.Transform:
     return sitk.CompositeTransform([scaling, sitk.DisplacementFieldTransform(image)])
 
 
-def render_anatomy(draw: Draw, resolution_mm: float) -> Tissues:
+def render_anatomy(draw: PhantomParameters, resolution_mm: float) -> Tissues:
     """Tissue fractions of one patient's head (no tumour yet)."""
     grid = head_grid(resolution_mm)
     warp = warp_of(draw, grid)
@@ -124,7 +124,7 @@ def _shells(brain: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.n
     return gap.astype(np.float32), bone, scalp
 
 
-def _eyes(draw: Draw, grid: Grid) -> np.ndarray:
+def _eyes(draw: PhantomParameters, grid: Grid) -> np.ndarray:
     z, y, x = np.meshgrid(
         *(
             np.arange(n) * s + o

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from components.cohort.images import write_image
 from components.cohort.manifest import Patient, write_manifest
 from components.cohort.phantom.anatomy import render_anatomy
-from components.cohort.phantom.parameters import Draw, draw_cohort
+from components.cohort.phantom.parameters import PhantomParameters, draw_cohort
 from components.cohort.phantom.scanner import (
     acquire,
     motion_of,
@@ -31,7 +31,7 @@ from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
 from components.core.vocabulary import DEVELOPMENT, Origin, Sequence, Split
 
-Dial = Callable[[Draw], Draw]
+Dial = Callable[[PhantomParameters], PhantomParameters]
 
 
 def make_cohorts(settings: PhantomSettings, out: Path, progress: Progress | None = None) -> Path:
@@ -97,7 +97,7 @@ def make_cohort(
     return manifest
 
 
-def _each(arguments: list[tuple[Draw, float, Path]], workers: int) -> Iterable[str]:
+def _each(arguments: list[tuple[PhantomParameters, float, Path]], workers: int) -> Iterable[str]:
     if workers == 1:
         yield from map(_make_patient, arguments)
         return
@@ -107,7 +107,7 @@ def _each(arguments: list[tuple[Draw, float, Path]], workers: int) -> Iterable[s
             yield future.result()
 
 
-def _make_patient(argument: tuple[Draw, float, Path]) -> str:
+def _make_patient(argument: tuple[PhantomParameters, float, Path]) -> str:
     draw, resolution_mm, folder = argument
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     key = digest_of(draw, resolution_mm)
@@ -117,13 +117,13 @@ def _make_patient(argument: tuple[Draw, float, Path]) -> str:
     return draw.patient_id
 
 
-def digest_of(draw: Draw, resolution_mm: float) -> str:
+def digest_of(draw: PhantomParameters, resolution_mm: float) -> str:
     """sha256 (hex) of everything that decides a patient's bytes."""
     text = json.dumps([asdict(draw), resolution_mm], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _render(draw: Draw, resolution_mm: float, folder: Path, key: str) -> None:
+def _render(draw: PhantomParameters, resolution_mm: float, folder: Path, key: str) -> None:
     tissues = render_anatomy(draw, resolution_mm)
     lesion = render_tumor(draw, tissues)
     texture = tumor_texture(draw, tissues)
@@ -143,7 +143,7 @@ def _render(draw: Draw, resolution_mm: float, folder: Path, key: str) -> None:
 
 
 def _truth(
-    draw: Draw,
+    draw: PhantomParameters,
     key: str,
     origin: tuple[float, ...],
     size: tuple[int, ...],
@@ -165,7 +165,7 @@ def _truth(
     return {"digest": key, "draw": drawn, "motions": motions, "mni_scaling": scaling}
 
 
-def _patient(draw: Draw, out: Path, split: Split | None) -> Patient:
+def _patient(draw: PhantomParameters, out: Path, split: Split | None) -> Patient:
     folder = (out / draw.patient_id).resolve()
     return Patient(
         patient_id=draw.patient_id,
@@ -185,7 +185,7 @@ def _patient(draw: Draw, out: Path, split: Split | None) -> Patient:
 
 
 def split_development(
-    draws: list[Draw], shares: tuple[float, float, float], seed: int
+    draws: list[PhantomParameters], shares: tuple[float, float, float], seed: int
 ) -> dict[str, Split]:
     """patient_id -> part, stratified by IDH, exact by rounding; every part gets both classes
     where there are enough patients."""

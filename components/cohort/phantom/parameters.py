@@ -92,7 +92,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Draw:
+class PhantomParameters:
     """Everything random about one phantom patient.
 
     `scale` is MNI152's size over the patient's, along x, y, z: MNI's brain is larger than most.
@@ -113,8 +113,8 @@ class Draw:
 
 def draw_cohort(
     site: Site, patients: int, seed: int, mutant_share: float | None = None
-) -> list[Draw]:
-    """Draw a cohort; IDH prevalence, the site's or as given, is exactly rounded.
+) -> list[PhantomParameters]:
+    """PhantomParameters a cohort; IDH prevalence, the site's or as given, is exactly rounded.
 
     Each patient has a seed made of (seed, site, index), so that one patient's draw does not depend
     on how many others there are.
@@ -128,13 +128,13 @@ def draw_cohort(
     ]
 
 
-def draw_patient(site: Site, idh: Idh, seed: int, index: int) -> Draw:
-    """Draw patient `index` (0-based) of a site."""
+def draw_patient(site: Site, idh: Idh, seed: int, index: int) -> PhantomParameters:
+    """PhantomParameters patient `index` (0-based) of a site."""
     own = _seed(seed, site.name, index)
     rng = np.random.default_rng(own)
     grade, codeletion = _group(rng, site, idh)
     mean, sd = AGE_MEAN_SD[idh]
-    return Draw(
+    return PhantomParameters(
         patient_id=f"{site.name}-{index + 1:04d}",
         site=site.name,
         seed=own,
@@ -221,11 +221,11 @@ def _scan(
     )
 
 
-def moved_within(degrees: float, mm: float) -> Callable[[Draw], Draw]:
+def moved_within(degrees: float, mm: float) -> Callable[[PhantomParameters], PhantomParameters]:
     """What makes every sequence but T1C move evenly within ±degrees and ±mm about and along each
     axis, instead of as the site's patients do."""
 
-    def move(draw: Draw) -> Draw:
+    def move(draw: PhantomParameters) -> PhantomParameters:
         rng = np.random.default_rng([draw.seed, 6])
         scans = {
             name: scan

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from components.cohort.phantom.anatomy import Tissues
-from components.cohort.phantom.parameters import Draw, Scan
+from components.cohort.phantom.parameters import PhantomParameters, Scan
 from components.cohort.phantom.sites import Plane
 from components.cohort.phantom.tumor import Lesion
 from components.core.imaging.grid import Grid
@@ -54,7 +54,11 @@ def motion_of(scan: Scan, centre: tuple[float, float, float]) -> sitk.Euler3DTra
 
 
 def render_signal(
-    draw: Draw, sequence: Sequence, tissues: Tissues, lesion: Lesion, texture: np.ndarray
+    draw: PhantomParameters,
+    sequence: Sequence,
+    tissues: Tissues,
+    lesion: Lesion,
+    texture: np.ndarray,
 ) -> np.ndarray:
     """Noise-free signal (z, y, x) on the head's grid, white matter = 1.
 
@@ -89,7 +93,7 @@ def render_signal(
     return (healthy * (1.0 - lesion.whole) + ill * texture + outside).astype(np.float32)
 
 
-def tumor_texture(draw: Draw, tissues: Tissues) -> np.ndarray:
+def tumor_texture(draw: PhantomParameters, tissues: Tissues) -> np.ndarray:
     """Factor around 1 (z, y, x) by which tumour tissue is uneven."""
     rng = np.random.default_rng([draw.seed, 3])
     noise = ndimage.gaussian_filter(
@@ -126,7 +130,9 @@ def scan_grid(scan: Scan, head: Grid) -> Grid:
     return Grid.make(size, origin, spacing, direction.ravel())
 
 
-def acquire(draw: Draw, sequence: Sequence, signal: np.ndarray, head: Grid) -> sitk.Image:
+def acquire(
+    draw: PhantomParameters, sequence: Sequence, signal: np.ndarray, head: Grid
+) -> sitk.Image:
     """Acquire a signal: motion, slice profile, bias field, Rician noise, scanner units (int16)."""
     scan = draw.scans[sequence]
     grid = scan_grid(scan, head)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from components.cohort.phantom.anatomy import Tissues, warp_of
-from components.cohort.phantom.parameters import Draw
+from components.cohort.phantom.parameters import PhantomParameters
 
 BORDER_MM = 7.0
 """Length over which the border's irregularity varies."""
@@ -28,7 +28,7 @@ class Lesion:
     necrosis: np.ndarray
 
 
-def render_tumor(draw: Draw, tissues: Tissues) -> Lesion:
+def render_tumor(draw: PhantomParameters, tissues: Tissues) -> Lesion:
     """Grow the drawn tumour; it stays inside the brain and out of the ventricles."""
     depth = _depth(draw, tissues)
     spacing = tissues.grid.spacing[0]
@@ -52,7 +52,7 @@ def render_tumor(draw: Draw, tissues: Tissues) -> Lesion:
     return Lesion(whole, np.clip(whole - core, 0.0, 1.0), solid, rim, dead)
 
 
-def _depth(draw: Draw, tissues: Tissues) -> np.ndarray:
+def _depth(draw: PhantomParameters, tissues: Tissues) -> np.ndarray:
     """Distance from the middle in units of the border's radius: below 1 is tumour."""
     tumor, grid = draw.tumor, tissues.grid
     centre = _centre(draw, tissues)
@@ -73,7 +73,7 @@ def _depth(draw: Draw, tissues: Tissues) -> np.ndarray:
     return radius + tumor.roughness * noise * 0.8 - 0.12 * tissues.white + 0.1 * tissues.csf
 
 
-def _centre(draw: Draw, tissues: Tissues) -> np.ndarray:
+def _centre(draw: PhantomParameters, tissues: Tissues) -> np.ndarray:
     """LPS mm of the white-matter voxel nearest to the drawn place, in the patient's own space."""
     grid = tissues.grid
     wanted = np.array(draw.tumor.centre) * (-1.0, -1.0, 1.0)

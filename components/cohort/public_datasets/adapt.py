@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.cohort.manifest import Patient, write_manifest
-from components.cohort.public_datasets.layouts import RELEASES, Release
+from components.cohort.public_datasets.layouts import RELEASES, DatasetLayout
 from components.cohort.public_datasets.terms import (
     CODELETION_WORDS,
     GRADE_WORDS,
@@ -88,7 +88,7 @@ def adapt(release: str, images: Path, tables: Several[Path], out: Path) -> Adapt
     )
 
 
-def _read(release: Release, table: Path) -> dict[str, Row]:
+def _read(release: DatasetLayout, table: Path) -> dict[str, Row]:
     if not table.is_file():
         raise BadInput(table, "no such table", "give the release's metadata as CSV")
     try:
@@ -118,7 +118,7 @@ def _join(tables: list[dict[str, Row]]) -> dict[str, Row]:
     return dict(joined)
 
 
-def _index(release: Release, images: Path) -> dict[str, list[Path]]:
+def _index(release: DatasetLayout, images: Path) -> dict[str, list[Path]]:
     """Examination key -> its NIfTI files, sorted."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(images.rglob("*.nii*")):
@@ -129,7 +129,7 @@ def _index(release: Release, images: Path) -> dict[str, list[Path]]:
 
 
 def _patient(
-    release: Release, patient_id: str, name: str, row: Row, idh: Idh | None, files: list[Path]
+    release: DatasetLayout, patient_id: str, name: str, row: Row, idh: Idh | None, files: list[Path]
 ) -> Patient:
     found = {role: _pick(files, endings) for role, endings in release.files.items()}
     return Patient(
@@ -156,7 +156,7 @@ def _pick(files: list[Path], endings: tuple[str, ...]) -> str | None:
     return None
 
 
-def _idh(release: Release, name: str, row: Row) -> Idh | None:
+def _idh(release: DatasetLayout, name: str, row: Row) -> Idh | None:
     """Mutant if any gene is, wildtype if all that the table has are, else unknown."""
     columns = [column for column in release.idh if column in row]
     if not columns:
@@ -170,18 +170,18 @@ def _idh(release: Release, name: str, row: Row) -> Idh | None:
 
 
 def _word(
-    release: Release, name: str, row: Row, columns: tuple[str, ...], words: Mapping[str, T]
+    release: DatasetLayout, name: str, row: Row, columns: tuple[str, ...], words: Mapping[str, T]
 ) -> T | None:
     column = next((column for column in columns if column in row), None)
     return None if column is None else translate(_where(release, name, column), row[column], words)
 
 
-def _age(release: Release, name: str, row: Row) -> float | None:
+def _age(release: DatasetLayout, name: str, row: Row) -> float | None:
     column = next((column for column in release.age if column in row), None)
     return None if column is None else age_in_years(_where(release, name, column), row[column])
 
 
-def _where(release: Release, name: str, column: str) -> str:
+def _where(release: DatasetLayout, name: str, column: str) -> str:
     return f"{release.name}, {name}, column {column}"
 
 

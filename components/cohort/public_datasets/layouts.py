@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Release:
+class DatasetLayout:
     """How one public release names its patients, columns and files.
 
     Attributes:
@@ -55,10 +55,10 @@ def _same(name: str) -> tuple[str, str]:
     return name, ""
 
 
-RELEASES: Mapping[str, Release] = {
+RELEASES: Mapping[str, DatasetLayout] = {
     release.name: release
     for release in (
-        Release(
+        DatasetLayout(
             name="ucsf-pdgm",
             identifier=("ID",),
             idh=("IDH",),
@@ -77,7 +77,7 @@ RELEASES: Mapping[str, Release] = {
                 "tumor_mask": ("_tumor_segmentation",),
             },
         ),
-        Release(
+        DatasetLayout(
             name="upenn-gbm",
             identifier=("ID",),
             idh=("IDH1",),
@@ -97,7 +97,7 @@ RELEASES: Mapping[str, Release] = {
             },
             grade_of_all=4,
         ),
-        Release(
+        DatasetLayout(
             name="tcga",
             identifier=("Case_ID", "patient_id", "Patient"),
             idh=("IDH1", "IDH2"),
@@ -116,7 +116,7 @@ RELEASES: Mapping[str, Release] = {
                 "tumor_mask": ("_GlistrBoost_ManuallyCorrected", "_GlistrBoost", "_seg"),
             },
         ),
-        Release(
+        DatasetLayout(
             name="egd",
             identifier=("Subject", "subject"),
             idh=("IDH", "IDH mutation status"),

@@ -28,7 +28,7 @@ _MIDDLE = SLICE_OFFSETS.index(0)
 
 
 @dataclass(frozen=True)
-class Failure:
+class WrongCall:
     """One wrong call.
 
     Attributes:
@@ -57,7 +57,7 @@ def find_failures(
     samples: Path | None,
     settings: EvaluateSettings,
     saliency: Path | None = None,
-) -> list[Failure]:
+) -> list[WrongCall]:
     """The worst false positives, then the worst false negatives, `settings.gallery` of each.
 
     Args:
@@ -85,13 +85,13 @@ def _failure(
     spread: pd.DataFrame,
     samples: Path | None,
     saliency: Path | None,
-) -> Failure:
+) -> WrongCall:
     name = str(answers.patient_id[index])
     row = people.T[name]
     known = [column for column in SHOWN_FEATURES if column in row and row[column] == row[column]]
     distance = spread[name].dropna()
     furthest = (-distance.abs()).sort_values(kind="stable").index[:3]
-    return Failure(
+    return WrongCall(
         name,
         kind,
         float(answers.probability[index]),
@@ -125,7 +125,7 @@ def _middle(folder: Path | None, patient: str, *, channels: int) -> np.ndarray |
     return array[min(_MIDDLE, len(array) - 1)].astype(np.float32)
 
 
-def failure_png(failure: Failure) -> str | None:
+def failure_png(failure: WrongCall) -> str | None:
     """PNG (base64) of the slice a wrong call was made on, the mask outlined; None without image.
 
     A row a sequence: the image and, where it is known, the image again with its saliency. Without

@@ -15,7 +15,7 @@ DEPLOYER = "*to be filled by the deployer*"
 def render_model_card(result: dict[str, Any]) -> str:
     """Markdown of the model card of one evaluation (content of evaluation.json)."""
     from components.evaluate.report.canvas import label_of
-    from components.evaluate.statistics.table_one import render_markdown
+    from components.evaluate.statistics.table_one import cohorts_markdown
 
     # Nothing is escaped in Markdown: names of patients and sets are checked identifiers.
     card = template(
@@ -28,7 +28,7 @@ def render_model_card(result: dict[str, Any]) -> str:
     )
     return card.render(
         result=result,
-        table_one=render_markdown(result["cohorts"]) if result["cohorts"] else None,
+        table_one=cohorts_markdown(result["cohorts"]) if result["cohorts"] else None,
         inputs=INPUTS,
         hybrid=Model.HYBRID.value,
         deployer=DEPLOYER,

@@ -11,7 +11,7 @@ from components.core.vocabulary import Model
 from components.evaluate.report import published
 from components.evaluate.report.canvas import Drawing, label_of
 from components.evaluate.report.curve_figures import hybrid_figures, set_figures
-from components.evaluate.report.failure_gallery import Failure, failure_png
+from components.evaluate.report.failure_gallery import WrongCall, failure_png
 from components.evaluate.report.formatting import (
     INPUTS,
     anchor,
@@ -33,7 +33,7 @@ _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 def write_report(
     result: dict[str, Any],
-    failures: dict[str, list[Failure]],
+    failures: dict[str, list[WrongCall]],
     settings: EvaluateSettings,
     out: Path,
 ) -> None:
@@ -56,7 +56,7 @@ def write_report(
 
 def render_report(
     result: dict[str, Any],
-    failures: dict[str, list[Failure]],
+    failures: dict[str, list[WrongCall]],
     drawings: dict[str, list[Drawing]],
 ) -> str:
     """HTML of the report; `drawings` is keyed by set, "" holding those of all sets."""
@@ -143,8 +143,8 @@ def _slices(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _published(
-    table: dict[str, dict[Model, published.Published]], name: str, model: str
-) -> published.Published | None:
+    table: dict[str, dict[Model, published.PaperFigures]], name: str, model: str
+) -> published.PaperFigures | None:
     known = table.get(published.counterpart(name) or "", {})
     return next((found for key, found in known.items() if key.value == model), None)
 

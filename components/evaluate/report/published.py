@@ -16,7 +16,7 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Published:
+class PaperFigures:
     """Figures of one model on one test set; accuracy as a share."""
 
     accuracy: float
@@ -28,39 +28,39 @@ PATIENTS = {"internal": 129, "snuh": 107, "tcia": 203}
 DICE = {"internal": (0.91, 0.04), "snuh": (0.92, 0.01), "tcia": (0.86, 0.08)}
 """Mean and SD of the segmenter's Dice."""
 
-PER_PATIENT: dict[str, dict[Model, Published]] = {
+PER_PATIENT: dict[str, dict[Model, PaperFigures]] = {
     "internal": {
-        Model.HYBRID: Published(0.938, (0.96, 0.93, 0.99), (0.88, 0.72, 0.98)),
-        Model.RESNET: Published(0.922, (0.95, 0.90, 0.98), (0.87, 0.72, 0.97)),
-        Model.RADIOMICS: Published(0.853, (0.90, 0.83, 0.96), (0.85, 0.74, 0.93)),
-        Model.AGE: Published(0.721, (0.74, 0.63, 0.84), (0.44, 0.32, 0.59)),
+        Model.HYBRID: PaperFigures(0.938, (0.96, 0.93, 0.99), (0.88, 0.72, 0.98)),
+        Model.RESNET: PaperFigures(0.922, (0.95, 0.90, 0.98), (0.87, 0.72, 0.97)),
+        Model.RADIOMICS: PaperFigures(0.853, (0.90, 0.83, 0.96), (0.85, 0.74, 0.93)),
+        Model.AGE: PaperFigures(0.721, (0.74, 0.63, 0.84), (0.44, 0.32, 0.59)),
     },
     "snuh": {
-        Model.HYBRID: Published(0.879, (0.94, 0.89, 0.97), (0.82, 0.65, 0.94)),
-        Model.RESNET: Published(0.841, (0.91, 0.84, 0.96), (0.81, 0.67, 0.91)),
-        Model.RADIOMICS: Published(0.794, (0.87, 0.80, 0.93), (0.65, 0.48, 0.85)),
-        Model.AGE: Published(0.748, (0.81, 0.71, 0.89), (0.51, 0.36, 0.72)),
+        Model.HYBRID: PaperFigures(0.879, (0.94, 0.89, 0.97), (0.82, 0.65, 0.94)),
+        Model.RESNET: PaperFigures(0.841, (0.91, 0.84, 0.96), (0.81, 0.67, 0.91)),
+        Model.RADIOMICS: PaperFigures(0.794, (0.87, 0.80, 0.93), (0.65, 0.48, 0.85)),
+        Model.AGE: PaperFigures(0.748, (0.81, 0.71, 0.89), (0.51, 0.36, 0.72)),
     },
     "tcia": {
-        Model.HYBRID: Published(0.788, (0.86, 0.80, 0.91), (0.81, 0.71, 0.88)),
-        Model.RESNET: Published(0.735, (0.81, 0.74, 0.87), (0.74, 0.63, 0.83)),
-        Model.RADIOMICS: Published(0.754, (0.84, 0.78, 0.90), (0.77, 0.67, 0.86)),
-        Model.AGE: Published(0.685, (0.77, 0.70, 0.84), (0.68, 0.57, 0.80)),
+        Model.HYBRID: PaperFigures(0.788, (0.86, 0.80, 0.91), (0.81, 0.71, 0.88)),
+        Model.RESNET: PaperFigures(0.735, (0.81, 0.74, 0.87), (0.74, 0.63, 0.83)),
+        Model.RADIOMICS: PaperFigures(0.754, (0.84, 0.78, 0.90), (0.77, 0.67, 0.86)),
+        Model.AGE: PaperFigures(0.685, (0.77, 0.70, 0.84), (0.68, 0.57, 0.80)),
     },
 }
 
-PER_SLICE: dict[str, dict[Model, Published]] = {
+PER_SLICE: dict[str, dict[Model, PaperFigures]] = {
     "internal": {
-        Model.HYBRID: Published(0.905, (0.96, 0.95, 0.97), (0.88, 0.82, 0.93)),
-        Model.RESNET: Published(0.887, (0.94, 0.92, 0.96), (0.86, 0.80, 0.91)),
+        Model.HYBRID: PaperFigures(0.905, (0.96, 0.95, 0.97), (0.88, 0.82, 0.93)),
+        Model.RESNET: PaperFigures(0.887, (0.94, 0.92, 0.96), (0.86, 0.80, 0.91)),
     },
     "snuh": {
-        Model.HYBRID: Published(0.849, (0.93, 0.90, 0.95), (0.81, 0.74, 0.87)),
-        Model.RESNET: Published(0.815, (0.90, 0.87, 0.92), (0.79, 0.73, 0.85)),
+        Model.HYBRID: PaperFigures(0.849, (0.93, 0.90, 0.95), (0.81, 0.74, 0.87)),
+        Model.RESNET: PaperFigures(0.815, (0.90, 0.87, 0.92), (0.79, 0.73, 0.85)),
     },
     "tcia": {
-        Model.HYBRID: Published(0.771, (0.84, 0.81, 0.86), (0.79, 0.74, 0.83)),
-        Model.RESNET: Published(0.744, (0.79, 0.77, 0.82), (0.72, 0.68, 0.77)),
+        Model.HYBRID: PaperFigures(0.771, (0.84, 0.81, 0.86), (0.79, 0.74, 0.83)),
+        Model.RESNET: PaperFigures(0.744, (0.79, 0.77, 0.82), (0.72, 0.68, 0.77)),
     },
 }
 """The intervals are as narrow as resampling slices, not patients, makes them."""

@@ -88,7 +88,7 @@ def decision_curve(idh: np.ndarray, probability: np.ndarray) -> dict[str, list[f
     }
 
 
-def risk_coverage(
+def risk_coverage_curve(
     right: np.ndarray, uncertainty: np.ndarray | None, probability: np.ndarray
 ) -> dict[str, Any]:
     """Error rate among the most certain share of patients, as that share grows.

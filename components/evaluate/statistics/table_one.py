@@ -88,14 +88,14 @@ def compare_cohorts(cohorts: Sequence[Cohort]) -> dict[str, Any]:
     return without_nan(
         {
             "reference": reference.name,
-            "cohorts": {cohort.name: describe(cohort) for cohort in cohorts},
+            "cohorts": {cohort.name: describe_cohort(cohort) for cohort in cohorts},
             "comparisons": {cohort.name: _compare(reference, cohort) for cohort in cohorts[1:]},
             "warnings": _warnings(cohorts),
         }
     )
 
 
-def describe(cohort: Cohort) -> dict[str, Any]:
+def describe_cohort(cohort: Cohort) -> dict[str, Any]:
     """{"patients", "age": {"mean", "sd", ...}, "sex": {NAME: {"count", "percent"}}, ...}."""
     people = cohort.people
     age = people["age"].dropna().to_numpy(dtype=float)
@@ -168,7 +168,7 @@ def _warnings(cohorts: Sequence[Cohort]) -> list[str]:
     return found
 
 
-def render_markdown(result: dict[str, Any]) -> str:
+def cohorts_markdown(result: dict[str, Any]) -> str:
     """The result of `compare_cohorts` as the paper's Table 1, in Markdown."""
     cohorts, comparisons = result["cohorts"], result["comparisons"]
     heads = [f"{name} (n = {block['patients']})" for name, block in cohorts.items()]

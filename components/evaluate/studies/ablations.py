@@ -81,7 +81,7 @@ def evaluate_ablations(
     write_json(out / "ablations.json", result)
     write_csv(out / "ablations.csv", COLUMNS, map(_cells, rows))
     with atomic(out / "ablations.md") as temporary:
-        temporary.write_text(render_markdown(result), encoding="utf-8")
+        temporary.write_text(ablations_markdown(result), encoding="utf-8")
     return result
 
 
@@ -135,7 +135,7 @@ def _cells(row: dict[str, Any]) -> list[Any]:
     return [*cells, row["delong_p"]]
 
 
-def render_markdown(result: dict[str, Any]) -> str:
+def ablations_markdown(result: dict[str, Any]) -> str:
     """A table of AUROC (and its fall) by ablation, model and set, the paper's ranges below."""
     from components.evaluate.report.canvas import label_of
 
@@ -173,7 +173,7 @@ def paper_lines() -> list[str]:
     return told
 
 
-def render_table(result: dict[str, Any]) -> RenderableType:
+def ablations_table(result: dict[str, Any]) -> RenderableType:
     """The result of `evaluate_ablations` for a terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group

@@ -80,7 +80,7 @@ def evaluate_robustness(
     nan_free = ([None if cell != cell else cell for cell in row] for row in cells)
     write_csv(out / "robustness.csv", COLUMNS, nan_free)
     with atomic(out / "robustness.md") as temporary:
-        temporary.write_text(render_markdown(result), encoding="utf-8")
+        temporary.write_text(robustness_markdown(result), encoding="utf-8")
     return result
 
 
@@ -134,7 +134,7 @@ def cells_of(level: dict[str, Any]) -> list[str]:
     ]
 
 
-def render_markdown(result: dict[str, Any]) -> str:
+def robustness_markdown(result: dict[str, Any]) -> str:
     """A table for each dial."""
     parts = []
     for dial in result["dials"]:

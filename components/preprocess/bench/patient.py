@@ -67,7 +67,7 @@ def truth_beside(patient: Patient) -> Truth:
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One measurement of one patient."""
 
     patient_id: str
@@ -78,7 +78,7 @@ class Row:
 
 def bench_patient(
     patient: Patient, plan: PreprocessingPlan, truth: Truth, *, n4: bool = False, ants: bool = False
-) -> list[Row]:
+) -> list[BenchRow]:
     """Prepare one patient on one core, measured.
 
     Args:
@@ -93,10 +93,10 @@ def bench_patient(
     Raises:
         BadInput: as `prepare_patient`.
     """
-    rows: list[Row] = []
+    rows: list[BenchRow] = []
 
     def note(what: str, value: float, unit: str) -> None:
-        rows.append(Row(patient.patient_id, what, float(value), unit))
+        rows.append(BenchRow(patient.patient_id, what, float(value), unit))
 
     with tempfile.TemporaryDirectory() as folder, one_thread():
         seconds = _chain(patient, plan, Path(folder), note)
@@ -121,7 +121,7 @@ def bench_patient(
     return rows
 
 
-def _total(rows: list[Row], ending: str) -> float:
+def _total(rows: list[BenchRow], ending: str) -> float:
     """Seconds of all rows whose name ends so."""
     return sum(row.value for row in rows if row.what.endswith(ending) and row.unit == "s")
 

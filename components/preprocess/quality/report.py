@@ -17,7 +17,7 @@ figcaption{margin:.3rem 0}.odd{color:#a40000;font-weight:600}
 table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}"""
 
 
-def write_report(prepared: Path, page: Path) -> None:
+def write_quality_page(prepared: Path, page: Path) -> None:
     """Write one self-contained HTML page about a prepared set, the odd cases first."""
     cases = sorted(read_cases([prepared]), key=lambda case: (not case.warnings, case.patient_id))
     with (prepared / FAILED_FILE).open(newline="") as stream:

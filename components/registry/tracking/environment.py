@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
-from components.core.git import commit, tree_changed
+from components.core.git import commit_hash, tree_changed
 from components.core.hardware import processor_name
 from components.registry.run_artifacts import RunInfo
 
@@ -24,7 +24,7 @@ def completed(info: RunInfo) -> RunInfo:
     """`info` with what this machine can tell where it is silent (commit, lock digest, actor)."""
     code = info.code
     if not code.commit:
-        found = {"commit": commit(), "dirty": tree_changed(untracked=False)}
+        found = {"commit": commit_hash(), "dirty": tree_changed(untracked=False)}
         code = code.model_copy(update=found)
     lock = _ROOT / "constraints.txt"
     return info.model_copy(

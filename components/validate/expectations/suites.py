@@ -16,7 +16,7 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 
 @dataclass(frozen=True)
-class Finding:
+class FailedExpectation:
     """A check that one patient failed."""
 
     patient_id: str
@@ -52,14 +52,14 @@ def run_suite(table: pd.DataFrame, expectations: list[Any]) -> list[Any]:
     return sorted(results, key=lambda result: result.expectation_config.meta["index"])
 
 
-def judge(table: pd.DataFrame, checks: list[Check]) -> list[Finding]:
+def failures_by_patient(table: pd.DataFrame, checks: list[Check]) -> list[FailedExpectation]:
     """Run the checks on a table with a patient_id column; a finding per patient and failed check.
 
     Unread images have nulls, which no check but the one on `error` judges.
     """
     import great_expectations.expectations as gxe
 
-    findings: dict[int, list[Finding]] = {}
+    findings: dict[int, list[FailedExpectation]] = {}
     for roles in dict.fromkeys(check.roles for check in checks):
         rows = table if roles is None else table[table["role"].isin(roles)]
         rows = rows.reset_index(drop=True)
@@ -76,10 +76,10 @@ def judge(table: pd.DataFrame, checks: list[Check]) -> list[Finding]:
     return [finding for index in sorted(findings) for finding in findings[index]]
 
 
-def _finding(check: Check, row: pd.Series) -> Finding:
+def _finding(check: Check, row: pd.Series) -> FailedExpectation:
     column = str(row["role"]) if check.roles else check.column
     reason = check.reason.format(value=row[check.column])
-    return Finding(
+    return FailedExpectation(
         patient_id=str(row["patient_id"]),
         column=column,
         reason=f"{column}: {reason}" if check.roles else reason,
