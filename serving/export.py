@@ -27,7 +27,7 @@ from components.release.release import (
     release_id,
 )
 from components.release.settings import Node, ServingSettings
-from components.release.tensors import ENSEMBLE, SLICES, Step
+from components.release.tensors import ENSEMBLES, SLICES, Step
 from serving.triton.config import NETWORKS, model_configs
 
 if TYPE_CHECKING:
@@ -58,8 +58,9 @@ def export_release(
 ) -> Release:
     """Write the Triton repository `out`, whole or not at all.
 
-    Holds the ensemble glioma_idh and its five models, plan.json, and release.json, which names
-    every file with its sha256. Exported networks are compared with the trained ones first.
+    Holds the ensembles glioma_idh and glioma_idh_images, their models, plan.json, and
+    release.json, which names every file with its sha256. Exported networks are compared with
+    the trained ones first.
 
     Args:
         segmenter: model folder of Model 1.
@@ -154,8 +155,8 @@ def _lay_out(folder: Path, contents: Contents, settings: ServingSettings) -> Non
         source = MODELS / ("network.py" if step in NETWORKS else f"{step.value}.py")
         if not native:
             shutil.copyfile(source, folder / step / VERSION / "model.py")
-    # An ensemble has no files, but its version folder must survive stores that drop empty ones.
-    for name in (ENSEMBLE, Step.CHECK, Step.ANSWER):
+    # Ensembles have no files, but their version folders must survive stores that drop empty ones.
+    for name in (*ENSEMBLES, Step.PREPARE, Step.CHECK, Step.ANSWER, Step.FINISH):
         contents.write(folder / name / VERSION)
 
 

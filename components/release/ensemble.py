@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,7 +19,15 @@ from components.core.imaging.grid import Grid, working_grid
 from components.core.vocabulary import QUANTILES, Sequence, Status
 from components.features.feature_slice import StepResult, StepSpec, feature_slice_step
 from components.preprocess.atlas.regions import Atlas
-from components.release.tensors import STATUS_CODES, Interface, Tensor, from_text, to_text
+from components.release.tensors import (
+    NO_NUMBER,
+    SLICES,
+    STATUS_CODES,
+    Interface,
+    Tensor,
+    from_text,
+    to_text,
+)
 from components.segment.inference.mask import MaskRule
 
 SPACING_MM = (0.2, 20.0)
@@ -57,7 +66,7 @@ def check_request(tensors: Tensors, interface: Interface, plan_digest: str) -> N
     for tensor in interface.inputs():
         _check_form(tensors, tensor)
     _check_plan(tensors["plan"], plan_digest)
-    _check_age(float(tensors["age"][0]))
+    check_age(float(tensors["age"][0]))
     grid = _check_grid(tensors["grid_affine"], interface)
     _check_to_mni(tensors["to_mni"], grid)
     brain = _check_brain(tensors["brain"], grid)
@@ -83,7 +92,8 @@ def _check_plan(found: np.ndarray, plan_digest: str) -> None:
         raise BadInput("plan", problem, _AGAIN)
 
 
-def _check_age(age: float) -> None:
+def check_age(age: float) -> None:
+    """Refuse an age that no manifest would hold. Raises BadInput."""
     low, high = AGE_YEARS
     if not low <= age <= high:
         raise BadInput("age", f"{age:g} is out of range", f"send years, {low:g} to {high:g}")
@@ -247,16 +257,19 @@ class ServedStep:
 def step_tensors(result: StepResult) -> dict[str, np.ndarray]:
     """Outputs of the feature/slice step's model.
 
-    Without a tumour the classifier is fed zeros and the reader gets NaN.
+    Without a tumour the classifier is fed zeros and the reader gets NO_NUMBER.
     """
     found = result.status is not Status.NO_TUMOR
     features = np.asarray(result.features, dtype=np.float64)
+    mask = result.mask_working.astype(np.uint8)
     return {
         "batch_images": result.images[None].astype(np.float32),
         "batch_features": features[None].astype(np.float32),
         "slices": result.slices.astype(np.int32),
-        "mask": result.mask_working.astype(np.uint8),
-        "features": features if found else np.full_like(features, np.nan),
+        "mask": mask,
+        "mask_gzip": np.frombuffer(gzip.compress(mask.tobytes(), 1, mtime=0), np.uint8),
+        "mask_shape": np.array(mask.shape, dtype=np.int32),
+        "features": _finite(features) if found else np.full_like(features, NO_NUMBER),
         "tumor_ml": np.array([result.tumor_ml], dtype=np.float32),
         "found": np.array([STATUS_CODES[result.status]], dtype=np.int32),
         "notes": to_text(json.dumps(list(result.warnings))),
@@ -287,17 +300,34 @@ def final_tensors(tensors: Tensors, limits: Limits, release: str) -> dict[str, n
         "ood": tensors["classifier_ood"].reshape(1),
     }
     if code == STATUS_CODES[Status.NO_TUMOR]:
-        numbers = {name: np.full_like(value, np.nan) for name, value in numbers.items()}
+        numbers = {name: np.full_like(value, NO_NUMBER) for name, value in numbers.items()}
     else:
         reasons = _abstains(float(numbers["uncertainty"][0]), float(numbers["ood"][0]), limits)
         code = STATUS_CODES[Status.ABSTAIN if reasons else Status.OK]
         warnings += reasons
     return {
-        **{name: np.asarray(value, dtype=np.float32) for name, value in numbers.items()},
+        **{name: _finite(np.asarray(value, np.float32)) for name, value in numbers.items()},
         "status": np.array([code], dtype=np.int32),
         "warnings": to_text(json.dumps(warnings)),
         "release": to_text(release),
     }
+
+
+def abstained_tensors(reason: str, release: str) -> dict[str, np.ndarray]:
+    """Outputs of the last model for images of which nothing can be said."""
+    return {
+        "probability_idh_mutant": np.full(1, NO_NUMBER, np.float32),
+        "slice_probabilities": np.full(SLICES, NO_NUMBER, np.float32),
+        "uncertainty": np.full(1, NO_NUMBER, np.float32),
+        "ood": np.full(1, NO_NUMBER, np.float32),
+        "status": np.array([STATUS_CODES[Status.ABSTAIN]], dtype=np.int32),
+        "warnings": to_text(json.dumps([f"abstains: {reason}"])),
+        "release": to_text(release),
+    }
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, values.dtype.type(NO_NUMBER))
 
 
 def _abstains(uncertainty: float, ood: float, limits: Limits) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from components.core.errors import BadInput
 from components.release.release import model_name, suffix_of
-from components.release.tensors import ENSEMBLE, Step
+from components.release.tensors import ENSEMBLE, ENSEMBLES, Step
 from serving.client.client import Client
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def load(server: InferenceServerClient, release: str) -> None:
         unload(server, release)
         raise
     # Loaded over, never unloaded: requests meet the old ensemble or the new one.
-    server.load_model(ENSEMBLE)
+    for name in ENSEMBLES:
+        server.load_model(name)
 
 
 def unload(server: InferenceServerClient, release: str) -> None:
