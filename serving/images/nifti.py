@@ -14,6 +14,9 @@ from components.core.errors import BadInput
 
 HEADER_BYTES = 352
 _MAGIC = b"n+1\x00"
+FIRST = (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c")
+"""The first four bytes of a NIfTI-1 file, little-endian and big-endian."""
+
 _REMEDY = "export it again as one 3-D NIfTI volume"
 _REAL = (2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280)
 """Codes of NIfTI's integer and floating-point types (nifti1.h, DT_*)."""
@@ -32,7 +35,7 @@ def check_header(header: bytes, name: str, most_voxels: int) -> int:
     Raises:
         BadInput: not the header of one real 3-D volume of at most `most_voxels` in a place.
     """
-    if len(header) < HEADER_BYTES or header[344:348] != _MAGIC:
+    if len(header) < HEADER_BYTES or not header.startswith(FIRST) or header[344:348] != _MAGIC:
         raise BadInput(name, "not a single-file NIfTI-1 volume", _REMEDY)
     try:
         fields = Nifti1Header.from_fileobj(io.BytesIO(header), check=False)

@@ -14,13 +14,10 @@ from typing import IO
 
 from components.core.errors import BadInput
 from components.release.settings import ImageLimits
-from serving.images.nifti import HEADER_BYTES, check_header
+from serving.images.nifti import FIRST, HEADER_BYTES, check_header
 
 MIB = 1 << 20
 GZIP, ZIP, EMPTY_ZIP = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
-NIFTI = (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c")
-"""The first four bytes of a NIfTI-1 file, little-endian and big-endian."""
-
 _KINDS = "give a NIfTI file (.nii, .nii.gz) or a ZIP of one DICOM series"
 _DAMAGED = (
     EOFError,
@@ -56,7 +53,7 @@ def unpack(content: bytes, name: str, folder: Path, limits: ImageLimits) -> Path
     if content.startswith(GZIP):
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             volume = _read_volume(stream, name, limits)
-    elif content.startswith(NIFTI):
+    elif content.startswith(FIRST):
         volume = _read_volume(io.BytesIO(content), name, limits)
     else:
         raise BadInput(name, "neither NIfTI nor ZIP", _KINDS)
@@ -66,16 +63,16 @@ def unpack(content: bytes, name: str, folder: Path, limits: ImageLimits) -> Path
 
 def decoded(content: bytes) -> bytes:
     """Bytes as they are, or what they are the base64 of: JSON cannot carry bytes."""
-    if content.startswith((GZIP, ZIP, *NIFTI)):
+    if content.startswith((GZIP, ZIP, *FIRST)):
         return content
     try:
         decoded = base64.b64decode(content, validate=True)
     except binascii.Error:
         return content
-    return decoded if decoded.startswith((GZIP, ZIP, *NIFTI)) else content
+    return decoded if decoded.startswith((GZIP, ZIP, *FIRST)) else content
 
 
-def _read_volume(stream: IO[bytes], name: str, limits: ImageLimits) -> bytes:
+def _read_volume(stream: IO[bytes] | gzip.GzipFile, name: str, limits: ImageLimits) -> bytes:
     """A NIfTI file; what its header claims is checked before the rest is read."""
     try:
         header = stream.read(HEADER_BYTES)
@@ -85,8 +82,10 @@ def _read_volume(stream: IO[bytes], name: str, limits: ImageLimits) -> bytes:
                 name, f"more than {limits.unpacked_mb} MiB uncompressed", "send one 3-D volume"
             )
         volume = header + stream.read(wanted - len(header))
-        # One byte more: gzip compares its checksum only at the end.
-        stream.read(1)
+        # To the end: gzip compares its checksum there.
+        left = limits.unpacked_mb * MIB - wanted
+        while left > 0 and (more := stream.read(MIB)):
+            left -= len(more)
     except _DAMAGED:
         raise BadInput(name, "a damaged gzip file", "copy it again") from None
     if len(volume) < wanted:
@@ -109,15 +108,16 @@ def _extract(archive: zipfile.ZipFile, name: str, folder: Path, limits: ImageLim
     if any(entry.flag_bits & 1 for entry in entries):
         raise BadInput(name, "an encrypted ZIP", "compress the series without a password")
     left = limits.unpacked_mb * MIB
+    too_much = BadInput(name, f"more than {limits.unpacked_mb} MiB uncompressed", "send one series")
+    if sum(entry.file_size for entry in entries) > left:
+        raise too_much
     folder.mkdir()
     for index, entry in enumerate(sorted(entries, key=lambda entry: entry.filename)):
         with archive.open(entry) as stream:
             found = stream.read(left + 1)
         left -= len(found)
         if left < 0:
-            raise BadInput(
-                name, f"more than {limits.unpacked_mb} MiB uncompressed", "send one series"
-            )
+            raise too_much
         if found.startswith((ZIP, GZIP)):
             raise BadInput(name, "an archive within the ZIP", "put the DICOM files into the ZIP")
         (folder / f"{index:05d}").write_bytes(found)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from components.cohort.dicom.headers import read_instances
@@ -140,8 +141,8 @@ def _prepare(
         sent.unlink()
     _check_series(paths, limits)
     mask = {BRAIN_MASK: str(paths.pop(BRAIN_MASK))} if BRAIN_MASK in paths else {}
-    given = {"t1c": None, "t2": None, "flair": None} | {n: str(p) for n, p in paths.items()}
-    patient = Patient(PATIENT_ID, "", **given, age=age, extra=mask)
+    t1c, t2, flair = (str(paths[n]) if n in paths else None for n in ("t1c", "t2", "flair"))
+    patient = Patient(PATIENT_ID, "", t1c, t2, flair, age=age, extra=mask)
     found = {"dicom": paths["t1c"].is_dir(), "abstains": ""}
     try:
         case = prepare_patient(patient, plan, subset="prediction", fold=None, cache=None)
@@ -192,6 +193,10 @@ def _broken(error: Exception, limits: ImageLimits) -> dict[str, str]:
     ):
         problem = f"their preparation takes more than {limits.memory_mb} MiB"
         return {"subject": "images", "problem": problem, "remedy": SMALLER}
+    if isinstance(error, np.linalg.LinAlgError | RuntimeError):
+        # SimpleITK's and numpy's ways to say that nothing in the images leads anywhere.
+        problem = "nothing in them that an alignment could hold to"
+        return {"subject": "images", "problem": problem, "remedy": "send whole, readable images"}
     # Not its words: they may quote a header.
     frames = traceback.extract_tb(error.__traceback__)
     where = "; ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames[-6:])

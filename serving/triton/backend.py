@@ -20,6 +20,10 @@ from serving.triton.bytes_tensors import bytes_tensor
 Outputs = Mapping[str, np.ndarray] | Mapping[str, np.ndarray | bytes]
 
 
+class Trouble(RuntimeError):
+    """Our own fault, in words for the client: INTERNAL without a path and a line."""
+
+
 def config_of(args: Mapping[str, str]) -> dict[str, Any]:
     """The model's config.pbtxt, as Triton hands it to `initialize`."""
     return json.loads(args["model_config"])
@@ -82,6 +86,12 @@ def answer_each(requests: list[Any], answer: Callable[[Any], Outputs]) -> list:
             responses.append(response(answer(request)))
         except BadInput as error:
             responses.append(invalid(error))
+        except Trouble as error:
+            responses.append(
+                pb_utils.InferenceResponse(
+                    error=pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL)
+                )
+            )
     return responses
 
 

@@ -48,7 +48,7 @@ def install() -> None:
     capsule.restype, capsule.argtypes = ctypes.py_object, [_POINTER, ctypes.c_char_p, _POINTER]
     given = (_POINTER * _TABLE_SIZE).from_address(pointer_of(legacy._ARRAY_API, None))
     table = (_POINTER * _TABLE_SIZE)(*given)
-    original = _NewFromDescr(given[_NEW_FROM_DESCR])
+    original = _NewFromDescr(given[_NEW_FROM_DESCR] or 0)
 
     @_NewFromDescr
     def contiguous(kind, descr, axes, shape, strides, data, flags, owner):  # type: ignore[no-untyped-def]  # noqa: ANN

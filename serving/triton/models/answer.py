@@ -63,7 +63,7 @@ class TritonPythonModel:
             for name in ("probability_idh_mutant", "uncertainty", "ood")
         }
         prepared = header is None or not header.abstains
-        entry = {
+        entry: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "request_id": CANARY_ID if header is not None and header.canary else request_id,
             "release": self.release,

@@ -14,8 +14,8 @@ from components.release.manifest import Contents, release_beside
 from components.release.settings import ImageLimits
 from components.release.tensors import AGE_YEARS
 from serving.images.case import CANARY, canary_tensors, case_tensors
-from serving.images.preparer import Preparer
-from serving.triton.backend import answer_each, config_of, parameter
+from serving.images.preparer import PreparationFailed, Preparer
+from serving.triton.backend import Trouble, answer_each, config_of, parameter
 from serving.triton.bytes_tensors import bytes_of, install
 from serving.triton.counters import PrepareCounters
 
@@ -50,6 +50,8 @@ class TritonPythonModel:
         self.counters.begin()
         try:
             return case_tensors(self.preparer.prepare(sent, age), self.contents)
+        except PreparationFailed as error:
+            raise Trouble(str(error)) from None
         finally:
             self.counters.end(time.monotonic() - began)
 
