@@ -184,21 +184,24 @@ class Interface:
 
     def outputs(self, model: Step | None = None) -> tuple[Tensor, ...]:
         """Outputs of one model; of the ensemble when `model` is None."""
-        final = (PROBABILITY, SLICE_PROBABILITIES, UNCERTAINTY, OOD, STATUS, WARNINGS, RELEASE)
-        from_step = (SLICE_INDICES, MASK, MASK_GZIP, MASK_SHAPE, FEATURE_VALUES, TUMOR_ML)
         batch = (
             [_one_item(named_in_ensemble(Step.CLASSIFIER, t)) for t in self.inputs(Step.CLASSIFIER)]
             if model is Step.FEATURE_SLICE
             else []
         )
         return {
-            None: (*final, *from_step),
+            None: self.answers(),
             Step.CHECK: (self.stack, INPUT_DIGEST, self.intensities),
             Step.SEGMENTER: (self.probability_map,),
-            Step.FEATURE_SLICE: (*batch, *from_step, FOUND, NOTES),
+            Step.FEATURE_SLICE: (*batch, *_FROM_STEP, FOUND, NOTES),
             Step.CLASSIFIER: CLASSIFIED,
-            Step.ANSWER: final,
+            Step.ANSWER: _FINAL,
         }[model]
+
+    @staticmethod
+    def answers() -> tuple[Tensor, ...]:
+        """Outputs of the ensemble, the same of every release."""
+        return (*_FINAL, *_FROM_STEP)
 
 
 def named_in_ensemble(model: Step, tensor: Tensor) -> Tensor:
@@ -261,6 +264,10 @@ FEATURE_VALUES = Tensor(
     "features", DType.FLOAT64, (FEATURES,), "numeric features; -1 without a tumour"
 )
 TUMOR_ML = Tensor("tumor_ml", DType.FLOAT32, (1,), "tumour volume in mL")
+
+
+_FINAL = (PROBABILITY, SLICE_PROBABILITIES, UNCERTAINTY, OOD, STATUS, WARNINGS, RELEASE)
+_FROM_STEP = (SLICE_INDICES, MASK, MASK_GZIP, MASK_SHAPE, FEATURE_VALUES, TUMOR_ML)
 
 
 def to_text(text: str) -> np.ndarray:
