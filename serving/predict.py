@@ -15,9 +15,10 @@ from components.core.errors import BadInput
 from components.core.s3 import local_copy
 from components.preprocess.sequences import input_digests
 from components.release.manifest import Contents
-from components.release.request import Answer, request_tensors
+from components.release.request import Answer, canary_request, request_tensors
 from serving.client.client import Access, Client
-from serving.report.files import describe, write_answer
+from serving.images.worker import abstains
+from serving.report.files import describe, describe_unprepared, write_answer, write_unprepared
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,14 @@ def answer_patient(
 
     contents = release.contents()
     files = input_digests(patient, contents.plan.sequences)
-    case = prepare_patient(patient, contents.plan, subset="prediction", fold=None, cache=None)
+    try:
+        case = prepare_patient(patient, contents.plan, subset="prediction", fold=None, cache=None)
+    except BadInput as error:
+        if not abstains(error):
+            raise
+        served = release.ask(canary_request(contents)).release
+        said = describe_unprepared(patient.patient_id, error.problem, served, contents, files)
+        return write_unprepared(out, said, patient)
     answer = release.ask(request_tensors(case, contents))
     content = describe(answer, case, contents, files)
     series = _series(patient)
@@ -136,7 +144,9 @@ def _series(patient: Patient) -> Path | None:
     return path if is_dicom(path) else None
 
 
-def predict_in_process(patient: PatientFiles, *, repository: Path, out: Path) -> dict:
+def predict_in_process(
+    patient: PatientFiles, *, repository: Path, out: Path, explain: Path | None = None
+) -> dict[str, Any]:
     """Like `serving.predict.predict_patient`, from a release on disk.
 
     Raises:
@@ -144,4 +154,4 @@ def predict_in_process(patient: PatientFiles, *, repository: Path, out: Path) ->
     """
     from components.release.local_inference import LocalRelease
 
-    return predict_with(LocalRelease(repository), patient, out)
+    return predict_with(LocalRelease(repository), patient, out, explain=explain)

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
-from components.cohort.images import write_image
+from components.cohort.images import read_image, write_image
+from components.cohort.manifest import Patient
 from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput
 from components.core.files import write_json
+from components.core.imaging.grid import Grid
 from components.core.vocabulary import Origin, Status
 from components.release.ensemble import digest_request
 from components.release.manifest import Contents
@@ -155,6 +158,22 @@ def write_answer(
         write_page(folder / PAGE_FILE, content, answer, case, contents, explained)
         write_json(folder / PREDICTION_FILE, content)
         _replace(folder, out)
+    return content
+
+
+def write_unprepared(out: Path, content: dict[str, Any], patient: Patient) -> dict[str, Any]:
+    """Write an answer to images of which nothing can be said: prediction.json, and an empty mask.
+
+    Args:
+        content: see `describe_unprepared`.
+    """
+    assert patient.t1c is not None  # it was read before
+    grid = Grid.of(read_image(patient.t1c))
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as aside:
+        write_image(Path(aside) / MASK_FILE, grid.image(np.zeros(grid.shape, np.uint8)))
+        write_json(Path(aside) / PREDICTION_FILE, content)
+        _replace(Path(aside), out)
     return content
 
 

@@ -19,7 +19,7 @@ from components.release.release import model_name, suffix_of
 from components.release.tensors import ENSEMBLES, Step
 from serving.client.client import Client
 from serving.triton.binary import prepare_backends, server_environment, tritonserver
-from serving.triton.control import load, unload
+from serving.triton.control import load, unanswered, unload
 from serving.triton.metrics import IDLE, read_activity
 from serving.triton.server_folder import Store
 
@@ -199,7 +199,7 @@ class LocalServer:
             while True:
                 if not self.alive():
                     raise ServerFailed(f"the server exited while starting\n{self._tail()}")
-                reason = client.canary()
+                reason = unanswered(client)
                 if reason is None:
                     log.info("%s answers on %s", self.release, self.grpc_address)
                     return

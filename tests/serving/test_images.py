@@ -6,6 +6,8 @@ import base64
 import gzip
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -242,6 +244,24 @@ def test_a_worker_that_was_killed_is_started_again(preparer: Preparer, patient: 
     preparer._worker.kill()
     preparer._worker.wait()
     assert preparer.prepare(nifti_files(patient), AGE).case is not None
+
+
+def test_the_command_answers_without_a_server(
+    quick_shop: Shop, patient: Path, answered: dict[str, bytes], tmp_path: Path
+) -> None:
+    images = (f"--{n}={patient / n}.nii.gz" for n in ("t1c", "t2", "flair"))
+    release, out = f"--release={quick_shop.release.folder}", f"--out={tmp_path}"
+    command = ["predict", *images, f"--age={AGE}", release, out, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *command], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found, served = json.loads(done.stdout), json.loads(answered["result"])
+    assert found["probability_idh_mutant"] == pytest.approx(
+        served["probability_idh_mutant"], abs=1e-6
+    )
+    assert found["inputs"]["files"] == served["inputs"]["files"]
+    assert found == read_json(tmp_path / "prediction.json")
 
 
 def test_prediction_json_is_a_document(patient: Path, quick_shop: Shop, tmp_path: Path) -> None:
