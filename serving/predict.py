@@ -15,10 +15,9 @@ from components.core.errors import BadInput
 from components.core.s3 import local_copy
 from components.preprocess.sequences import input_digests
 from components.release.manifest import Contents
-from components.release.request import Answer, canary_request, request_tensors
+from components.release.request import Answer, request_tensors
 from serving.client.client import Access, Client
-from serving.images.worker import abstains
-from serving.report.files import describe, describe_unprepared, write_answer, write_unprepared
+from serving.report.files import describe, write_answer
 
 
 @dataclass(frozen=True)
@@ -123,14 +122,7 @@ def answer_patient(
 
     contents = release.contents()
     files = input_digests(patient, contents.plan.sequences)
-    try:
-        case = prepare_patient(patient, contents.plan, subset="prediction", fold=None, cache=None)
-    except BadInput as error:
-        if not abstains(error):
-            raise
-        served = release.ask(canary_request(contents)).release
-        said = describe_unprepared(patient.patient_id, error.problem, served, contents, files)
-        return write_unprepared(out, said, patient)
+    case = prepare_patient(patient, contents.plan, subset="prediction", fold=None, cache=None)
     answer = release.ask(request_tensors(case, contents))
     content = describe(answer, case, contents, files)
     series = _series(patient)

@@ -34,11 +34,23 @@ class Preparation(_Document):
 
     Attributes:
         plan: sha256 (hex) of the preprocessing plan.
-        quality: see PreparedCase.
+        quality: see PreparedCase; None where the images could not be prepared.
     """
 
     plan: str
-    quality: dict[str, float]
+    quality: dict[str, float] | None
+
+
+class Reason(_Document):
+    """Why nothing is said of images that could be read.
+
+    Attributes:
+        check: machine-readable name of the check that failed.
+        sentence: the same for people.
+    """
+
+    check: str
+    sentence: str
 
 
 class Prediction(_Document):
@@ -58,6 +70,7 @@ class Prediction(_Document):
         inputs, preprocessing: see there.
         warnings: sentences a reader must see.
         intended_use: research.
+        reason: only where the images could not be prepared.
         saliency: sequence -> shares of the saliency by place; only of an explained answer.
     """
 
@@ -77,9 +90,10 @@ class Prediction(_Document):
     preprocessing: Preparation
     warnings: tuple[str, ...]
     intended_use: str = RESEARCH_USE
+    reason: Reason | None = None
     saliency: dict[str, dict[str, float]] | None = None
 
     def content(self) -> dict[str, Any]:
-        """As JSON's own types; the saliency only where there is one."""
-        left_out = {"saliency"} if self.saliency is None else set()
+        """As JSON's own types; reason and saliency only where there is one."""
+        left_out = {name for name in ("reason", "saliency") if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=left_out)

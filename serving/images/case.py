@@ -13,6 +13,7 @@ from components.core.imaging.grid import Grid, working_grid
 from components.core.vocabulary import Origin
 from components.release.image_tensors import HEADER
 from components.release.manifest import Contents
+from components.release.prediction import Reason
 from components.release.request import canary_request, request_tensors
 from components.release.tensors import from_text, to_text
 from serving.images.preparer import Prepared
@@ -20,7 +21,9 @@ from serving.images.worker import PATIENT_ID
 
 PREFIX = "prepared_"
 CANARY = "canary"
-"""Why a canary's case abstains."""
+"""What a canary sends, and why its case abstains."""
+
+_NO_PATIENT = Reason(check=CANARY, sentence="no patient: a canary")
 
 
 class CaseHeader(BaseModel):
@@ -41,7 +44,7 @@ class CaseHeader(BaseModel):
     warnings: tuple[str, ...] = ()
     files: dict[str, str] = {}
     dicom: bool = False
-    abstains: str = ""
+    abstains: Reason | None = None
 
     @classmethod
     def read(cls, tensors: Mapping[str, np.ndarray]) -> CaseHeader:
@@ -55,7 +58,7 @@ class CaseHeader(BaseModel):
     @property
     def canary(self) -> bool:
         """Whether no patient is behind it."""
-        return self.abstains == CANARY
+        return self.abstains == _NO_PATIENT
 
 
 def case_tensors(prepared: Prepared, contents: Contents) -> dict[str, np.ndarray]:
@@ -75,7 +78,7 @@ def case_tensors(prepared: Prepared, contents: Contents) -> dict[str, np.ndarray
 
 def canary_tensors(contents: Contents) -> dict[str, np.ndarray]:
     """Outputs of the first model for a client that asks whether the ensemble answers."""
-    header = CaseHeader(native=None, abstains=CANARY)
+    header = CaseHeader(native=None, abstains=_NO_PATIENT)
     return _named(canary_request(contents)) | {HEADER.name: header.tensor()}
 
 

@@ -19,6 +19,7 @@ from components.core.errors import BadInput
 from components.core.files import read_json
 from components.core.imaging.grid import Grid
 from components.preprocess.plan import PreprocessingPlan
+from components.release.prediction import Reason
 from components.release.settings import ImageLimits
 from serving.images.unpack import MIB, decoded
 from serving.images.worker import OUTCOME_FILE, PATIENT_ID, SENT, SMALLER, End, Job
@@ -42,14 +43,14 @@ class Prepared:
         native: the T1C's own grid.
         files: tensor name -> sha256 (hex) of the file.
         dicom: whether the T1C is a DICOM series.
-        abstains: why nothing can be said of this patient; empty where something can.
+        abstains: why nothing can be said of this patient; None where something can.
     """
 
     case: PreparedCase | None
     native: Grid
     files: dict[str, str]
     dicom: bool
-    abstains: str = ""
+    abstains: Reason | None = None
 
 
 class Preparer:
@@ -138,8 +139,9 @@ def _outcome(folder: Path, files: dict[str, str]) -> Prepared:
         log.error("preparation: %s", found["ours"])
         raise PreparationFailed(f"preparation: {found['ours'].splitlines()[0]}")
     case = None
-    if not found["abstains"]:
+    reason = Reason(**found["abstains"]) if found["abstains"] else None
+    if reason is None:
         kept = read_case(folder / PATIENT_ID)
         # Copied out of the memory map: its file goes with the folder.
         case = replace(kept, volumes=np.array(kept.volumes))
-    return Prepared(case, Grid.from_json(found["native"]), files, found["dicom"], found["abstains"])
+    return Prepared(case, Grid.from_json(found["native"]), files, found["dicom"], reason)

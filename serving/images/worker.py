@@ -33,6 +33,7 @@ from components.core.imaging.grid import Grid
 from components.preprocess.patient import prepare_patient
 from components.preprocess.plan import PreprocessingPlan
 from components.preprocess.sequences import BRAIN_MASK
+from components.release.prediction import Reason
 from components.release.settings import ImageLimits
 from serving.images.unpack import MIB, unpack
 
@@ -143,15 +144,17 @@ def _prepare(
     mask = {BRAIN_MASK: str(paths.pop(BRAIN_MASK))} if BRAIN_MASK in paths else {}
     t1c, t2, flair = (str(paths[n]) if n in paths else None for n in ("t1c", "t2", "flair"))
     patient = Patient(PATIENT_ID, "", t1c, t2, flair, age=age, extra=mask)
-    found = {"dicom": paths["t1c"].is_dir(), "abstains": ""}
+    found: dict[str, Any] = {"dicom": paths["t1c"].is_dir(), "abstains": None}
     try:
         case = prepare_patient(patient, plan, subset="prediction", fold=None, cache=None)
     except BadInput as error:
         if not abstains(error):
             raise
         native = Grid.of(read_image(paths["t1c"]))
-        reason = _bad(error, str(folder))
-        return found | {"native": native.to_json(), "abstains": reason["problem"]}
+        reason = Reason(
+            check=getattr(error, "check", ""), sentence=_bad(error, str(folder))["problem"]
+        )
+        return found | {"native": native.to_json(), "abstains": reason.model_dump()}
     write_case(folder, case)
     return found | {"native": case.native.to_json()}
 

@@ -8,19 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 
-from components.cohort.images import read_image, write_image
-from components.cohort.manifest import Patient
+from components.cohort.images import write_image
 from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput
 from components.core.files import write_json
-from components.core.imaging.grid import Grid
 from components.core.vocabulary import Origin, Status
 from components.release.ensemble import digest_request
 from components.release.manifest import Contents
-from components.release.prediction import ON_PHANTOMS, Inputs, Prediction, Preparation
+from components.release.prediction import ON_PHANTOMS, Inputs, Prediction, Preparation, Reason
 from components.release.request import Answer, request_tensors
 
 PREDICTION_FILE = "prediction.json"
@@ -64,10 +61,7 @@ def describe(
         release=answer.release,
         trained_on=contents.trained_on,
         profile=contents.profile,
-        inputs=Inputs(
-            files={name: _one_digest(found) for name, found in files.items()},
-            request=request.hex(),
-        ),
+        inputs=Inputs(files=file_digests(files), request=request.hex()),
         preprocessing=Preparation(plan=contents.plan_digest, quality=case.quality),
         warnings=(*_origin(contents), *answer.warnings, *case.warnings),
     )
@@ -75,7 +69,7 @@ def describe(
 
 
 def describe_unprepared(
-    patient_id: str, reason: str, release: str, contents: Contents, files: Mapping[str, str]
+    patient_id: str, reason: Reason, release: str, contents: Contents, files: Mapping[str, str]
 ) -> dict[str, Any]:
     """The content of prediction.json for images of which nothing can be said.
 
@@ -96,9 +90,10 @@ def describe_unprepared(
         release=release,
         trained_on=contents.trained_on,
         profile=contents.profile,
-        inputs=Inputs(files={n: _one_digest(found) for n, found in files.items()}, request=None),
-        preprocessing=Preparation(plan=contents.plan_digest, quality={}),
-        warnings=(*_origin(contents), f"abstains: {reason}"),
+        inputs=Inputs(files=file_digests(files), request=None),
+        preprocessing=Preparation(plan=contents.plan_digest, quality=None),
+        warnings=(*_origin(contents), reason.sentence),
+        reason=reason,
     )
     return prediction.content()
 
@@ -107,9 +102,12 @@ def _origin(contents: Contents) -> tuple[str, ...]:
     return (ON_PHANTOMS,) if contents.trained_on is Origin.PHANTOMS else ()
 
 
-def _one_digest(found: str) -> str:
+def file_digests(files: Mapping[str, str]) -> dict[str, str]:
     """A file's sha256; of a series' files (joined by commas) the sha256 of that."""
-    return hashlib.sha256(found.encode()).hexdigest() if "," in found else found
+    return {
+        name: hashlib.sha256(found.encode()).hexdigest() if "," in found else found
+        for name, found in files.items()
+    }
 
 
 def write_answer(
@@ -158,22 +156,6 @@ def write_answer(
         write_page(folder / PAGE_FILE, content, answer, case, contents, explained)
         write_json(folder / PREDICTION_FILE, content)
         _replace(folder, out)
-    return content
-
-
-def write_unprepared(out: Path, content: dict[str, Any], patient: Patient) -> dict[str, Any]:
-    """Write an answer to images of which nothing can be said: prediction.json, and an empty mask.
-
-    Args:
-        content: see `describe_unprepared`.
-    """
-    assert patient.t1c is not None  # it was read before
-    grid = Grid.of(read_image(patient.t1c))
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as aside:
-        write_image(Path(aside) / MASK_FILE, grid.image(np.zeros(grid.shape, np.uint8)))
-        write_json(Path(aside) / PREDICTION_FILE, content)
-        _replace(Path(aside), out)
     return content
 
 

@@ -27,7 +27,7 @@ from components.core.vocabulary import FEATURE_NAMES
 from components.preprocess.cohort import prepare_patient
 from components.release.image_tensors import image_inputs, image_outputs
 from components.release.local_inference import LocalRelease
-from components.release.prediction import Prediction
+from components.release.prediction import Prediction, Reason
 from components.release.request import request_tensors
 from components.release.settings import ImageLimits
 from components.release.tensors import IMAGES_ENSEMBLE
@@ -185,7 +185,7 @@ def test_a_canary_passes_the_whole_ensemble_and_counts_for_nobody(
 
     before = answers()
     found = ask(image_server, dict.fromkeys(("t1c", "t2", "flair"), CANARY.encode()))
-    assert json.loads(found["result"])["warnings"][-1] == f"abstains: {CANARY}"
+    assert json.loads(found["result"])["reason"]["check"] == CANARY
     assert answers() == before
 
 
@@ -205,9 +205,10 @@ def test_images_that_allow_no_answer_are_an_answer(
 ) -> None:
     contents = quick_shop.release.contents
     found = preparer.prepare(nifti_files(patient), AGE)
-    given_up = replace(found, case=None, abstains="the brain is of 3 mL")
+    reason = Reason(check="brain_volume", sentence="the brain is of 3 mL")
+    given_up = replace(found, case=None, abstains=reason)
     tensors = case_tensors(given_up, contents)
-    assert CaseHeader.read(tensors).abstains == "the brain is of 3 mL"
+    assert CaseHeader.read(tensors).abstains == reason
     release = LocalRelease(quick_shop.release.folder)
     own = {name.removeprefix("prepared_"): each for name, each in tensors.items()}
     own.pop("case")
@@ -216,7 +217,8 @@ def test_images_that_allow_no_answer_are_an_answer(
     result = json.loads(made.result)
     assert result["status"] == "abstain"
     assert result["probability_idh_mutant"] is result["features"] is None
-    assert result["warnings"][-1] == "abstains: the brain is of 3 mL"
+    assert result["warnings"][-1] == "the brain is of 3 mL"
+    assert result["reason"] == reason.model_dump()
     mask = nibabel.nifti1.Nifti1Image.from_bytes(gzip.decompress(made.mask_nifti))
     assert not np.asarray(mask.dataobj).any()
     assert mask.shape == read_image(patient / "t1c.nii.gz").GetSize()

@@ -16,6 +16,8 @@ import numpy as np
 from .connection import CANARY_DEADLINE_S, CONNECT_S, Connection, infer_inputs
 from .errors import Refused, ServerTrouble
 
+Image = Path | str | bytes
+
 IMAGES_MODEL = "glioma_idh_images"
 SEQUENCES = ("t1c", "t2", "flair")
 CANARY = b"canary"
@@ -67,19 +69,22 @@ class ImagesClient(Connection):
         self,
         *,
         age: float,
+        t1c: Image | None = None,
+        t2: Image | None = None,
+        flair: Image | None = None,
+        brain_mask: Image | None = None,
         page: bool = False,
         request_id: str = "",
-        **images: Path | str | bytes | None,
     ) -> ImagesAnswer:
         """Ask about one patient. Retries while the server is busy or away, until the deadline.
 
         Args:
             age: years.
+            t1c, t2, flair: each a NIfTI file, a ZIP or a folder of one DICOM series, or such a
+                file's bytes. What the release does not read is not sent.
+            brain_mask: likewise, in the T1C's space.
             page: whether to draw the page for people.
             request_id: for the server's log; drawn at random by default.
-            images: t1c, t2, flair and perhaps brain_mask: each a NIfTI file, a ZIP or a folder of
-                one DICOM series, or such a file's bytes. What the release does not read is not
-                sent.
 
         Raises:
             Refused: the input must be mended; names it.
@@ -88,6 +93,7 @@ class ImagesClient(Connection):
             ServerTrouble: anything else went wrong on the server.
         """
         wanted = self.inputs()
+        images = {"t1c": t1c, "t2": t2, "flair": flair, "brain_mask": brain_mask}
         given = {name: image for name, image in images.items() if image is not None}
         for name in SEQUENCES:
             if name in wanted and name not in given:
@@ -133,7 +139,7 @@ class ImagesClient(Connection):
         return ImagesAnswer(json.loads(got.as_numpy("result")[0]), *masks)
 
 
-def read_image(image: Path | str | bytes) -> bytes:
+def read_image(image: Image) -> bytes:
     """A file's bytes; of a folder, the ZIP of its files, under numbers for names."""
     if isinstance(image, bytes):
         return image

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from components.core.vocabulary import AGE, FEATURE_NAMES, QUANTILES, Status
-from components.release.ensemble import Limits, abstained_tensors, final_tensors
 from components.release.image_tensors import HEADER
 from components.release.manifest import Contents, release_beside
+from components.release.outputs import Limits, abstained_tensors, final_tensors
 from components.release.tensors import CANARY_ID, NO_NUMBER
 from serving.images.case import CaseHeader
 from serving.triton.backend import answer_each, inputs_of, log
@@ -45,7 +45,7 @@ class TritonPythonModel:
         tensors = inputs_of(request)
         header = CaseHeader.read(tensors) if HEADER.name in tensors else None
         if header is not None and header.abstains:
-            final = abstained_tensors(header.abstains, self.release)
+            final = abstained_tensors(header.abstains.sentence, self.release)
         else:
             final = final_tensors(tensors, self.limits, self.release)
         self._record(request.request_id(), tensors, final, header)
