@@ -266,6 +266,27 @@ def test_the_command_answers_without_a_server(
     assert found == read_json(tmp_path / "prediction.json")
 
 
+@pytest.mark.real_data
+def test_a_real_patient_as_the_scanner_made_it(
+    quick_shop: Shop, image_server: LocalServer, data_dir: Path, tmp_path: Path
+) -> None:
+    folder = data_dir / "tcga-fg-6692"
+    expected = _locally(
+        quick_shop, tmp_path, **{n: folder / f"{n}.nii.gz" for n in ("t1c", "t2", "flair")}
+    )
+    found = ask(image_server, nifti_files(folder))
+    result = json.loads(found["result"])
+    for key in ("status", "slice_indices", "features", "tumor_volume_ml", "preprocessing"):
+        assert result[key] == expected[key], key
+    assert result["probability_idh_mutant"] == pytest.approx(
+        expected["probability_idh_mutant"], abs=1e-6
+    )
+    served = nibabel.nifti1.Nifti1Image.from_bytes(gzip.decompress(found["mask_nifti"]))
+    local = nibabel.nifti1.load(tmp_path / "tumor_mask.nii.gz")
+    assert np.array_equal(np.asarray(served.dataobj), np.asarray(local.dataobj))
+    assert sum(len(content) for content in found.values()) < 4 << 20
+
+
 def test_prediction_json_is_a_document(patient: Path, quick_shop: Shop, tmp_path: Path) -> None:
     files = {name: patient / f"{name}.nii.gz" for name in ("t1c", "t2", "flair")}
     _locally(quick_shop, tmp_path, **files)
