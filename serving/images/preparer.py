@@ -84,17 +84,23 @@ class Preparer:
             BadInput: its subject is the tensor at fault, or "images" for all of them.
             PreparationFailed: see there.
         """
-        sent = {name: decoded(content) for name, content in sent.items()}
-        for name, content in sent.items():
-            if len(content) > self._limits.file_mb * MIB:
-                raise BadInput(name, f"more than {self._limits.file_mb} MiB", SMALLER)
+        files = {name: self._within(name, content) for name, content in sent.items()}
         with tempfile.TemporaryDirectory(prefix="glioflow-prepare-") as scratch:
             folder = Path(scratch)
-            for name, content in sent.items():
+            for name, content in files.items():
                 (folder / (name + SENT)).write_bytes(content)
-            self._run(Job(folder=scratch, names=tuple(sorted(sent)), age=age))
-            files = {name: hashlib.sha256(content).hexdigest() for name, content in sent.items()}
-            return _outcome(folder, files)
+            self._run(Job(folder=scratch, names=tuple(sorted(files)), age=age))
+            digests = {name: hashlib.sha256(each).hexdigest() for name, each in files.items()}
+            return _outcome(folder, digests)
+
+    def _within(self, name: str, content: bytes) -> bytes:
+        """A file's own bytes, if they are not too many, as base64 or decoded."""
+        most = self._limits.file_mb * MIB
+        if len(content) <= most * 4 // 3 + 4:
+            content = decoded(content)
+            if len(content) <= most:
+                return content
+        raise BadInput(name, f"more than {self._limits.file_mb} MiB", SMALLER)
 
     def _run(self, job: Job) -> None:
         worker = self._started()
