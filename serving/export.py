@@ -29,7 +29,7 @@ from components.release.release import (
     release_id,
 )
 from components.release.settings import Node, ServingSettings
-from components.release.tensors import ENSEMBLE, Step
+from components.release.tensors import ENSEMBLES, Step
 from serving.parity import answer_parity, classifier_parity, segmenter_parity
 from serving.triton.config import NETWORKS, model_configs
 
@@ -54,8 +54,9 @@ def export_release(
 ) -> Release:
     """Write the Triton repository `out`, whole or not at all.
 
-    Holds the ensemble glioma_idh and its five models, plan.json, and release.json, which names
-    every file with its sha256. Exported networks are compared with the trained ones first.
+    Holds the ensembles glioma_idh and glioma_idh_images, their models, plan.json, and
+    release.json, which names every file with its sha256. Exported networks are compared with
+    the trained ones first.
 
     Args:
         segmenter: model folder of Model 1.
@@ -149,8 +150,8 @@ def _lay_out(folder: Path, contents: Contents, settings: ServingSettings) -> Non
         source = MODELS / ("network.py" if step in NETWORKS else f"{step.value}.py")
         if not native:
             shutil.copyfile(source, folder / step / VERSION / "model.py")
-    # An ensemble has no files, but its version folder must survive stores that drop empty ones.
-    for name in (ENSEMBLE, Step.CHECK, Step.ANSWER):
+    # Ensembles have no files, but their version folders must survive stores that drop empty ones.
+    for name in (*ENSEMBLES, Step.PREPARE, Step.CHECK, Step.ANSWER, Step.FINISH):
         contents.write(folder / name / VERSION)
 
 

@@ -168,7 +168,14 @@ def _series(patient: Patient) -> Path | None:
     return path if is_dicom(path) else None
 
 
-def predict_in_process(patient: PatientFiles, *, repository: Path, out: Path) -> dict:
+def predict_in_process(
+    patient: PatientFiles,
+    *,
+    repository: Path,
+    out: Path,
+    explain: Path | None = None,
+    accept_implausible: bool = False,
+) -> dict[str, Any]:
     """Like `serving.predict.predict_patient`, from a release on disk.
 
     Raises:
@@ -176,4 +183,10 @@ def predict_in_process(patient: PatientFiles, *, repository: Path, out: Path) ->
     """
     from components.release.local_inference import LocalRelease
 
-    return predict_with(LocalRelease(repository), patient, out)
+    return predict_with(
+        LocalRelease(repository),
+        patient,
+        out,
+        explain=explain,
+        accept_implausible=accept_implausible,
+    )

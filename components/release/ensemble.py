@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +13,13 @@ from components.cohort.manifest import AGE_YEARS
 from components.core.errors import BadInput
 from components.core.files import read_json, write_arrays, write_json
 from components.core.imaging.grid import Grid, working_grid
-from components.core.vocabulary import QUANTILES, Sequence, Status
+from components.core.vocabulary import QUANTILES, Sequence
 from components.features.feature_slice import StepResult, StepSpec, feature_slice_step
 from components.preprocess.atlas.regions import Atlas
-from components.release.tensors import STATUS_CODES, Interface, Tensor, from_text, to_text
+from components.release.tensors import (
+    Interface,
+    Tensor,
+)
 from components.segment.inference.mask import MaskRule
 
 SPACING_MM = (0.2, 20.0)
@@ -57,7 +58,7 @@ def check_request(tensors: Tensors, interface: Interface, plan_digest: str) -> N
     for tensor in interface.inputs():
         _check_form(tensors, tensor)
     _check_plan(tensors["plan"], plan_digest)
-    _check_age(float(tensors["age"][0]))
+    check_age(float(tensors["age"][0]))
     grid = _check_grid(tensors["grid_affine"], interface)
     _check_to_mni(tensors["to_mni"], grid)
     brain = _check_brain(tensors["brain"], grid)
@@ -83,7 +84,8 @@ def _check_plan(found: np.ndarray, plan_digest: str) -> None:
         raise BadInput("plan", problem, _AGAIN)
 
 
-def _check_age(age: float) -> None:
+def check_age(age: float) -> None:
+    """Refuse an age that no manifest would hold. Raises BadInput."""
     low, high = AGE_YEARS
     if not low <= age <= high:
         raise BadInput("age", f"{age:g} is out of range", f"send years, {low:g} to {high:g}")
@@ -242,74 +244,3 @@ class ServedStep:
             float(tensors["age"][0]),
             self.spec,
         )
-
-
-def step_tensors(result: StepResult) -> dict[str, np.ndarray]:
-    """Outputs of the feature/slice step's model.
-
-    Without a tumour the classifier is fed zeros and the reader gets NaN.
-    """
-    found = result.status is not Status.NO_TUMOR
-    features = np.asarray(result.features, dtype=np.float64)
-    return {
-        "batch_images": result.images[None].astype(np.float32),
-        "batch_features": features[None].astype(np.float32),
-        "slices": result.slices.astype(np.int32),
-        "mask": result.mask_working.astype(np.uint8),
-        "features": features if found else np.full_like(features, np.nan),
-        "tumor_ml": np.array([result.tumor_ml], dtype=np.float32),
-        "found": np.array([STATUS_CODES[result.status]], dtype=np.int32),
-        "notes": to_text(json.dumps(list(result.warnings))),
-    }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a patient is not answered.
-
-    Attributes:
-        uncertainty: largest disagreement of the networks that is answered.
-        ood: largest distance to the training patients that is answered.
-    """
-
-    uncertainty: float
-    ood: float
-
-
-def final_tensors(tensors: Tensors, limits: Limits, release: str) -> dict[str, np.ndarray]:
-    """Outputs of the last model: what the classifier said, or why it has nothing to say."""
-    code = int(tensors["found"][0])
-    warnings = json.loads(from_text(tensors["notes"]))
-    numbers: dict[str, Any] = {
-        "probability_idh_mutant": tensors["classifier_probability"].reshape(1),
-        "slice_probabilities": tensors["classifier_slice_probability"].reshape(-1),
-        "uncertainty": tensors["classifier_uncertainty"].reshape(1),
-        "ood": tensors["classifier_ood"].reshape(1),
-    }
-    if code == STATUS_CODES[Status.NO_TUMOR]:
-        numbers = {name: np.full_like(value, np.nan) for name, value in numbers.items()}
-    else:
-        reasons = _abstains(float(numbers["uncertainty"][0]), float(numbers["ood"][0]), limits)
-        code = STATUS_CODES[Status.ABSTAIN if reasons else Status.OK]
-        warnings += reasons
-    return {
-        **{name: np.asarray(value, dtype=np.float32) for name, value in numbers.items()},
-        "status": np.array([code], dtype=np.int32),
-        "warnings": to_text(json.dumps(warnings)),
-        "release": to_text(release),
-    }
-
-
-def _abstains(uncertainty: float, ood: float, limits: Limits) -> list[str]:
-    reasons = []
-    # Written so that NaN abstains.
-    if not uncertainty <= limits.uncertainty:
-        reasons.append(
-            f"abstains: the networks disagree by {uncertainty:.3f}, above {limits.uncertainty:.3f}"
-        )
-    if not ood <= limits.ood:
-        reasons.append(
-            f"abstains: {ood:.1f} times as far from the training patients as 95 % of held-out "
-            f"ones, above {limits.ood:.1f}"
-        )
-    return reasons

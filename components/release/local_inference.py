@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from components.release.ensemble import (
-    Limits,
     ServedStep,
     check_request,
     digest_request,
-    final_tensors,
     stack_channels,
-    step_tensors,
 )
 from components.release.manifest import Contents
 from components.release.onnx_network import OnnxNetwork
+from components.release.outputs import Limits, final_tensors, step_tensors
 from components.release.release import VERSION, network_file
 from components.release.request import Answer
 from components.release.tensors import CLASSIFIED, Step, named_in_ensemble

@@ -60,7 +60,9 @@ class Contents(Settings):
     @property
     def interface(self) -> Interface:
         """The tensors of this release."""
-        return Interface(self.grid, self.segmenter, self.channels, self.plan.strip)
+        return Interface(
+            self.grid, self.segmenter, self.channels, self.plan.strip, self.plan.sequences
+        )
 
     @property
     def plan_digest(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput
 from components.core.vocabulary import FEATURE_NAMES, Status
 from components.release.manifest import Contents
-from components.release.tensors import STATUS_CODES, from_text
+from components.release.tensors import NO_NUMBER, STATUS_CODES, from_text
 
 _STATUSES = {code: status for status, code in STATUS_CODES.items()}
 
@@ -58,7 +59,8 @@ class Answer:
         found = status is not Status.NO_TUMOR
 
         def number(name: str) -> float | None:
-            return float(tensors[name][0]) if found else None
+            value = float(tensors[name][0])
+            return value if found and value != NO_NUMBER else None
 
         names = dict(zip(FEATURE_NAMES, tensors["features"].tolist(), strict=True))
         return cls(
@@ -67,13 +69,22 @@ class Answer:
             slice_probabilities=tuple(tensors["slice_probabilities"].tolist()) if found else None,
             slices=tuple(tensors["slices"].tolist()) if found else None,
             features=names if found else None,
-            mask=tensors["mask"].astype(bool),
+            mask=_mask(tensors),
             tumor_ml=float(tensors["tumor_ml"][0]),
             uncertainty=number("uncertainty"),
             ood=number("ood"),
             release=from_text(tensors["release"]),
             warnings=tuple(json.loads(from_text(tensors["warnings"]))),
         )
+
+
+def _mask(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """bool (z, y, x), from whichever form of it was asked for."""
+    if "mask" in tensors:
+        return tensors["mask"].astype(bool)
+    packed = np.asarray(tensors["mask_gzip"], np.uint8).tobytes()
+    flat = np.frombuffer(gzip.decompress(packed), np.uint8)
+    return flat.reshape(tensors["mask_shape"]).astype(bool)
 
 
 def request_tensors(case: PreparedCase, contents: Contents) -> dict[str, np.ndarray]:

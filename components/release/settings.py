@@ -27,6 +27,26 @@ class TensorRt(StrEnum):
     FP16 = "fp16"
 
 
+class ImageLimits(Settings):
+    """What one request of image files may cost; beyond, it is refused.
+
+    Attributes:
+        file_mb: MiB of one file as it is sent.
+        unpacked_mb: MiB of one file (or of one ZIP's files together) when uncompressed.
+        zip_files: files in one ZIP.
+        voxels: of one image.
+        seconds: of the whole preparation.
+        memory_mb: MiB that the preparing process may hold.
+    """
+
+    file_mb: int = Field(default=256, ge=1)
+    unpacked_mb: int = Field(default=1024, ge=1)
+    zip_files: int = Field(default=4000, ge=1)
+    voxels: int = Field(default=150_000_000, ge=1)
+    seconds: float = Field(default=300.0, gt=0.0)
+    memory_mb: int = Field(default=6144, ge=256)
+
+
 class ServingSettings(Settings):
     """How a release is laid out for Triton.
 
@@ -37,6 +57,9 @@ class ServingSettings(Settings):
         segmenter_instances, step_instances, classifier_instances: copies of each model that work
             at the same time. Two segmenters keep the cores busy while one patient is in another
             model (docs/serving.md has the measurement).
+        prepare_instances: patients that are prepared from image files at the same time, each on one
+            core, in a process of lower priority than the other models.
+        limits: see ImageLimits.
         queue: patients that may wait before each model; one more is answered UNAVAILABLE.
         queue_timeout_s: longest wait of a patient in one queue before it is answered UNAVAILABLE.
         classifier_batch: most patients that the classifier takes at once.
@@ -50,6 +73,8 @@ class ServingSettings(Settings):
     segmenter_instances: int = Field(default=2, ge=1, le=64)
     step_instances: int = Field(default=1, ge=1, le=64)
     classifier_instances: int = Field(default=1, ge=1, le=64)
+    prepare_instances: int = Field(default=1, ge=1, le=64)
+    limits: ImageLimits = ImageLimits()
     queue: int = Field(default=16, ge=1)
     queue_timeout_s: float = Field(default=300.0, gt=0.0)
     classifier_batch: int = Field(default=8, ge=1, le=1024)

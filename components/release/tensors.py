@@ -14,7 +14,12 @@ import numpy as np
 from components.core.vocabulary import FEATURE_NAMES, QUANTILES, SLICE_OFFSETS, Sequence, Status
 
 ENSEMBLE = "glioma_idh"
-"""The model that clients call."""
+"""The model for clients that prepare a patient themselves."""
+
+IMAGES_ENSEMBLE = "glioma_idh_images"
+"""The model for clients that send image files; see components.release.image_tensors."""
+
+ENSEMBLES = (ENSEMBLE, IMAGES_ENSEMBLE)
 
 FREE = -1
 """A dimension that differs from request to request."""
@@ -24,13 +29,19 @@ FEATURES = len(FEATURE_NAMES)
 
 
 class Step(StrEnum):
-    """The ensemble's models, in the order in which a request passes them."""
+    """The ensembles' models, in the order in which a request passes them."""
 
+    PREPARE = "prepare"
     CHECK = "check"
     SEGMENTER = "segmenter"
     FEATURE_SLICE = "feature_slice_step"
     CLASSIFIER = "classifier"
     ANSWER = "answer"
+    FINISH = "finish"
+
+
+PREPARED_STEPS = (Step.CHECK, Step.SEGMENTER, Step.FEATURE_SLICE, Step.CLASSIFIER, Step.ANSWER)
+"""Models of the ensemble for prepared patients; the other one puts PREPARE and FINISH around."""
 
 
 class DType(StrEnum):
@@ -40,6 +51,7 @@ class DType(StrEnum):
     INT32 = "INT32"
     FLOAT32 = "FP32"
     FLOAT64 = "FP64"
+    BYTES = "BYTES"
 
     @property
     def numpy(self) -> np.dtype:
@@ -52,10 +64,14 @@ _NUMPY = {
     DType.INT32: np.int32,
     DType.FLOAT32: np.float32,
     DType.FLOAT64: np.float64,
+    DType.BYTES: np.object_,
 }
 
 STATUS_CODES: dict[Status, int] = {status: code for code, status in enumerate(Status)}
 """Statuses cross Triton as int32: ok 0, no_tumor 1, abstain 2."""
+
+NO_NUMBER = -1.0
+"""Where there is no number: NaN is not JSON, and every output that can lack one is 0 or more."""
 
 CANARY_ID = "canary"
 """Request id of a client that asks whether the ensemble answers; it is no patient."""
@@ -71,12 +87,14 @@ class Tensor:
         shape: array shape, axes z, y, x where there are three; FREE where it may differ. Of a
             batching model: the shape of one item.
         meaning: for readers of the documentation.
+        optional: whether a request may leave it out.
     """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     meaning: str = ""
+    optional: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -93,12 +111,14 @@ class Interface:
         segmenter: sequences that Model 1 reads, in channel order.
         channels: sequences of Model 2's image, in channel order.
         stripped: whether volumes are 0 outside the brain.
+        prepared: sequences of the preprocessing plan; empty: those that the networks read.
     """
 
     grid: int
     segmenter: tuple[Sequence, ...]
     channels: tuple[Sequence, Sequence]
     stripped: bool = True
+    prepared: tuple[Sequence, ...] = ()
 
     @property
     def sequences(self) -> tuple[Sequence, ...]:
@@ -164,21 +184,24 @@ class Interface:
 
     def outputs(self, model: Step | None = None) -> tuple[Tensor, ...]:
         """Outputs of one model; of the ensemble when `model` is None."""
-        final = (PROBABILITY, SLICE_PROBABILITIES, UNCERTAINTY, OOD, STATUS, WARNINGS, RELEASE)
-        from_step = (SLICE_INDICES, MASK, FEATURE_VALUES, TUMOR_ML)
         batch = (
             [_one_item(named_in_ensemble(Step.CLASSIFIER, t)) for t in self.inputs(Step.CLASSIFIER)]
             if model is Step.FEATURE_SLICE
             else []
         )
         return {
-            None: (*final, *from_step),
+            None: self.answers(),
             Step.CHECK: (self.stack, INPUT_DIGEST, self.intensities),
             Step.SEGMENTER: (self.probability_map,),
-            Step.FEATURE_SLICE: (*batch, *from_step, FOUND, NOTES),
+            Step.FEATURE_SLICE: (*batch, *_FROM_STEP, FOUND, NOTES),
             Step.CLASSIFIER: CLASSIFIED,
-            Step.ANSWER: final,
+            Step.ANSWER: _FINAL,
         }[model]
+
+    @staticmethod
+    def answers() -> tuple[Tensor, ...]:
+        """Outputs of the ensemble, the same of every release."""
+        return (*_FINAL, *_FROM_STEP)
 
 
 def named_in_ensemble(model: Step, tensor: Tensor) -> Tensor:
@@ -223,13 +246,11 @@ CLASSIFIED = (
 )
 
 PROBABILITY = Tensor(
-    "probability_idh_mutant", DType.FLOAT32, (1,), "mean over the slices; NaN without a tumour"
+    "probability_idh_mutant", DType.FLOAT32, (1,), "mean over the slices; -1 without a tumour"
 )
-SLICE_PROBABILITIES = Tensor(
-    "slice_probabilities", DType.FLOAT32, (SLICES,), "NaN without a tumour"
-)
-UNCERTAINTY = Tensor("uncertainty", DType.FLOAT32, (1,), "disagreement; NaN without a tumour")
-OOD = Tensor("ood", DType.FLOAT32, (1,), "distance to the training patients; NaN without a tumour")
+SLICE_PROBABILITIES = Tensor("slice_probabilities", DType.FLOAT32, (SLICES,), "-1 without a tumour")
+UNCERTAINTY = Tensor("uncertainty", DType.FLOAT32, (1,), "disagreement; -1 without a tumour")
+OOD = Tensor("ood", DType.FLOAT32, (1,), "distance to the training patients; -1 without a tumour")
 STATUS = Tensor("status", DType.INT32, (1,), "0 ok, 1 no_tumor, 2 abstain")
 WARNINGS = Tensor("warnings", DType.UINT8, (FREE,), "JSON list of sentences, UTF-8")
 RELEASE = Tensor("release", DType.UINT8, (FREE,), "release id, ASCII")
@@ -237,10 +258,16 @@ SLICE_INDICES = Tensor(
     "slices", DType.INT32, (SLICES,), "0-based z on the network grid; -1 without a tumour"
 )
 MASK = Tensor("mask", DType.UINT8, (FREE, FREE, FREE), "tumour on the working grid (z, y, x)")
+MASK_GZIP = Tensor("mask_gzip", DType.UINT8, (FREE,), "gzip of `mask`'s bytes, in C order")
+MASK_SHAPE = Tensor("mask_shape", DType.INT32, (3,), "shape of `mask` (z, y, x)")
 FEATURE_VALUES = Tensor(
-    "features", DType.FLOAT64, (FEATURES,), "numeric features; NaN without a tumour"
+    "features", DType.FLOAT64, (FEATURES,), "numeric features; -1 without a tumour"
 )
 TUMOR_ML = Tensor("tumor_ml", DType.FLOAT32, (1,), "tumour volume in mL")
+
+
+_FINAL = (PROBABILITY, SLICE_PROBABILITIES, UNCERTAINTY, OOD, STATUS, WARNINGS, RELEASE)
+_FROM_STEP = (SLICE_INDICES, MASK, MASK_GZIP, MASK_SHAPE, FEATURE_VALUES, TUMOR_ML)
 
 
 def to_text(text: str) -> np.ndarray:

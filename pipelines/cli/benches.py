@@ -100,6 +100,7 @@ class Benched(StrEnum):
     LAYOUTS = "layouts"
     LOAD = "load"
     TRANSPORT = "transport"
+    IMAGES = "images"
 
 
 def bench(
@@ -109,7 +110,7 @@ def bench(
         typer.Option(
             help="ensemble: against its parts in this process; networks: what runs the segmenter; "
             "layouts: threads and copies of it; load: rates up to four times what it can do; "
-            "transport: images sent, or in shared memory."
+            "transport: images sent, or in shared memory; images: image files, by part."
         ),
     ] = Benched.ENSEMBLE,
     requests: Annotated[int, typer.Option(min=2, help="Answers timed in each row.")] = 12,
@@ -134,6 +135,10 @@ def _benched(
     from serving.bench.transport import bench_transport
     from serving.triton.server import LocalServer
 
+    if what is Benched.IMAGES:
+        from serving.bench.images import bench_images
+
+        return bench_images(repository, *_bench_files(run, repository), requests=requests)
     patients = _bench_patients(run, repository, count=3 if what is Benched.LOAD else 1)
     if what is Benched.ENSEMBLE:
         return bench_ensemble(repository, patients[0], requests=requests)
@@ -167,6 +172,19 @@ def _bench_patients(run: Path, repository: Path, count: int) -> list[dict[str, n
         prepare_patient(row, contents.plan, subset="bench", fold=None, cache=None) for row in rows
     ]
     return [request_tensors(case, contents) for case in cases]
+
+
+def _bench_files(run: Path, repository: Path) -> tuple[dict[str, bytes], float]:
+    """The image files and the age of a run's last patient."""
+    from components.cohort.manifest import read_manifest
+    from components.core.s3 import local_copy
+    from components.release.verification import verify_release
+
+    row = read_manifest(run / "validated" / "accepted.csv")[-1]
+    sequences = verify_release(repository).contents.plan.sequences
+    paths = {sequence.value: row.path_of(sequence) for sequence in sequences}
+    files = {name: local_copy(path).read_bytes() for name, path in paths.items() if path}
+    return files, float(row.age or 0.0)
 
 
 def _bench_table(what: Benched, rows: list[dict[str, Any]]) -> Table:

@@ -98,8 +98,8 @@ def _repository(
 ) -> Path:
     if sum(choice is not None for choice in (run, repository, model)) != 1:
         raise BadInput(
-            "serve",
-            "give exactly one of --run, --repository, --model and --store",
+            "release",
+            "give exactly one place to take it from",
             "try --run runs/demo",
         )
     if model is not None:
@@ -131,12 +131,14 @@ def ready(
     key: KeyOption = None,
     token: TokenOption = "",
 ) -> int:
-    """Exit 0 when the ensemble answers a whole request, 1 when it does not."""
+    """Exit 0 when both ensembles answer a whole request, 1 when one does not."""
     from serving.client.client import Client
+    from serving.triton.control import unanswered
 
-    with Client(server, access=_access(tls, ca, certificate, key, token)) as client:
-        reason = client.canary()
-    console.print(f"{server}: {'the ensemble answers' if reason is None else reason}")
+    access = _access(tls, ca, certificate, key, token)
+    with Client(server, access=access) as client:
+        reason = unanswered(client)
+    console.print(f"{server}: {'both ensembles answer' if reason is None else reason}")
     return ExitCode.DONE if reason is None else ExitCode.OUR_FAULT
 
 
@@ -147,6 +149,12 @@ def predict(
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
     t2: Annotated[Path | None, typer.Option(help="NIfTI file or DICOM series folder.")] = None,
     patient_id: Annotated[str, typer.Option(help="Written into the prediction.")] = "unnamed",
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of a run: its release answers, without a server.")
+    ] = None,
+    release: Annotated[
+        Path | None, typer.Option(help="Exported release that answers, without a server.")
+    ] = None,
     server: ServerOption = "localhost:8001",
     explain: Annotated[
         Path | None,
@@ -166,21 +174,34 @@ def predict(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Send one patient to the server; write a page to read, the mask, and prediction.json."""
-    from serving.predict import PatientFiles, predict_patient
+    """Ask about one patient; write a page to read, the mask, and prediction.json."""
+    from serving.predict import PatientFiles, predict_in_process, predict_patient
 
     files = PatientFiles(t1c=t1c, t2=t2, flair=flair, age=age, patient_id=patient_id)
-    with console.status("preparing and asking the server"):
-        access = _access(tls, ca, certificate, key, token)
-        answer = predict_patient(
-            files,
-            server=server,
-            out=out,
-            access=access,
-            explain=explain,
-            shared_memory=shared_memory,
-            accept_implausible=accept_implausible,
-        )
+    with console.status("preparing and predicting"):
+        if run or release:
+            folder = _repository(run, release, None, "")
+            answer = predict_in_process(
+                files,
+                repository=folder,
+                out=out,
+                explain=explain,
+                accept_implausible=accept_implausible,
+            )
+        else:
+            answer = predict_patient(
+                files,
+                server=server,
+                out=out,
+                access=_access(tls, ca, certificate, key, token),
+                explain=explain,
+                shared_memory=shared_memory,
+                accept_implausible=accept_implausible,
+            )
+    _tell(answer, out, as_json)
+
+
+def _tell(answer: dict[str, Any], out: Path, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return

@@ -8,20 +8,9 @@ from typing import Any
 
 from components.core.errors import Implausible
 from components.core.files import write_json
-from components.core.vocabulary import Status
 from components.release.manifest import Contents
-from serving.report.files import FILES, PREDICTION_FILE, RESEARCH_USE, file_digests
-
-_NUMBERS = (
-    "probability_idh_mutant",
-    "slices",
-    "slice_indices",
-    "features",
-    "tumor_volume_ml",
-    "uncertainty",
-    "ood",
-)
-"""Keys of prediction.json that nothing is known for: null."""
+from components.release.prediction import Reason
+from serving.report.files import FILES, PREDICTION_FILE, describe_unprepared
 
 
 def write_abstention(
@@ -42,19 +31,8 @@ def write_abstention(
         What prediction.json holds. `reason` names the check that failed, in a word for machines
         and in a sentence.
     """
-    content: dict[str, Any] = {
-        "patient_id": patient_id,
-        "status": Status.ABSTAIN.value,
-        "reason": {"check": error.check, "sentence": error.problem},
-        **dict.fromkeys(_NUMBERS),
-        "release": release,
-        "trained_on": contents.trained_on.value,
-        "profile": contents.profile,
-        "inputs": {"files": file_digests(files), "request": None},
-        "preprocessing": {"plan": contents.plan_digest, "quality": None},
-        "warnings": [error.problem],
-        "intended_use": RESEARCH_USE,
-    }
+    reason = Reason(check=error.check, sentence=error.problem)
+    content = describe_unprepared(patient_id, reason, release, contents, files)
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if name != PREDICTION_FILE:

@@ -17,6 +17,7 @@ from components.core.files import write_json
 from components.core.vocabulary import Origin, Status
 from components.release.ensemble import digest_request
 from components.release.manifest import Contents
+from components.release.prediction import ON_PHANTOMS, Inputs, Prediction, Preparation, Reason
 from components.release.request import Answer, request_tensors
 
 PREDICTION_FILE = "prediction.json"
@@ -35,45 +36,70 @@ FILES = (
 )
 """In the order in which they appear: who finds the last, finds all."""
 
-ON_PHANTOMS = "trained on phantoms: the probability says nothing about a patient"
-RESEARCH_USE = "research use only; not a medical device"
 SERIES_DESCRIPTION = "glioflow tumour mask: research use only"
 
 
 def describe(
     answer: Answer, case: PreparedCase, contents: Contents, files: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The content of prediction.json.
-
-    `slices` are the five slices' probabilities in the order of `slice_indices` (0-based z on the
-    network grid). `inputs` are digests: of each file, of a series' files, and of the request.
+    """The content of prediction.json; see Prediction.
 
     Args:
         files: see components.preprocess.sequences.input_digests.
     """
     request = digest_request(request_tensors(case, contents), contents.interface)
-    origin = [ON_PHANTOMS] if contents.trained_on is Origin.PHANTOMS else []
-    return {
-        "patient_id": case.patient_id,
-        "status": answer.status.value,
-        "probability_idh_mutant": answer.probability,
-        "slices": _list(answer.slice_probabilities),
-        "slice_indices": _list(answer.slices),
-        "features": answer.features,
-        "tumor_volume_ml": answer.tumor_ml,
-        "uncertainty": answer.uncertainty,
-        "ood": answer.ood,
-        "release": answer.release,
-        "trained_on": contents.trained_on.value,
-        "profile": contents.profile,
-        "inputs": {
-            "files": file_digests(files),
-            "request": request.hex(),
-        },
-        "preprocessing": {"plan": contents.plan_digest, "quality": case.quality},
-        "warnings": [*origin, *answer.warnings, *case.warnings],
-        "intended_use": RESEARCH_USE,
-    }
+    prediction = Prediction(
+        patient_id=case.patient_id,
+        status=answer.status,
+        probability_idh_mutant=answer.probability,
+        slices=answer.slice_probabilities,
+        slice_indices=answer.slices,
+        features=answer.features,
+        tumor_volume_ml=answer.tumor_ml,
+        uncertainty=answer.uncertainty,
+        ood=answer.ood,
+        release=answer.release,
+        trained_on=contents.trained_on,
+        profile=contents.profile,
+        inputs=Inputs(files=file_digests(files), request=request.hex()),
+        preprocessing=Preparation(plan=contents.plan_digest, quality=case.quality),
+        warnings=(*_origin(contents), *answer.warnings, *case.warnings),
+    )
+    return prediction.content()
+
+
+def describe_unprepared(
+    patient_id: str, reason: Reason, release: str, contents: Contents, files: Mapping[str, str]
+) -> dict[str, Any]:
+    """The content of prediction.json for images of which nothing can be said.
+
+    Args:
+        reason: why.
+        files: see `describe`.
+    """
+    prediction = Prediction(
+        patient_id=patient_id,
+        status=Status.ABSTAIN,
+        probability_idh_mutant=None,
+        slices=None,
+        slice_indices=None,
+        features=None,
+        tumor_volume_ml=None,
+        uncertainty=None,
+        ood=None,
+        release=release,
+        trained_on=contents.trained_on,
+        profile=contents.profile,
+        inputs=Inputs(files=file_digests(files), request=None),
+        preprocessing=Preparation(plan=contents.plan_digest, quality=None),
+        warnings=(*_origin(contents), reason.sentence),
+        reason=reason,
+    )
+    return prediction.content()
+
+
+def _origin(contents: Contents) -> tuple[str, ...]:
+    return (ON_PHANTOMS,) if contents.trained_on is Origin.PHANTOMS else ()
 
 
 def file_digests(files: Mapping[str, str]) -> dict[str, str]:
@@ -82,10 +108,6 @@ def file_digests(files: Mapping[str, str]) -> dict[str, str]:
         name: hashlib.sha256(found.encode()).hexdigest() if "," in found else found
         for name, found in files.items()
     }
-
-
-def _list(values: tuple[Any, ...] | None) -> list[Any] | None:
-    return None if values is None else list(values)
 
 
 def write_answer(
@@ -124,7 +146,7 @@ def write_answer(
         mask = mask_to_native(answer.mask, case)
         write_image(folder / MASK_FILE, mask)
         if series is not None:
-            content = _with_segmentation(folder, content, series, mask)
+            content = with_segmentation(folder, content, series, mask)
         explained = None
         if explain is not None and answer.status is not Status.NO_TUMOR:
             explained = explain_answer(answer, case, contents, explain)
@@ -137,7 +159,7 @@ def write_answer(
     return content
 
 
-def _with_segmentation(
+def with_segmentation(
     folder: Path, content: dict[str, Any], series: Path, mask: sitk.Image
 ) -> dict[str, Any]:
     """Write the DICOM segmentation; where a header makes that impossible, the answer says so."""

@@ -15,6 +15,13 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from components.core.errors import BadInput
+from serving.triton.bytes_tensors import bytes_tensor
+
+Outputs = Mapping[str, np.ndarray] | Mapping[str, np.ndarray | bytes]
+
+
+class Trouble(RuntimeError):
+    """Our own fault, in words for the client: INTERNAL without a path and a line."""
 
 
 def config_of(args: Mapping[str, str]) -> dict[str, Any]:
@@ -52,11 +59,14 @@ class _Handed:
         return self.array.__dlpack_device__()
 
 
-def response(tensors: Mapping[str, np.ndarray]) -> Any:
-    """A response that holds `tensors`."""
+def response(tensors: Outputs) -> Any:
+    """A response that holds `tensors`; bytes become a BYTES tensor of shape [1]."""
     return pb_utils.InferenceResponse(
         output_tensors=[
-            pb_utils.Tensor.from_dlpack(name, _Handed(tensor)) for name, tensor in tensors.items()
+            bytes_tensor(name, tensor)
+            if isinstance(tensor, bytes)
+            else pb_utils.Tensor.from_dlpack(name, _Handed(tensor))
+            for name, tensor in tensors.items()
         ]
     )
 
@@ -68,7 +78,7 @@ def invalid(error: BadInput) -> Any:
     )
 
 
-def answer_each(requests: list[Any], answer: Callable[[Any], Mapping[str, np.ndarray]]) -> list:
+def answer_each(requests: list[Any], answer: Callable[[Any], Outputs]) -> list:
     """Answer requests one by one; bad input is that request's answer and nobody else's."""
     responses = []
     for request in requests:
@@ -76,6 +86,12 @@ def answer_each(requests: list[Any], answer: Callable[[Any], Mapping[str, np.nda
             responses.append(response(answer(request)))
         except BadInput as error:
             responses.append(invalid(error))
+        except Trouble as error:
+            responses.append(
+                pb_utils.InferenceResponse(
+                    error=pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL)
+                )
+            )
     return responses
 
 

@@ -5,9 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from components.release.image_tensors import (
+    image_inputs,
+    image_outputs,
+    model_inputs,
+    model_outputs,
+    named_among_images,
+)
 from components.release.release import VERSION, model_name
 from components.release.settings import Node, ServingSettings, TensorRt
-from components.release.tensors import ENSEMBLE, Interface, Step, Tensor, named_in_ensemble
+from components.release.tensors import (
+    ENSEMBLE,
+    IMAGES_ENSEMBLE,
+    PREPARED_STEPS,
+    DType,
+    Interface,
+    Step,
+    Tensor,
+    named_in_ensemble,
+)
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -15,7 +31,7 @@ if TYPE_CHECKING:
 NETWORKS = (Step.SEGMENTER, Step.CLASSIFIER)
 """Models that are one ONNX file."""
 
-QUEUED = (Step.CHECK, Step.SEGMENTER, Step.FEATURE_SLICE)
+QUEUED = (Step.PREPARE, Step.CHECK, Step.SEGMENTER, Step.FEATURE_SLICE)
 """Models before which patients may have to wait."""
 
 
@@ -26,19 +42,20 @@ def model_configs(
     *,
     suffix: str = "",
 ) -> dict[str, str]:
-    """Model name -> config.pbtxt, the ensemble among them.
+    """Model name -> config.pbtxt, the ensembles among them.
 
     Args:
         interface: names, shapes and types.
         settings: instances, threads, queues, backends.
-        parameters: written into the ensemble's config, where clients can read them.
+        parameters: written into the ensembles' configs, where clients can read them.
         suffix: appended to the names of the ensemble's models (not of the ensemble), so that two
             releases can be loaded side by side.
     """
     from google.protobuf import text_format
 
     configs = [_model(step, interface, settings, suffix) for step in Step]
-    configs.append(_ensemble(interface, parameters, suffix))
+    configs.append(_prepared_ensemble(interface, parameters, suffix))
+    configs.append(_images_ensemble(interface, parameters, suffix))
     return {config.name: text_format.MessageToString(config) for config in configs}
 
 
@@ -46,7 +63,7 @@ def _model(step: Step, interface: Interface, settings: ServingSettings, suffix: 
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     config = ModelConfig(name=model_name(step, suffix))
-    _add_tensors(config, interface.inputs(step), interface.outputs(step))
+    _add_tensors(config, model_inputs(interface, step), model_outputs(interface, step))
     on_gpu = settings.node is Node.GPU and step in NETWORKS
     config.backend = "onnxruntime" if on_gpu else "python"
     config.default_model_filename = "model.onnx" if on_gpu else "model.py"
@@ -58,6 +75,8 @@ def _model(step: Step, interface: Interface, settings: ServingSettings, suffix: 
     else:
         config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "yes"
         config.parameters["threads"].string_value = str(_threads(step, settings))
+    if step in (Step.PREPARE, Step.FINISH):
+        config.parameters["limits"].string_value = settings.limits.model_dump_json()
     if step is Step.CLASSIFIER:
         config.max_batch_size = settings.classifier_batch
         delay = round(settings.classifier_delay_ms * 1000)
@@ -80,6 +99,8 @@ def _add_tensors(
     for tensors, field in ((inputs, config.input), (outputs, config.output)):
         for tensor in tensors:
             entry = field.add(name=tensor.name, data_type=_data_type(tensor))
+            if tensor.optional:
+                entry.optional = True
             entry.dims.extend(tensor.shape or (1,))
             if not tensor.shape:
                 # One number a patient: Triton wants a dimension, the ONNX file has none.
@@ -89,11 +110,13 @@ def _add_tensors(
 def _data_type(tensor: Tensor) -> int:
     from tritonclient.grpc.model_config_pb2 import DataType
 
-    return DataType.Value(f"TYPE_{tensor.dtype.value}")
+    name = "STRING" if tensor.dtype is DType.BYTES else tensor.dtype.value
+    return DataType.Value(f"TYPE_{name}")
 
 
 def _instances(step: Step, settings: ServingSettings) -> int:
     return {
+        Step.PREPARE: settings.prepare_instances,
         Step.SEGMENTER: settings.segmenter_instances,
         Step.FEATURE_SLICE: settings.step_instances,
         Step.CLASSIFIER: settings.classifier_instances,
@@ -131,20 +154,56 @@ def _warm_up(config: ModelConfig, inputs: tuple[Tensor, ...]) -> None:
         entry.zero_data = True
 
 
-def _ensemble(interface: Interface, parameters: Mapping[str, str], suffix: str) -> ModelConfig:
+def _prepared_ensemble(
+    interface: Interface, parameters: Mapping[str, str], suffix: str
+) -> ModelConfig:
+    config = _ensemble(ENSEMBLE, interface.inputs(), interface.outputs(), parameters)
+    for step in PREPARED_STEPS:
+        inputs = {t.name: named_in_ensemble(step, t).name for t in interface.inputs(step)}
+        outputs = {t.name: named_in_ensemble(step, t).name for t in interface.outputs(step)}
+        _add_step(config, model_name(step, suffix), inputs, outputs)
+    return config
+
+
+def _images_ensemble(
+    interface: Interface, parameters: Mapping[str, str], suffix: str
+) -> ModelConfig:
+    config = _ensemble(IMAGES_ENSEMBLE, image_inputs(interface), image_outputs(), parameters)
+    # Triton takes no output that nobody reads.
+    read = {tensor.name for tensor in image_outputs()} | {
+        named_among_images(interface, step, tensor)
+        for step in Step
+        for tensor in model_inputs(interface, step)
+    }
+    for step in Step:
+        inputs, outputs = (
+            {tensor.name: named_among_images(interface, step, tensor) for tensor in tensors}
+            for tensors in (model_inputs(interface, step), model_outputs(interface, step))
+        )
+        kept = {name: place for name, place in outputs.items() if place in read}
+        _add_step(config, model_name(step, suffix), inputs, kept)
+    return config
+
+
+def _ensemble(
+    name: str,
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    parameters: Mapping[str, str],
+) -> ModelConfig:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-    config = ModelConfig(name=ENSEMBLE, platform="ensemble")
+    config = ModelConfig(name=name, platform="ensemble")
     _pin_version(config)
-    _add_tensors(config, interface.inputs(), interface.outputs())
+    _add_tensors(config, inputs, outputs)
     for key, value in sorted(parameters.items()):
         config.parameters[key].string_value = value
-    for step in Step:
-        entry = config.ensemble_scheduling.step.add(
-            model_name=model_name(step, suffix), model_version=int(VERSION)
-        )
-        for tensor in interface.inputs(step):
-            entry.input_map[tensor.name] = named_in_ensemble(step, tensor).name
-        for tensor in interface.outputs(step):
-            entry.output_map[tensor.name] = named_in_ensemble(step, tensor).name
     return config
+
+
+def _add_step(
+    config: ModelConfig, model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]
+) -> None:
+    entry = config.ensemble_scheduling.step.add(model_name=model, model_version=int(VERSION))
+    entry.input_map.update(inputs)
+    entry.output_map.update(outputs)

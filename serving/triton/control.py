@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from components.core.errors import BadInput
 from components.release.release import model_name, suffix_of
-from components.release.tensors import ENSEMBLE, Step
+from components.release.tensors import ENSEMBLE, ENSEMBLES, Step
 from serving.client.client import Client
+from serving.client.glioflow_client import ImagesClient
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferenceServerClient
@@ -32,7 +33,8 @@ def load(server: InferenceServerClient, release: str) -> None:
         unload(server, release)
         raise
     # Loaded over, never unloaded: requests meet the old ensemble or the new one.
-    server.load_model(ENSEMBLE)
+    for name in ENSEMBLES:
+        server.load_model(name)
 
 
 def unload(server: InferenceServerClient, release: str) -> None:
@@ -40,6 +42,15 @@ def unload(server: InferenceServerClient, release: str) -> None:
     for step in Step:
         with contextlib.suppress(Exception):
             server.unload_model(model_name(step, suffix_of(release)))
+
+
+def unanswered(client: Client) -> str | None:
+    """None when both ensembles of a server answer a whole request; else why one does not."""
+    reason = client.canary()
+    if reason is not None:
+        return reason
+    with ImagesClient(client.address, access=client.access) as images:
+        return images.canary()
 
 
 def await_release(address: str, release: str) -> None:
@@ -50,7 +61,7 @@ def await_release(address: str, release: str) -> None:
     """
     deadline = time.monotonic() + LOAD_TIMEOUT_S
     with Client(address) as client:
-        while _served(client) != release or client.canary() is not None:
+        while _served(client) != release or unanswered(client) is not None:
             if time.monotonic() > deadline:
                 raise BadInput(
                     f"server {address}",

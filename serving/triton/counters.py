@@ -11,9 +11,13 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from components.core.vocabulary import Status
+from components.release.tensors import NO_NUMBER
+from serving.triton.metrics import PREPARING
 
 ANSWERS = "glioflow_answers"
 """Answers, by status and release."""
+
+PREPARE_SECONDS = "glioflow_prepare_seconds"
 
 SUMMED = {"probability_idh_mutant": "glioflow_probability_sum", "ood": "glioflow_ood_sum"}
 """Output -> its sum over all answers with a tumour: divided by their number, the mean."""
@@ -39,11 +43,37 @@ class Counters:
         self._answers[int(final["status"][0])].increment(1)
         for output, total in self._sums.items():
             value = float(final[output][0])
-            if np.isfinite(value):
+            if value != NO_NUMBER:
                 total.increment(value)
 
 
-def _family(name: str, description: str) -> pb_utils.MetricFamily:
-    return pb_utils.MetricFamily(
-        name=name, description=description, kind=pb_utils.MetricFamily.COUNTER
-    )
+class PrepareCounters:
+    """How long preparations took, and how many are under way."""
+
+    def __init__(self, release: str, model: str) -> None:
+        told = {
+            f"{PREPARE_SECONDS}_sum": "Seconds of all preparations",
+            f"{PREPARE_SECONDS}_count": "Preparations that ended, well or not",
+        }
+        self._families = [_family(name, said) for name, said in told.items()]
+        self._families.append(_family(PREPARING, "Preparations under way", gauge=True))
+        labels = {"release": release, "model": model}
+        self._seconds, self._count, self._inside = (
+            family.Metric(labels=labels) for family in self._families
+        )
+
+    def begin(self) -> None:
+        """A preparation begins."""
+        self._inside.increment(1)
+
+    def end(self, seconds: float) -> None:
+        """It has ended."""
+        self._inside.increment(-1)
+        self._seconds.increment(seconds)
+        self._count.increment(1)
+
+
+def _family(name: str, description: str, *, gauge: bool = False) -> pb_utils.MetricFamily:
+    kinds = pb_utils.MetricFamily
+    kind = kinds.GAUGE if gauge else kinds.COUNTER
+    return pb_utils.MetricFamily(name=name, description=description, kind=kind)

@@ -7,7 +7,7 @@ import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass
 
-from components.release.tensors import Step
+from components.release.tensors import PREPARED_STEPS, Step
 
 _LINE = re.compile(r"^(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)$")
 _MODEL = re.compile(r'model="(?P<model>[^"]*)"')
@@ -18,6 +18,8 @@ FAILURE = "nv_inference_request_failure"
 PENDING = "nv_inference_pending_request_count"
 EXECUTIONS = "nv_inference_exec_count"
 COMPUTE_US = "nv_inference_compute_infer_duration_us"
+PREPARING = "glioflow_preparing"
+"""Requests of image files that are being prepared: Triton counts only those that ended."""
 
 
 def read_metrics(address: str) -> dict[str, dict[str, float]]:
@@ -76,10 +78,14 @@ def read_activity(address: str, suffix: str = "") -> Activity:
         return _of(metrics[metric], step, suffix)
 
     entered = count(SUCCESS, Step.CHECK) + count(PENDING, Step.CHECK)
-    failed = sum(count(FAILURE, step) for step in Step if step is not Step.CHECK)
-    means = [count(COMPUTE_US, step) / max(count(EXECUTIONS, step), 1.0) / 1e6 for step in Step]
+    failed = sum(count(FAILURE, step) for step in PREPARED_STEPS if step is not Step.CHECK)
+    means = [
+        count(COMPUTE_US, step) / max(count(EXECUTIONS, step), 1.0) / 1e6 for step in PREPARED_STEPS
+    ]
+    around = count(PENDING, Step.PREPARE) + count(PREPARING, Step.PREPARE)
+    around += count(PENDING, Step.FINISH)
     return Activity(
-        inside=max(round(entered - failed - count(SUCCESS, Step.ANSWER)), 0),
+        inside=max(round(entered - failed - count(SUCCESS, Step.ANSWER)), 0) + round(around),
         pending=round(sum(count(PENDING, step) for step in Step)),
         ended=round(sum(count(metric, step) for metric in (SUCCESS, FAILURE) for step in Step)),
         longest_s=max(means) if all(means) else None,

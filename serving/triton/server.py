@@ -16,10 +16,10 @@ from types import FrameType, TracebackType
 
 from components.core.errors import BadInput
 from components.release.release import model_name, suffix_of
-from components.release.tensors import ENSEMBLE, Step
+from components.release.tensors import ENSEMBLES, Step
 from serving.client.client import Client
 from serving.triton.binary import prepare_backends, server_environment, tritonserver
-from serving.triton.control import load, unload
+from serving.triton.control import load, unanswered, unload
 from serving.triton.metrics import IDLE, read_activity
 from serving.triton.server_folder import Store
 
@@ -163,8 +163,8 @@ class LocalServer:
 
     def _command(self, binary: Path, backends: Path) -> list[str]:
         grpc, http, metrics = self._ports
-        # Each by name: what the ensemble alone brought in would leave with its next config.
-        names = [*(model_name(step, suffix_of(self.release)) for step in Step), ENSEMBLE]
+        # Each by name: what an ensemble alone brought in would leave with its next config.
+        names = [*(model_name(step, suffix_of(self.release)) for step in Step), *ENSEMBLES]
         flags = {
             "model-repository": self.store.models,
             "backend-directory": backends,
@@ -199,7 +199,7 @@ class LocalServer:
             while True:
                 if not self.alive():
                     raise ServerFailed(f"the server exited while starting\n{self._tail()}")
-                reason = client.canary()
+                reason = unanswered(client)
                 if reason is None:
                     log.info("%s answers on %s", self.release, self.grpc_address)
                     return
@@ -280,7 +280,8 @@ class LocalServer:
     def drain(self) -> None:
         """Take no new request, and wait for those in flight: SIGTERM would fail them."""
         with Client(self.grpc_address) as client, contextlib.suppress(Exception):
-            client.raw.unload_model(ENSEMBLE)
+            for name in ENSEMBLES:
+                client.raw.unload_model(name)
         self._await_empty()
 
     def stop(self) -> None:

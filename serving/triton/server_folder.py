@@ -1,8 +1,9 @@
 """The folder a Triton server reads: one live release, and those kept beside it.
 
 A release's models carry its id in their names here, so that two releases can be loaded at once and
-a request never meets the models of both. Only the ensemble keeps one name; deploying writes the
-new release's models beside the old ones, and then replaces the ensemble's config in one rename.
+a request never meets the models of both. Only the ensembles keep their names; deploying writes
+the new release's models beside the old ones, and then replaces each ensemble's config in one
+rename.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from components.core.errors import BadInput
 from components.core.files import atomic, read_json, write_json
 from components.release.manifest import RELEASE_FILE
 from components.release.release import VERSION, Release, model_name
-from components.release.tensors import ENSEMBLE, Step
+from components.release.tensors import ENSEMBLES, Step
 from components.release.verification import verify_release
 from serving.triton.config import model_configs
 
@@ -58,11 +59,12 @@ class Store:
         return release
 
     def make_live(self, release: Release) -> None:
-        """Write the ensemble's config so that its models are this release's."""
-        ensemble = self.models / ENSEMBLE
-        (ensemble / VERSION).mkdir(parents=True, exist_ok=True)
-        with atomic(ensemble / "config.pbtxt") as temporary:
-            temporary.write_text(self._configs(release)[ENSEMBLE])
+        """Write the ensembles' configs so that their models are this release's."""
+        configs = self._configs(release)
+        for name in ENSEMBLES:
+            (self.models / name / VERSION).mkdir(parents=True, exist_ok=True)
+            with atomic(self.models / name / "config.pbtxt") as temporary:
+                temporary.write_text(configs[name])
         history = self.history()
         if not history or history[-1] != release.release:
             write_json(self.folder / HISTORY_FILE, [*history, release.release])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from components.cohort.phantom.dataset import make_cohort
+from components.cohort.phantom.settings import PhantomSettings
+from components.cohort.phantom.sites import site_named
 from serving.client.client import Client
 from serving.triton.server import LocalServer
-from tests.serving.shop import Shop, build
+from tests.serving.shop import QUICK, Shop, build
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +31,28 @@ def server(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loc
 def client(server: LocalServer) -> Iterator[Client]:
     with Client(server.grpc_address, deadline_s=60.0) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def quick_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A release that prepares images in seconds."""
+    return build(tmp_path_factory.mktemp("quick-shop"), QUICK)
+
+
+@pytest.fixture(scope="session")
+def image_server(
+    quick_shop: Shop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalServer]:
+    """It, served."""
+    audit = tmp_path_factory.mktemp("image-audit") / "predictions.jsonl"
+    with LocalServer(quick_shop.release.folder, audit=audit) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a phantom's images."""
+    folder = tmp_path_factory.mktemp("phantom")
+    settings = PhantomSettings(resolution_mm=2.0)
+    manifest = make_cohort(site_named("severance"), 1, 3, folder, settings)
+    return manifest.parent / "severance-0001"

@@ -15,7 +15,12 @@ from components.core.files import sha256_tree, write_json
 from components.features.extract import extract_samples
 from components.features.settings import FeatureSettings
 from components.preprocess.plan import PreprocessingPlan, make_plan
-from components.preprocess.settings import PreprocessSettings
+from components.preprocess.settings import (
+    AlignSettings,
+    BiasSettings,
+    BrainSettings,
+    PreprocessSettings,
+)
 from components.release.ensemble import ServedStep
 from components.release.manifest import RELEASE_FILE
 from components.release.release import VERSION, Release, network_file, read_release, release_id
@@ -28,6 +33,18 @@ from tests.factories import make_prepared_case, write_prepared_set
 
 PREPROCESS = PreprocessSettings(grid=24, working_mm=4.0)
 """Grid and working grid of the synthetic cases."""
+
+QUICK = PreprocessSettings(
+    grid=24,
+    working_mm=4.0,
+    align=AlignSettings(levels_mm=(8.0,), samples=6000, iterations=15, starts=1),
+    mni=AlignSettings(
+        degrees_of_freedom=12, levels_mm=(8.0,), samples=6000, iterations=20, starts=1
+    ),
+    brain=BrainSettings(spacing_mm=4.0),
+    bias=BiasSettings(spacing_mm=8.0, iterations=(8, 8)),
+)
+"""The same, preparing images in little time and with little care."""
 
 SEGMENT = SegmentSettings(
     network=NetworkSettings(width=4, levels=3, dropout=0.0),
@@ -70,9 +87,9 @@ class Shop:
         return replace(made, plan_digest=self.plan.digest(), subset="new", fold=None)
 
 
-def build(root: Path) -> Shop:
+def build(root: Path, preprocess: PreprocessSettings = PREPROCESS) -> Shop:
     """Train and export; the same shop every time."""
-    plan = make_plan(PREPROCESS)
+    plan = make_plan(preprocess)
     cases = [
         replace(make_prepared_case(seed, fold=seed % 2), plan_digest=plan.digest())
         for seed in range(PATIENTS)

@@ -60,7 +60,7 @@ class Load:
     def _ask(self, seed: int, stop: threading.Event) -> None:
         # A deadline shorter than the first pause leaves no room for a second try.
         with Client(self.address) as client:
-            client._patiently = lambda call, _=None: call(120.0)  # type: ignore[method-assign]
+            client.patiently = lambda call, _=None: call(120.0)  # type: ignore[method-assign]
             while not stop.is_set():
                 try:
                     answer = client.ask(self.tensors[seed], request_id=f"load-{seed}")

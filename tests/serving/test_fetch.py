@@ -76,7 +76,8 @@ def test_the_command_prepares_a_folder_for_triton(shop: Shop, s3: Any, tmp_path:
     depot.point(ADDRESS, depot.push(shop.release.folder, ADDRESS))
     assert cli.run(["fetch-release", ADDRESS, "--store", str(tmp_path / "models")]) == 0
     models = {path.name for path in (tmp_path / "models" / "models").iterdir()}
-    assert len(models) == 6 and "glioma_idh" in models
+    assert len(models) == 9
+    assert models >= {"glioma_idh", "glioma_idh_images"}
     kept = tmp_path / "models" / "history.json"
     assert json.loads(kept.read_text()) == [shop.release.release]
     assert cli.run(["fetch-release", "s3://bucket/nothing", "--store", str(tmp_path / "b")]) == 2

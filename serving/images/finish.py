@@ -1,0 +1,105 @@
+"""The end of one request of image files: the answer as JSON, and the mask where the T1C lies."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.cohort.images import write_image
+from components.core.imaging.grid import Grid
+from components.preprocess.patient import mask_to_native
+from components.release.manifest import Contents
+from components.release.request import Answer
+from components.release.settings import ImageLimits
+from serving.images.case import CaseHeader, case_of
+from serving.images.unpack import unpack
+from serving.images.worker import PATIENT_ID
+from serving.report.files import (
+    MASK_FILE,
+    SEGMENTATION_FILE,
+    describe,
+    describe_unprepared,
+    with_segmentation,
+)
+from serving.report.page import write_page
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a client gets.
+
+    Attributes:
+        result: prediction.json's content, UTF-8.
+        mask_nifti: gzip NIfTI on the T1C's own grid; empty of a canary.
+        mask_dicom: DICOM SEG; empty unless the T1C is DICOM and a tumour was found.
+        page: the page for people, HTML; empty unless it was asked for.
+    """
+
+    result: bytes
+    mask_nifti: bytes = b""
+    mask_dicom: bytes = b""
+    page: bytes = b""
+
+
+def finish(
+    tensors: Mapping[str, np.ndarray],
+    t1c: bytes,
+    contents: Contents,
+    release: str,
+    limits: ImageLimits,
+    *,
+    page: bool = False,
+) -> Finished:
+    """Put an answer together.
+
+    Args:
+        tensors: outputs of the first model and of the ensemble for prepared patients.
+        t1c: the file as it was sent.
+        release: id.
+        page: whether to draw the page.
+    """
+    header = CaseHeader.read(tensors)
+    if header.abstains:
+        content = describe_unprepared(PATIENT_ID, header.abstains, release, contents, header.files)
+        return Finished(_json(content), _empty_mask(header))
+    case, answer = case_of(tensors, header, contents), Answer.from_tensors(tensors)
+    content = describe(answer, case, contents, header.files)
+    mask = mask_to_native(answer.mask, case)
+    with tempfile.TemporaryDirectory(prefix="glioflow-finish-") as scratch:
+        folder = Path(scratch)
+        if header.dicom:
+            series = unpack(t1c, "t1c", folder, limits)
+            content = with_segmentation(folder, content, series, mask)
+        if page:
+            write_page(folder / "page.html", content, answer, case, contents)
+        write_image(folder / MASK_FILE, mask)
+        return Finished(
+            _json(content),
+            (folder / MASK_FILE).read_bytes(),
+            _read(folder / SEGMENTATION_FILE),
+            _read(folder / "page.html"),
+        )
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, allow_nan=False, sort_keys=True).encode()
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _empty_mask(header: CaseHeader) -> bytes:
+    if header.native is None:
+        return b""
+    grid = Grid.from_json(header.native)
+    with tempfile.TemporaryDirectory(prefix="glioflow-finish-") as scratch:
+        path = Path(scratch) / MASK_FILE
+        write_image(path, grid.image(np.zeros(grid.shape, np.uint8)))
+        return path.read_bytes()

@@ -1,0 +1,132 @@
+"""What a client sent, as image files under names of ours; nothing that it claims is believed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+from components.core.errors import BadInput
+from components.release.settings import ImageLimits
+from serving.images.nifti import FIRST, HEADER_BYTES, check_header
+
+MIB = 1 << 20
+GZIP, ZIP, EMPTY_ZIP = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
+_KINDS = "give a NIfTI file (.nii, .nii.gz) or a ZIP of one DICOM series"
+_DAMAGED = (
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    NotImplementedError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+"""What reading an archive that is damaged, encrypted or of an unknown kind raises."""
+
+
+def unpack(content: bytes, name: str, folder: Path, limits: ImageLimits) -> Path:
+    """Write one file of a request into `folder`; a ZIP becomes a folder of numbered files.
+
+    Args:
+        content: the file's bytes.
+        name: the tensor's; names what is written, and the subject of errors.
+
+    Returns:
+        `folder`/name.nii, or the folder `folder`/name.
+
+    Raises:
+        BadInput: neither kind of file, damaged, or beyond a limit.
+    """
+    if not content:
+        raise BadInput(name, "empty", _KINDS)
+    if content.startswith((ZIP, EMPTY_ZIP)):
+        return _unpack_zip(content, name, folder / name, limits)
+    path = folder / f"{name}.nii"
+    if content.startswith(GZIP):
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            volume = _read_volume(stream, name, limits)
+    elif content.startswith(FIRST):
+        volume = _read_volume(io.BytesIO(content), name, limits)
+    else:
+        raise BadInput(name, "neither NIfTI nor ZIP", _KINDS)
+    path.write_bytes(volume)
+    return path
+
+
+def decoded(content: bytes) -> bytes:
+    """Bytes as they are, or what they are the base64 of: JSON cannot carry bytes."""
+    if content.startswith((GZIP, ZIP, *FIRST)):
+        return content
+    try:
+        decoded = base64.b64decode(content, validate=True)
+    except binascii.Error:
+        return content
+    return decoded if decoded.startswith((GZIP, ZIP, *FIRST)) else content
+
+
+def _read_volume(stream: IO[bytes] | gzip.GzipFile, name: str, limits: ImageLimits) -> bytes:
+    """A NIfTI file; what its header claims is checked before the rest is read."""
+    try:
+        header = stream.read(HEADER_BYTES)
+        wanted = check_header(header, name, limits.voxels)
+        if wanted > limits.unpacked_mb * MIB:
+            raise BadInput(
+                name, f"more than {limits.unpacked_mb} MiB uncompressed", "send one 3-D volume"
+            )
+        volume = header + stream.read(wanted - len(header))
+        # To the end: gzip compares its checksum there.
+        left = limits.unpacked_mb * MIB - wanted
+        while left > 0 and (more := stream.read(MIB)):
+            left -= len(more)
+    except _DAMAGED:
+        raise BadInput(name, "a damaged gzip file", "copy it again") from None
+    if len(volume) < wanted:
+        raise BadInput(name, "it ends early", "copy it again")
+    return volume
+
+
+def _unpack_zip(content: bytes, name: str, folder: Path, limits: ImageLimits) -> Path:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _extract(archive, name, folder, limits)
+    except _DAMAGED:
+        raise BadInput(name, "a damaged or unusual ZIP", "compress the series again") from None
+
+
+def _extract(archive: zipfile.ZipFile, name: str, folder: Path, limits: ImageLimits) -> Path:
+    entries = [entry for entry in archive.infolist() if _wanted(entry)]
+    if len(entries) > limits.zip_files:
+        raise BadInput(name, f"a ZIP of more than {limits.zip_files} files", "send one series")
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise BadInput(name, "an encrypted ZIP", "compress the series without a password")
+    left = limits.unpacked_mb * MIB
+    too_much = BadInput(name, f"more than {limits.unpacked_mb} MiB uncompressed", "send one series")
+    if sum(entry.file_size for entry in entries) > left:
+        raise too_much
+    folder.mkdir()
+    for index, entry in enumerate(sorted(entries, key=lambda entry: entry.filename)):
+        with archive.open(entry) as stream:
+            found = stream.read(left + 1)
+        left -= len(found)
+        if left < 0:
+            raise too_much
+        if found.startswith((ZIP, GZIP)):
+            raise BadInput(name, "an archive within the ZIP", "put the DICOM files into the ZIP")
+        (folder / f"{index:05d}").write_bytes(found)
+    if not entries:
+        raise BadInput(name, "a ZIP without files", _KINDS)
+    return folder
+
+
+def _wanted(entry: zipfile.ZipInfo) -> bool:
+    """Leave out folders, and what macOS and file managers add."""
+    *_, last = entry.filename.split("/")
+    return not (entry.is_dir() or last.startswith(".") or entry.filename.startswith("__MACOSX/"))
