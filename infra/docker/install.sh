@@ -30,6 +30,8 @@ print("\n".join(w for w in wanted if re.match(r"[\w.-]+", w).group() not in left
 PY
 install -c constraints.txt --no-build-isolation --find-links /built -r requirements.txt
 pip check || [ $# -gt 0 ]
+# deepbet asks for these for its window alone.
+pip uninstall -q -y customtkinter darkdetect
 
 # The code lies in /opt/glioflow; what a step needs of packaging is one path and one command.
 packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
