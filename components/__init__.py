@@ -1,4 +1,4 @@
-"""The rooms of glioflow: one package per step of the pipeline, science in plain modules."""
+"""One package per step of the pipeline: its science in plain modules, a thin component.py for KFP."""
 
 import os
 

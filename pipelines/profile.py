@@ -79,7 +79,7 @@ class Cluster(Settings):
 
 
 class Profile(Settings):
-    """Everything a run is told, a section a room."""
+    """All settings of a run, one section per package."""
 
     name: str
     description: str
@@ -107,7 +107,7 @@ class Profile(Settings):
 
     @model_validator(mode="after")
     def _rooms_agree(self) -> Profile:
-        """Rooms know nothing of each other; what two of them must share is held here."""
+        """Packages do not know each other; values that two of them share are compared here."""
         prepared = self.preprocess.sequences
         if self.validation.sequences != prepared:
             raise ValueError("validation.sequences and preprocess.sequences must be the same")

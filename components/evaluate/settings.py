@@ -12,7 +12,7 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class EvaluateSettings(Settings):
-    """Settings of the evaluate room.
+    """Settings of the evaluation.
 
     Attributes:
         threshold: a probability at or above it is called IDH mutant (paper: 0.5).

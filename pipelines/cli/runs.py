@@ -74,11 +74,12 @@ def check(
     profile: ProfileOption,
     cohort: CohortOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder the run would write to: checks its room.")
+        Path | None,
+        typer.Option("--out", help="Folder the run would write to: checks its free space."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a profile and its cohorts before a run: counts, room, networks, cost by step."""
+    """Check a profile and its cohorts before a run: counts, free space, networks, cost by step."""
     from dataclasses import asdict
 
     from pipelines.check import check_run

@@ -1,4 +1,4 @@
-"""How far a release stands worse images: phantoms with a dial, answered by the release itself."""
+"""Robustness of a release: the same phantoms at rising degradation, predicted by the release itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How performance falls as images get worse: the same patients at every level of a dial."""
+"""How performance falls as images get worse: the same patients at every level of degradation."""
 
 from __future__ import annotations
 
