@@ -1,4 +1,4 @@
-"""One package per step of the pipeline: its science in plain modules, a thin component.py for KFP."""
+"""One package per step of the pipeline: its science in plain modules, a thin component.py."""
 
 import os
 

@@ -25,9 +25,25 @@ SAME_NAME = {
 """Public names that may be defined in several modules, and why."""
 
 
+LONG_FUNCTIONS = {
+    "build": "the KFP graph: one function by KFP's design",
+    "glioflow": "the same",
+    "build_guarded": "the KFP graph around it",
+}
+"""Functions that may be longer, and why."""
+
+CALLED_BY_OTHERS = {
+    "TritonPythonModel", "initialize", "execute", "finalize",  # Triton
+    "load_context", "predict",  # MLflow
+}  # fmt: skip
+"""Names that a framework calls."""
+
+DECORATORS = ["@model_validator", "@field_validator", "@property", "@cached_property"]
+
+
 def main() -> int:
     """Print every breach; 0 when there is none."""
-    breaches = [*_folders(), *_modules()]
+    breaches = [*_folders(), *_modules(), *_dead_code()]
     for breach in breaches:
         print(breach)
     return int(bool(breaches))
@@ -54,14 +70,31 @@ def _modules() -> Iterator[str]:
             yield f"{name}: {lines} lines, more than {MAX_FILE_LINES}"
         tree = ast.parse(text)
         for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and _length(node) > MAX_FUNCTION_LINES:
+            if (
+                isinstance(node, ast.FunctionDef)
+                and _length(node) > MAX_FUNCTION_LINES
+                and node.name not in LONG_FUNCTIONS
+            ):
                 yield f"{name}:{node.lineno}: {node.name} has {_length(node)} lines"
-        for node in tree.body:
+        # A command of the command line is named like the function that it calls.
+        for node in [] if name.startswith("pipelines/cli/") else tree.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 defined[node.name].append(name)
     for public, places in sorted(defined.items()):
         if len(places) > 1 and public not in SAME_NAME:
             yield f"{public}: defined in {', '.join(places)}"
+
+
+def _dead_code() -> Iterator[str]:
+    """Functions, methods and classes that nothing uses, tests included."""
+    from vulture import Vulture
+
+    finder = Vulture(ignore_names=sorted(CALLED_BY_OTHERS), ignore_decorators=DECORATORS)
+    finder.scavenge([str(ROOT / folder) for folder in (*PACKAGES, "tests")])
+    for item in finder.get_unused_code(min_confidence=60):
+        place = item.filename.resolve().relative_to(ROOT)
+        if item.typ in ("function", "method", "class") and place.parts[0] != "tests":
+            yield f"{place}:{item.first_lineno}: {item.typ} {item.name} is used by nothing"
 
 
 def _length(node: ast.FunctionDef) -> int:

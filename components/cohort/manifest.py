@@ -7,7 +7,7 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,10 +82,6 @@ class Patient:
     def path_of(self, sequence: Sequence) -> str | None:
         """Path of one sequence, None where the manifest has none."""
         return getattr(self, sequence.value)
-
-    def with_split(self, split: Split | None) -> Patient:
-        """The same patient assigned to another part of the development cohort."""
-        return replace(self, split=split)
 
 
 @dataclass(frozen=True)

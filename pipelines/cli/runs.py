@@ -75,7 +75,7 @@ def check(
     cohort: CohortOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder the run would write to: checks its free space."),
+        typer.Option("--out", help="Folder of the run: its free space is checked."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Robustness of a release: the same phantoms at rising degradation, predicted by the release itself."""
+"""Robustness of a release: the same phantoms at rising degradation, predicted by it in process."""
 
 from __future__ import annotations
 
