@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from components.core.errors import BadInput, ExitCode
+from components.core.errors import BadInput, ExitCode, outage_of
 from pipelines.cli import audit, benches, data, deploy, runs, serve, statistics, studies
 
 app = typer.Typer(
@@ -51,7 +51,10 @@ def run(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("glioflow: stopped\n")
         return ExitCode.OUR_FAULT
-    except Exception:
+    except Exception as error:
+        outage = outage_of(error) if isinstance(error, OSError) else None
+        if outage:
+            return _refuse(str(outage))
         logging.getLogger("glioflow").exception("an error of ours, not of the input")
         return ExitCode.OUR_FAULT
     return int(code or ExitCode.DONE)
