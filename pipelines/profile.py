@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.classify.settings import ClassifySettings
 from components.cohort.phantom.settings import PhantomSettings
@@ -19,21 +19,9 @@ from components.registry.settings import PublishSettings
 from components.release.settings import ServingSettings
 from components.segment.settings import SegmentSettings
 from components.validate.settings import ValidateSettings
+from pipelines.kubeflow.environment import PREFIXES
 
 FOLDER = Path(__file__).parent / "profiles"
-
-
-SECRET_KEYS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_ENDPOINT_URL",
-    "AWS_DEFAULT_REGION",
-    "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD",
-    "GLIOFLOW_WEBHOOK_URL",
-    "GLIOFLOW_SIGNING_KEY",
-)
-"""Keys of a cluster's secret; each is optional."""
 
 
 class Resources(Settings):
@@ -53,8 +41,11 @@ class Cluster(Settings):
         gpu_resource: name of the GPU resource of the node pool.
         gpu_node_label: label (key, value) that GPU nodes carry.
         gpu_taint: taint key that GPU nodes carry.
-        secret: Kubernetes secret whose keys SECRET_KEYS become the steps' environment (object
-            store, MLflow); None where the pods need none.
+        secret: Kubernetes secret whose keys become the steps' environment (object store,
+            MLflow), see `pipelines.kubeflow.environment`; None where the pods need none.
+        secret_keys: further keys of that secret, beside those every cluster's steps read.
+        ca: Kubernetes config map whose key ca.crt holds the certificates that the steps trust;
+            None: those of the image.
         checkpoints: persistent volume claim on which training keeps its checkpoints, so that a pod
             that is moved goes on where it was.
         shared_memory: size of /dev/shm of steps with a GPU, for the loader's processes.
@@ -68,10 +59,20 @@ class Cluster(Settings):
     gpu_node_label: tuple[str, str] | None = None
     gpu_taint: str | None = "nvidia.com/gpu"
     secret: str | None = None
+    secret_keys: tuple[str, ...] = ()
+    ca: str | None = None
     checkpoints: str | None = None
     shared_memory: str = "8Gi"
     api: str = "http://ml-pipeline.kubeflow:8888"
     steps: dict[str, Resources] = Field(default_factory=dict)
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _settings_of_ours(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            if not key.startswith(PREFIXES):
+                raise ValueError(f"'{key}' begins with none of {', '.join(PREFIXES)}")
+        return keys
 
     def of(self, step: str) -> Resources:
         """Resources of one step."""

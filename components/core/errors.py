@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 
@@ -64,3 +65,24 @@ class Implausible(BadInput):
 
 class StepFailed(RuntimeError):
     """A step of a run failed by our fault; the message names the step and the log."""
+
+
+_STORAGE = {
+    errno.ENOSPC: "make room on that disk, then run again",
+    errno.EDQUOT: "raise the quota or make room, then run again",
+    errno.EFBIG: "make room, or raise the limit of file sizes",
+    errno.EROFS: "the volume is mounted read-only: mount it writable, or write elsewhere",
+    errno.EIO: "the disk or network drive fails: check it, then run again",
+    errno.ESTALE: "the network drive was remounted: check it, then run again",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the limit of open files (fs.file-max)",
+}
+"""Error numbers that say something of the machine, and nothing of the file -> what mends it."""
+
+
+def outage_of(error: OSError, subject: object = "") -> Outage | None:
+    """An error of the operating system as an outage; None where it concerns one file alone."""
+    remedy = _STORAGE.get(error.errno or 0)
+    if remedy is None:
+        return None
+    return Outage(subject or error.filename or "disk", error.strerror or str(error), remedy)

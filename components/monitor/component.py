@@ -50,18 +50,11 @@ def report_outcome_op(
     import os
     from pathlib import Path
 
-    from components.monitor.outcome import WEBHOOK, Outcome, failed_steps, tell, write
+    from components.monitor.outcome import WEBHOOK, ended, tell, write
 
-    ended = Outcome(
-        run_id=run_id,
-        run_name=run_name,
-        profile=profile,
-        state=status.state,
-        message=status.error_message,
-        failed=failed_steps(api, run_id),
-    )
-    outcome.metadata.update(write(ended, Path(outcome.path)))
-    tell(ended, os.environ.get(WEBHOOK, ""))
+    done = ended(run_id, run_name, profile, api, status.state or "", status.error_message or "")
+    outcome.metadata.update(write(done, Path(outcome.path)))
+    tell(done, os.environ.get(WEBHOOK, ""))
 
 
 @component

@@ -11,7 +11,7 @@ from typing import Any
 from components.cohort.manifest import read_table
 from components.core.errors import BadInput
 from components.core.files import write_json
-from components.core.s3 import is_remote
+from components.core.s3 import is_remote, read_object, write_object
 
 log = logging.getLogger(__name__)
 
@@ -41,37 +41,22 @@ def remember(found: Mapping[str, str], profile: str, seen: str) -> None:
 
 
 def _read(address: str) -> dict[str, Any]:
-    if not is_remote(address):
+    if is_remote(address):
+        content = read_object(address)
+    else:
         path = Path(address)
-        return json.loads(path.read_text()) if path.is_file() else {}
-    from botocore.exceptions import ClientError
-
-    bucket, key = _parts(address)
+        content = path.read_bytes() if path.is_file() else None
     try:
-        return json.loads(_s3().get_object(Bucket=bucket, Key=key)["Body"].read())
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "NoSuchKey":
-            return {}
-        raise
+        found = json.loads(content or b"{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(address, "not a record of manifests", "remove it, or name another")
+    return found
 
 
 def _write(address: str, content: Mapping[str, Any]) -> None:
-    if not is_remote(address):
+    if is_remote(address):
+        write_object(address, json.dumps(content, indent=2).encode())
+    else:
         write_json(address, content)
-        return
-    bucket, key = _parts(address)
-    # One object is replaced as a whole: a reader sees the old record or the new one.
-    _s3().put_object(Bucket=bucket, Key=key, Body=json.dumps(content, indent=2).encode())
-
-
-def _parts(address: str) -> tuple[str, str]:
-    bucket, _, key = address.removeprefix("s3://").partition("/")
-    if not bucket or not key:
-        raise BadInput(address, "not an S3 address", "write s3://BUCKET/KEY.json")
-    return bucket, key
-
-
-def _s3() -> Any:
-    import boto3
-
-    return boto3.client("s3")

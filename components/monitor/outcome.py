@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.files import write_json
-from components.monitor.kfp_tasks import FAILED, read_tasks, shown
+from components.monitor.kfp_tasks import FAILED, Task, read_tasks, shown
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,14 @@ TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105  (a variable's name, not
 """Environment variable: file with the token for the KFP API, where it asks for one."""
 
 SUCCEEDED = ("SUCCEEDED", "COMPLETE")
+BAD = ("FAILED", "ERROR", "CANCELED", "CANCELLED", "CANCELING")
+DONE = ("SUCCEEDED", "SKIPPED", "CACHED", "OMITTED")
+UNUSED = ("SKIPPED", "OMITTED", "PENDING", "")
+LOOKS = ("find-new-cohorts", "judge-drift")
+"""Beginnings of the names of steps that decide whether a run goes on; see pipelines.kubeflow."""
+
+FIRST_STEP = ("make-cohorts", "cohort")
+HANDLER = ("report-outcome", "outcome")
 TIMEOUT_S = 10.0
 LONGEST_MESSAGE = 2000
 
@@ -41,8 +49,10 @@ class Outcome:
     """How one run ended.
 
     Attributes:
-        state: SUCCEEDED, FAILED or CANCELLED, as KFP's exit handler is told.
+        state: as KFP's exit handler is told: SUCCEEDED, FAILED or CANCELLED, and by some
+            versions RUNNING, PENDING or nothing, which says neither.
         failed: failed steps; None where the KFP API could not be asked.
+        quiet: the run ended after its first look, as most scheduled runs do: no news.
     """
 
     run_id: str
@@ -51,35 +61,76 @@ class Outcome:
     state: str
     message: str = ""
     failed: tuple[FailedStep, ...] | None = None
+    quiet: bool = False
+
+    @property
+    def bad(self) -> bool:
+        """Whether the run ended without its result: it was said so, or a step failed."""
+        return self.state.upper() in BAD or bool(self.failed)
 
     @property
     def good(self) -> bool:
         """Whether every step succeeded."""
-        return self.state in SUCCEEDED
+        return self.state.upper() in SUCCEEDED and not self.bad
+
+    @property
+    def worth_telling(self) -> bool:
+        """Whether people should hear of it: it failed, or it did what it is for."""
+        return self.bad or (self.good and not self.quiet)
 
     def sentence(self) -> str:
         """One line for people."""
+        run = f"glioflow {self.profile}: {self.run_name}"
         if self.good:
-            return f"glioflow {self.profile}: {self.run_name} succeeded"
+            return f"{run} succeeded{': nothing new to train on' if self.quiet else ''}"
+        if not self.bad:
+            said = self.state.lower() or "nothing"
+            return f"{run} ended, and KFP does not say how (state: {said})"
         steps = ", ".join(step.step for step in self.failed or ())
-        where = f" in {steps}" if steps else ""
-        return f"glioflow {self.profile}: {self.run_name} {self.state.lower()}{where}"
+        state = self.state.lower() if self.state.upper() in BAD else "failed"
+        return f"{run} {state}{f' in {steps}' if steps else ''}"
+
+
+def ended(run_id: str, run_name: str, profile: str, api: str, state: str, message: str) -> Outcome:
+    """The outcome of a run, from what the exit handler was told and what the KFP API knows.
+
+    The run itself is still running while its exit handler asks, so its own state says nothing.
+    Where the handler was not told an end, the tasks decide: one that failed, or all that are done.
+    """
+    tasks = _tasks(api, run_id)
+    failed = None if tasks is None else _failed(tasks)
+    told = state.upper() in (*SUCCEEDED, *BAD)
+    others = [task for task in tasks or () if not task.name.startswith(HANDLER)]
+    if not told and others and all(task.state in DONE for task in others):
+        state = "SUCCEEDED"
+    looked = any(task.name.startswith(LOOKS) for task in others)
+    worked = any(task.name.startswith(FIRST_STEP) and task.state not in UNUSED for task in others)
+    return Outcome(run_id, run_name, profile, state, message, failed, looked and not worked)
 
 
 def failed_steps(api: str, run_id: str) -> tuple[FailedStep, ...] | None:
     """Failed tasks of a run by the KFP v2beta1 API; None where it cannot be asked."""
+    tasks = _tasks(api, run_id)
+    return None if tasks is None else _failed(tasks)
+
+
+def _failed(tasks: tuple[Task, ...]) -> tuple[FailedStep, ...]:
+    return tuple(
+        FailedStep(task.name, task.state, task.message[:LONGEST_MESSAGE], task.pod)
+        for task in tasks
+        if task.state == FAILED
+    )
+
+
+def _tasks(api: str, run_id: str) -> tuple[Task, ...] | None:
     if not api:
         return None
     try:
         details = _ask(f"{api.rstrip('/')}/apis/v2beta1/runs/{run_id}").get("run_details") or {}
-    except (OSError, ValueError) as error:
+        return shown(read_tasks(details.get("task_details") or ()))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         log.warning("the KFP API cannot be asked which steps failed (%s)", error)
         return None
-    return tuple(
-        FailedStep(task.name, task.state, task.message[:LONGEST_MESSAGE], task.pod)
-        for task in shown(read_tasks(details.get("task_details") or ()))
-        if task.state == FAILED
-    )
 
 
 def _ask(url: str) -> dict[str, Any]:
@@ -103,7 +154,7 @@ def write(outcome: Outcome, page: Path) -> dict[str, Any]:
 
 def _markdown(outcome: Outcome) -> str:
     lines = [f"# {outcome.sentence()}", "", f"Run `{outcome.run_id}`"]
-    if outcome.good:
+    if not outcome.bad:
         return "\n".join([*lines, ""])
     if outcome.failed:
         lines += ["", "| step | pod | message |", "|---|---|---|"]
@@ -122,9 +173,11 @@ def _cell(text: str) -> str:
 def tell(outcome: Outcome, webhook: str) -> bool:
     """POST {"text": ...} as Slack, Mattermost and Teams read it; whether it was taken.
 
+    Nothing is posted of a run that only looked, nor of one whose end is not known.
+
     Patients are not named: error messages of steps stay inside the cluster.
     """
-    if not webhook:
+    if not webhook or not outcome.worth_telling:
         return False
     body = json.dumps({"text": f"{outcome.sentence()} (run {outcome.run_id})"}).encode()
     try:

@@ -34,6 +34,7 @@ def publish_or_keep(
 
     A kept run holds every artifact (linked where the disk allows), so that it outlives the pod and
     the pipeline's cache. It is not judged: its gate is not passed, with the outage as the reason.
+    An error of ours keeps the run, too, and is raised again.
 
     Raises:
         BadInput: as `publish_run`; nothing is kept then.
@@ -42,16 +43,27 @@ def publish_or_keep(
     try:
         published = publish_run(artifacts, settings, progress=progress)
     except StoreUnreachable as error:
-        log.warning("the run is kept in %s: %s", out / PENDING, error)
         keep(artifacts, settings, out / PENDING)
+        reason = f"{error}. The run is kept in {out / PENDING}: send it later with `{_send(out)}`"
+        log.warning("%s", reason)
         published = Published(
             mlflow_run_id=None,
             release=artifacts.release()["release"],
-            gate={"passed": False, "promotable": False, "rules": [], "reason": str(error)},
+            gate={"passed": False, "promotable": False, "rules": [], "reason": reason},
             pending=PENDING,
         )
+    except BadInput:
+        raise
+    except Exception:
+        keep(artifacts, settings, out / PENDING)
+        log.warning("the run is kept in %s: `%s`", out / PENDING, _send(out))
+        raise
     write_json(out / PUBLISHED, published.to_json())
     return published
+
+
+def _send(out: Path) -> str:
+    return f"glioflow publish --resume {out}"
 
 
 def keep(artifacts: RunArtifacts, settings: PublishSettings, folder: Path) -> None:

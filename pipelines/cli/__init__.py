@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from components.core.errors import BadInput, ExitCode, StepFailed
+from components.core.errors import BadInput, ExitCode, StepFailed, outage_of
 from pipelines.cli import audit, benches, data, deploy, runs, serve, statistics, studies
 
 app = typer.Typer(
@@ -54,7 +54,10 @@ def run(arguments: list[str]) -> int:
     except StepFailed as error:
         sys.stderr.write(f"glioflow: {error}\n")
         return ExitCode.OUR_FAULT
-    except Exception:
+    except Exception as error:
+        outage = outage_of(error) if isinstance(error, OSError) else None
+        if outage:
+            return _refuse(str(outage))
         logging.getLogger("glioflow").exception("an error of ours, not of the input")
         return ExitCode.OUR_FAULT
     return int(code or ExitCode.DONE)

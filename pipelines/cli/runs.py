@@ -30,6 +30,24 @@ CohortOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 HostOption = Annotated[str, typer.Option("--host", help="Address of the KFP API.")]
+TokenOption = Annotated[
+    str, typer.Option("--token", envvar="GLIOFLOW_KFP_TOKEN", help="Bearer token for the KFP API.")
+]
+TokenFileOption = Annotated[
+    Path | None, typer.Option("--token-file", help="File that holds the bearer token.")
+]
+CookieOption = Annotated[
+    str,
+    typer.Option(
+        "--cookie", envvar="GLIOFLOW_KFP_COOKIE", help="NAME=VALUE of a logged-in browser session."
+    ),
+]
+CaOption = Annotated[
+    Path | None, typer.Option("--ca", help="PEM file of the authority of the host's certificate.")
+]
+NamespaceOption = Annotated[
+    str, typer.Option("--namespace", help="Kubeflow profile, where the API serves several.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -146,13 +164,19 @@ def submit(
     cohort: CohortOption = None,
     tracking_uri: Annotated[str, typer.Option(help="MLflow the cluster can reach.")] = "",
     experiment: Annotated[str, typer.Option(help="KFP experiment.")] = "glioflow",
+    token: TokenOption = "",
+    token_file: TokenFileOption = None,
+    cookie: CookieOption = "",
+    ca: CaOption = None,
+    namespace: NamespaceOption = "",
     as_json: Json = False,
 ) -> None:
     """Submit one run to Kubeflow."""
     from pipelines.kubeflow import cluster
     from pipelines.profile import load_profile
 
-    client = cluster.connect(host)
+    login = cluster.Login.of(token, token_file, cookie, ca, namespace)
+    client = cluster.connect(host, login)
     done = cluster.submit(
         client, load_profile(profile), named(cohort or []), tracking_uri, experiment
     )
@@ -179,6 +203,11 @@ def schedule(
     drift_reference: Annotated[
         str, typer.Option(help="s3:// audit log of the reference patients, for --drift.")
     ] = "",
+    token: TokenOption = "",
+    token_file: TokenFileOption = None,
+    cookie: CookieOption = "",
+    ca: CaOption = None,
+    namespace: NamespaceOption = "",
     as_json: Json = False,
 ) -> None:
     """Retrain on a schedule, on a new manifest, or after drift: a recurring run on Kubeflow."""
@@ -186,7 +215,8 @@ def schedule(
     from pipelines.profile import load_profile
 
     cluster.check_cron(cron)
-    client = cluster.connect(host)
+    login = cluster.Login.of(token, token_file, cookie, ca, namespace)
+    client = cluster.connect(host, login)
     done = cluster.schedule(
         client,
         load_profile(profile),
@@ -203,6 +233,11 @@ def schedule(
 def status(
     host: HostOption,
     run_id: Annotated[str, typer.Argument(help="KFP run; default: the newest of glioflow.")] = "",
+    token: TokenOption = "",
+    token_file: TokenFileOption = None,
+    cookie: CookieOption = "",
+    ca: CaOption = None,
+    namespace: NamespaceOption = "",
     as_json: Json = False,
 ) -> int:
     """State of a run on Kubeflow and of its tasks; exit 1 when the run failed or was cancelled."""
@@ -210,7 +245,8 @@ def status(
 
     from pipelines.kubeflow import cluster
 
-    found = cluster.status(cluster.connect(host), run_id)
+    login = cluster.Login.of(token, token_file, cookie, ca, namespace)
+    found = cluster.status(cluster.connect(host, login), run_id)
     if as_json:
         print_json(asdict(found))
     else:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import urllib.request
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -17,6 +16,7 @@ from components.core.errors import BadInput
 from components.core.files import atomic
 from components.core.kfp import CPU_IMAGE, GPU_IMAGE
 from components.monitor.kfp_tasks import Task, read_tasks, shown
+from pipelines.kubeflow.api import Login, connect, explained, proven
 from pipelines.kubeflow.guarded import build_guarded
 from pipelines.local import check_cohorts
 from pipelines.pipeline import NAME
@@ -26,10 +26,10 @@ from pipelines.version import code_digest, run_info
 if TYPE_CHECKING:
     import kfp
 
+__all__ = ["Login", "connect"]
+
 CRON_FIELDS = 6
 """Seconds first, as KFP reads cron expressions."""
-
-_HEALTH = "/apis/v2beta1/healthz"
 
 
 def compile_profile(
@@ -51,21 +51,6 @@ def compile_profile(
     with atomic(out) as temporary:
         graph = build_guarded(profile, only_new=only_new, on_drift=on_drift)
         compiler.Compiler().compile(graph, str(temporary))
-
-
-def connect(host: str) -> kfp.Client:
-    """Client of a KFP API. Raises BadInput when nothing answers there."""
-    # Asked first by hand: the client itself would retry for half a minute, with tracebacks.
-    try:
-        with urllib.request.urlopen(f"{host.rstrip('/')}{_HEALTH}", timeout=10):  # noqa: S310
-            pass
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"--host {host}", f"no KFP API answers there ({error})", "check address and port"
-        ) from None
-    import kfp
-
-    return kfp.Client(host=host)
 
 
 def arguments(profile: Profile, cohorts: Mapping[str, str], tracking_uri: str) -> dict[str, str]:
@@ -92,18 +77,43 @@ def submit(
     tracking_uri: str,
     experiment: str,
 ) -> dict[str, Any]:
-    """Start one run; returns {"run_id"}."""
-    # The KFP client prints links to stdout, which is kept for our own results.
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+    """Start one run; returns {"run_id"}.
+
+    Raises:
+        BadInput: a cohort that is not in S3, or the API did not take the run.
+    """
+    host, given = _host(client), arguments(profile, cohorts, tracking_uri)
+    with _sending(host) as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_profile(profile, package)
-        started = client.create_run_from_pipeline_package(
+        started = client.run_pipeline(
+            _experiment(client, experiment),
+            f"glioflow-{profile.name}",
             str(package),
-            arguments=arguments(profile, cohorts, tracking_uri),
-            experiment_name=experiment,
-            run_name=f"glioflow-{profile.name}",
-        )
-    return {"run_id": started.run_id}
+            params=given,
+        ).run_id
+        found = client.get_run(started).run_id if started else None
+    return {"run_id": proven(host, "run", started, found)}
+
+
+def _host(client: kfp.Client) -> str:
+    return str(client._existing_config.host)
+
+
+@contextmanager
+def _sending(host: str) -> Iterator[str]:
+    """A temporary folder; the KFP client prints links to stdout, which is for our own results."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        redirect_stdout(sys.stderr),
+        explained(host),
+    ):
+        yield folder
+
+
+def _experiment(client: kfp.Client, name: str) -> str:
+    made = client.create_experiment(name).experiment_id
+    return proven(_host(client), "experiment", made, made)
 
 
 def check_cron(cron: str) -> None:
@@ -152,19 +162,21 @@ def schedule(
     if drift:
         parameters["reference"] = _record("--drift-reference", drift.reference, cohorts)
         parameters["answers"] = _record("--drift", drift.answers, cohorts)
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+    host = _host(client)
+    with _sending(host) as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_profile(profile, package, only_new=bool(only_new), on_drift=drift is not None)
         made = client.create_recurring_run(
-            experiment_id=client.create_experiment(experiment).experiment_id,
+            experiment_id=_experiment(client, experiment),
             job_name=f"glioflow-{profile.name}",
             cron_expression=cron,
             max_concurrency=1,
             no_catchup=True,
             pipeline_package_path=str(package),
             params=parameters,
-        )
-    return {"schedule_id": made.recurring_run_id}
+        ).recurring_run_id
+        found = client.get_recurring_run(made).recurring_run_id if made else None
+    return {"schedule_id": proven(host, "schedule", made, found)}
 
 
 def _record(option: str, address: str, cohorts: Mapping[str, str]) -> str:
@@ -200,14 +212,18 @@ def status(client: kfp.Client, run_id: str = "") -> RunState:
     """
     from kfp_server_api import ApiException
 
-    try:
-        run = client.get_run(run_id or _newest(client))
-    except ApiException as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        raise BadInput(
-            f"run {run_id}", "no such run", "leave it out to see the newest one"
-        ) from None
+    host = _host(client)
+    with explained(host):
+        wanted = run_id or _newest(client)
+        try:
+            run = client.get_run(wanted)
+        except ApiException as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            raise BadInput(
+                f"run {wanted}", "no such run", "leave it out to see the newest one"
+            ) from None
+    proven(host, f"run {wanted}", wanted, run.run_id)
     details = run.run_details.to_dict() if run.run_details else {}
     return RunState(
         run_id=run.run_id,

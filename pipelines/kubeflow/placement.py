@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kfp import dsl, kubernetes
 
-from pipelines.profile import SECRET_KEYS, Cluster
+from pipelines.kubeflow.environment import CA_FILE, CA_FOLDER, CA_VARIABLES, secret_environment
+from pipelines.profile import Cluster
 
 TRAINING = ("segment", "classify")
 CHECKPOINTS = "/checkpoints"
@@ -30,10 +31,14 @@ def place(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
 
 
 def attach(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
-    """Give a task what only a cluster has: secrets, the checkpoint volume, shared memory."""
+    """Give a task what only a cluster has: secrets, certificates, volumes, shared memory."""
     if cluster.secret:
-        keys = {key: key for key in SECRET_KEYS}
+        keys = secret_environment(cluster.secret_keys)
         kubernetes.use_secret_as_env(task, cluster.secret, keys, optional=True)
+    if cluster.ca:
+        kubernetes.use_config_map_as_volume(task, cluster.ca, CA_FOLDER)
+        for variable in CA_VARIABLES:
+            task.set_env_variable(variable, CA_FILE)
     if cluster.checkpoints and step in TRAINING:
         kubernetes.mount_pvc(task, pvc_name=cluster.checkpoints, mount_path=CHECKPOINTS)
         task.set_env_variable("GLIOFLOW_CHECKPOINTS", CHECKPOINTS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,6 +22,7 @@ class Faults:
         spoil: number of answers in which one byte is changed.
         pause_s: wait after each 64 KiB.
         ranges: the Range header of each GET of an object, "" where there was none.
+        headers: names of all headers that were sent, in lower case.
     """
 
     cut: int = 0
@@ -27,6 +30,7 @@ class Faults:
     spoil: int = 0
     pause_s: float = 0.0
     ranges: list[str] = field(default_factory=list)
+    headers: set[str] = field(default_factory=set)
 
 
 _OURS = ("content-length", "connection", "date", "server", "transfer-encoding")
@@ -60,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.proxy.faults.headers.update(name.lower() for name in self.headers)
         if self.proxy.faults.refuse > 0:
             self.proxy.faults.refuse -= 1
             self._answer(503, {}, b"")
@@ -101,3 +106,38 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(self.proxy.faults.pause_s)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass
+
+
+EMPTY_LIST = b"<ListBucketResult><Name>b</Name><KeyCount>0</KeyCount></ListBucketResult>"
+
+
+@contextmanager
+def refusing_server(status: int, code: str, *, lists: bool = False) -> Iterator[str]:
+    """Address of a server that answers everything with one S3 error; `lists`: but listings."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _refuse(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            listing = lists and "list-type" in self.path
+            body = EMPTY_LIST if listing else f"<Error><Code>{code}</Code></Error>".encode()
+            self.send_response(200 if listing else status)
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+        do_GET = do_HEAD = do_PUT = _refuse
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -21,10 +21,10 @@ from moto.server import ThreadedMotoServer
 
 from components.cohort.images import read_image
 from components.cohort.manifest import read_manifest
-from components.core import s3 as remote
 from components.core.errors import BadInput, Outage
-from components.core.s3 import local_copy
-from tests.core.s3_server import Proxy
+from components.core.s3 import client as remote
+from components.core.s3 import download, local_copy, read_object, remote_version, write_object
+from tests.core.s3_server import Proxy, refusing_server
 
 BUCKET = "hospital"
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -50,7 +50,7 @@ def proxy(moto: tuple[str, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         "GLIOFLOW_CACHE": str(tmp_path / "cache"),
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote, "BACK_OFF_S", 0.001)
+    monkeypatch.setattr(download, "BACK_OFF_S", 0.001)
     yield proxy
     proxy.stop()
 
@@ -271,3 +271,99 @@ def test_no_credentials_are_an_outage(s3: Any, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(Outage, match="AWS_ACCESS_KEY_ID"):
         local_copy("s3://hospital/a")
     remote._client_of.cache_clear()
+
+
+REFUSALS = [
+    (403, "AccessDenied", "s3:ListBucket"),
+    (401, "Unauthorized", "s3:ListBucket"),
+    (400, "ExpiredToken", "have expired"),
+    (403, "InvalidAccessKeyId", "not known there"),
+    (403, "SignatureDoesNotMatch", "secret key does not fit"),
+    (403, "RequestTimeTooSkewed", "clock"),
+    (407, "ProxyAuthenticationRequired", "HTTPS_PROXY"),
+    (501, "NotImplemented", "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
+    (507, "InsufficientStorage", "the store is full"),
+    (403, "QuotaExceeded", "the store is full"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "said"), REFUSALS, ids=lambda value: str(value))
+def test_what_refuses_every_patient_is_an_outage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, code: str, said: str
+) -> None:
+    with refusing_server(status, code) as address:
+        _point_at(address, monkeypatch, tmp_path)
+        for action in (
+            lambda: local_copy("s3://hospital/a"),
+            lambda: read_object("s3://hospital/a"),
+            lambda: write_object("s3://hospital/a", b"1"),
+        ):
+            with pytest.raises(Outage) as stopped:
+                action()
+            assert said in str(stopped.value)
+
+
+def test_a_refused_key_in_a_bucket_that_may_be_listed_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with refusing_server(403, "AccessDenied", lists=True) as address:
+        _point_at(address, monkeypatch, tmp_path)
+        with pytest.raises(Outage, match="may be listed") as stopped:
+            local_copy("s3://hospital/a")
+    assert "s3:ListBucket" not in stopped.value.remedy
+
+
+def test_a_store_that_knows_no_checksums_is_sent_none(s3: Any, proxy: Proxy) -> None:
+    write_object("s3://hospital/record.json", b"{}")
+    sent = [name for name in proxy.faults.headers if "checksum" in name]
+    assert sent == []
+
+
+def test_the_version_of_a_series_changes_with_any_of_its_objects(s3: Any) -> None:
+    for index in range(2):
+        s3.put_object(Bucket=BUCKET, Key=f"v/{index}.dcm", Body=bytes([index]))
+    first = remote_version("s3://hospital/v")
+    assert remote_version("s3://hospital/v") == first
+    s3.put_object(Bucket=BUCKET, Key="v/1.dcm", Body=b"9")
+    assert remote_version("s3://hospital/v") != first
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "subject"),
+    [
+        ("AWS_ENDPOINT_URL", "minio:9000", "AWS_ENDPOINT_URL"),
+        ("AWS_MAX_ATTEMPTS", "many", "AWS_MAX_ATTEMPTS"),
+        ("AWS_PROFILE", "no-such-profile", "s3://hospital/a"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str, subject: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    remote._client_of.cache_clear()
+    with pytest.raises(BadInput) as refused:
+        local_copy("s3://hospital/a")
+    assert refused.value.subject == subject
+    remote._client_of.cache_clear()
+
+
+def _point_at(address: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+        "GLIOFLOW_CACHE": str(folder / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_settings_of_glioflow_come_before_those_of_aws(
+    s3: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod's AWS variables may be those of KFP's own store."""
+    s3.put_object(Bucket=BUCKET, Key="o", Body=b"one")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("GLIOFLOW_AWS_ENDPOINT_URL", proxy.address)
+    assert read_object("s3://hospital/o") == b"one"

@@ -10,9 +10,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from components.core.errors import BadInput
+from components.core.errors import BadInput, Outage
 from components.monitor.component import find_new_cohorts_op, remember_cohorts_op
 from components.monitor.new_data import digests, is_new, remember
+from tests.core.s3_server import refusing_server
 
 HEADER = "patient_id,site,t1c,t2,flair,age,idh\n"
 
@@ -76,3 +77,22 @@ def test_the_steps_pass_on_what_the_run_began_with(
 def test_no_cohort_is_bad_input() -> None:
     with pytest.raises(BadInput, match="no cohort is given"):
         digests([])
+
+
+def test_a_record_that_may_not_be_read_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 answers 403 for a record that is not there yet to those who may not list."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    with refusing_server(403, "AccessDenied") as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        with pytest.raises(Outage) as stopped:
+            is_new({}, "paper", "s3://bucket/seen.json")
+    assert "s3:ListBucket" in stopped.value.remedy
+
+
+@pytest.mark.parametrize("content", ["[]", "<html>login</html>", "{"])
+def test_a_record_that_is_none_is_bad_input(tmp_path: Path, content: str) -> None:
+    (tmp_path / "seen.json").write_text(content)
+    with pytest.raises(BadInput) as refused:
+        is_new({}, "paper", str(tmp_path / "seen.json"))
+    assert refused.value.subject == str(tmp_path / "seen.json")

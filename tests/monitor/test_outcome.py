@@ -14,8 +14,16 @@ from types import SimpleNamespace
 import pytest
 
 from components.monitor.component import report_outcome_op
-from components.monitor.outcome import WEBHOOK, FailedStep, Outcome, failed_steps, tell, write
-from tests.pipelines.kfp_api import kfp_api
+from components.monitor.outcome import (
+    WEBHOOK,
+    FailedStep,
+    Outcome,
+    ended,
+    failed_steps,
+    tell,
+    write,
+)
+from tests.pipelines.kfp_api import ANSWERS, kfp_api
 
 STEP = FailedStep("train-segmenter-op", "FAILED", "CUDA out of memory | see the log", "pod-3")
 ENDED = Outcome("run-1", "glioflow-paper-7", "paper", "FAILED", "task failed", (STEP,))
@@ -96,3 +104,53 @@ def test_a_refusing_webhook_fails_nothing_and_its_address_is_not_logged(
     assert len(taken) == 1
     assert b"CUDA" not in taken[0]
     assert "secret-path" not in caplog.text
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *tasks: tuple[str, str]) -> None:
+    details = [{"display_name": name, "state": state} for name, state in tasks]
+    answer = {"run_id": "run-1", "state": "RUNNING", "run_details": {"task_details": details}}
+    monkeypatch.setitem(ANSWERS, ("GET", "/apis/v2beta1/runs/run-1"), answer)
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "RUNTIME_STATE_UNSPECIFIED", "", "NEW"])
+def test_a_state_that_is_no_end_is_no_failure_and_no_news(state: str) -> None:
+    """kubeflow/pipelines#13321: a success is told as RUNNING."""
+    unknown = Outcome("run-1", "r", "paper", state, failed=None)
+    assert not unknown.bad
+    assert not unknown.good
+    with _hook(200) as (url, taken):
+        assert tell(unknown, url) is False
+    assert taken == []
+
+
+@pytest.mark.parametrize(
+    ("state", "tasks", "good", "bad", "told"),
+    [
+        ("RUNNING", [("make-cohorts-op", "SUCCEEDED"), ("outcome", "RUNNING")], True, False, True),
+        ("RUNNING", [("make-cohorts-op", "SUCCEEDED"), ("x", "FAILED")], False, True, True),
+        ("RUNNING", [("make-cohorts-op", "RUNNING")], False, False, False),
+        ("SUCCEEDED", [("find-new-cohorts-op", "SUCCEEDED")], True, False, False),
+        ("SUCCEEDED", [("judge-drift-op", "SUCCEEDED")], True, False, False),
+        (
+            "SUCCEEDED",
+            [("judge-drift-op", "SUCCEEDED"), ("make-cohorts-op", "SUCCEEDED")],
+            True,
+            False,
+            True,
+        ),
+        ("FAILED", [("find-new-cohorts-op", "FAILED")], False, True, True),
+    ],
+)
+def test_what_is_told_follows_the_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    tasks: list[tuple[str, str]],
+    good: bool,
+    bad: bool,
+    told: bool,
+) -> None:
+    _run(monkeypatch, *tasks)
+    with kfp_api() as (api, _), _hook(200) as (url, taken):
+        outcome = ended("run-1", "r", "paper", api, state, "")
+        assert (outcome.good, outcome.bad, tell(outcome, url)) == (good, bad, told)
+    assert len(taken) == told

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -26,6 +27,7 @@ LISTS = {
     "/apis/v2beta1/experiments": "V2beta1ListExperimentsResponse",
     "/apis/v2beta1/runs": "V2beta1ListRunsResponse",
     "/apis/v2beta1/runs/run-1": "V2beta1Run",
+    "/apis/v2beta1/recurringruns/rec-1": "V2beta1RecurringRun",
 }
 """Path -> type of the answer to a GET."""
 
@@ -35,6 +37,7 @@ ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/apis/v2beta1/experiments"): {"experiment_id": "exp-1", "display_name": "glioflow"},
     ("POST", "/apis/v2beta1/runs"): {"run_id": "run-1", "experiment_id": "exp-1"},
     ("POST", "/apis/v2beta1/recurringruns"): {"recurring_run_id": "rec-1"},
+    ("GET", "/apis/v2beta1/recurringruns/rec-1"): {"recurring_run_id": "rec-1"},
     ("GET", "/apis/v2beta1/runs"): {"runs": [{"run_id": "run-1"}], "total_size": 1},
     ("GET", "/apis/v2beta1/runs/run-1"): {
         "run_id": "run-1",
@@ -82,6 +85,45 @@ ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+Front = Callable[[str, str, Message], tuple[int, dict[str, str], str] | None]
+"""What stands before the API: (method, path, headers) -> (status, headers, page), or None: pass."""
+
+LOGIN_PAGE = "<!DOCTYPE html><html><title>Log in</title><form action='/dex/auth'></form></html>"
+COOKIE = "oauth2_proxy_kubeflow=session-1"
+TOKEN = "token-1"
+
+
+def dex(method: str, path: str, headers: Message) -> tuple[int, dict[str, str], str] | None:
+    """As oauth2-proxy before Dex: without its cookie everything goes to a login page."""
+    if path.startswith("/dex/"):
+        return 200, {"Content-Type": "text/html"}, LOGIN_PAGE
+    if headers.get("Cookie") == COOKIE:
+        return None
+    return 302, {"Location": "/dex/auth?client_id=kubeflow"}, ""
+
+
+def iap(method: str, path: str, headers: Message) -> tuple[int, dict[str, str], str] | None:
+    """As Google's Identity-Aware Proxy: without a token 401, in plain text."""
+    if headers.get("Authorization") == f"Bearer {TOKEN}":
+        return None
+    return 401, {"Content-Type": "text/html"}, "Invalid IAP credentials: empty token"
+
+
+def page(method: str, path: str, headers: Message) -> tuple[int, dict[str, str], str] | None:
+    """A login page under every address, with status 200."""
+    return 200, {"Content-Type": "text/html"}, LOGIN_PAGE
+
+
+def read_only(method: str, path: str, headers: Message) -> tuple[int, dict[str, str], str] | None:
+    """A proxy that lets nothing but GET through."""
+    return None if method == "GET" else (405, {"Content-Type": "text/html"}, "Not allowed")
+
+
+def late_login(method: str, path: str, headers: Message) -> tuple[int, dict[str, str], str] | None:
+    """A front that asks only those who write to log in, by a page."""
+    return None if method == "GET" else page(method, path, headers)
+
+
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
@@ -94,6 +136,15 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         body = json.loads(self.rfile.read(length)) if length else None
         self.server.requests.append((self.command, path, body))  # type: ignore[attr-defined]
+        stopped = self.server.front(self.command, path, self.headers)  # type: ignore[attr-defined]
+        if stopped:
+            status, headers, text = stopped
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(text))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text.encode())
+            return
         answer = ANSWERS.get((self.command, path))
         wrong = breaches(body, BODIES.get(path, "object"))
         if wrong:
@@ -108,9 +159,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def kfp_api() -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
+def kfp_api(
+    front: Front = lambda *request: None,
+) -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
     """Yields (host, requests received so far)."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.front = front  # type: ignore[attr-defined]
     server.requests = []  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -90,7 +90,7 @@ def _walked(
         raise
     except (MlflowException, BadInput, OSError, ValueError, LookupError, TypeError) as error:
         if is_outage(error):
-            raise StoreUnreachable(f"{chain.store.uri}: {error}") from error
+            raise StoreUnreachable.of(chain.store.uri, error) from error
         why = f"{type(error).__name__}: {error}"
         checks.append(Check(f"{link}: can be read", False, "all of it", why))
     return tuple(checks)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from components.core.errors import BadInput
+from components.core.errors import BadInput, Outage, outage_of
 from components.registry.settings import PublishSettings
 
 if TYPE_CHECKING:
@@ -33,8 +33,35 @@ _SQLITE = "sqlite:///"
 _QUIET = ("mlflow", "alembic")
 
 
-class StoreUnreachable(Exception):
-    """The MLflow store did not answer, however often it was asked."""
+_REMEDIES = (
+    ("401", "give MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"),
+    ("UNAUTHENTICATED", "give MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"),
+    ("403", "allow this account to write there"),
+    ("PERMISSION_DENIED", "allow this account to write there"),
+    ("413", "raise the body size that the proxy before MLflow takes"),
+    ("404", "check the address: no MLflow API is there"),
+    ("certificate", "set REQUESTS_CA_BUNDLE to the file of its authority"),
+    ("CERTIFICATE", "set REQUESTS_CA_BUNDLE to the file of its authority"),
+    ("locked", "end what else writes to that database"),
+    ("readonly", "make the database file writable"),
+    ("disk is full", "make room on that disk"),
+    ("507", "make room in the store"),
+    ("<html", "check the address: a web page answers there, perhaps a login"),
+    ("<!doctype", "check the address: a web page answers there, perhaps a login"),
+    ("JSON", "check the address: a web page answers there, perhaps a login"),
+)
+"""Part of an error's message -> what mends it; the first that fits."""
+
+
+class StoreUnreachable(Outage):
+    """The MLflow store did not answer, or did not take what it was sent."""
+
+    @classmethod
+    def of(cls, uri: str, error: BaseException) -> StoreUnreachable:
+        """What an error of the store means, in one line."""
+        text = str(error)
+        remedy = next((r for part, r in _REMEDIES if part in text), "check it, and try again")
+        return cls(uri.partition("?")[0], f"MLflow did not take it ({_first_line(error)})", remedy)
 
 
 @dataclass(frozen=True)
@@ -100,9 +127,14 @@ def connect(settings: PublishSettings) -> Store:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     folder = Path(uri.removeprefix(_SQLITE)).parent if uri.startswith(_SQLITE) else None
-    with _initialising(folder):
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        patiently(lambda: _touch(client), settings)
+
+    def opened() -> MlflowClient:
+        with _initialising(folder):
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            _touch(client)
+        return client
+
+    client = patiently(opened, settings)
     return Store(uri, client, folder)
 
 
@@ -113,10 +145,10 @@ def patiently(action: Callable[[], T], settings: PublishSettings) -> T:
         try:
             return action()
         except Exception as error:
-            if not is_outage(error):
+            if not is_outage(error) and not is_refusal(error):
                 raise
-            if attempt == settings.attempts:
-                raise StoreUnreachable(f"{settings.tracking_uri}: {_first_line(error)}") from error
+            if attempt == settings.attempts or not is_outage(error):
+                raise StoreUnreachable.of(settings.tracking_uri, error) from error
             log.warning(
                 "MLflow store away (attempt %d of %d): %s; next try in %.0f s",
                 attempt,
@@ -139,11 +171,34 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, requests.HTTPError):
         return error.response is not None and error.response.status_code >= 500
     if isinstance(error, MlflowException):
-        words = ("Max retries", "Connection", "timed out", "too many 50", "502", "503", "504")
+        words = (
+            *("Max retries", "Connection", "timed out", "too many 50", "502", "503", "504"),
+            "database is locked",
+        )
         return error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE") and any(
             word in str(error) for word in words
         )
     return False
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the store answered, or its disk did, and did not take what it was sent."""
+    import requests
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if isinstance(error, BadInput):
+        return False
+    if isinstance(error, OSError) and outage_of(error) is not None:
+        return True
+    return isinstance(
+        error,
+        MlflowException
+        | SQLAlchemyError
+        | requests.RequestException
+        | PermissionError
+        | ValueError,
+    )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,36 @@
+"""Objects in S3: brought to disk, cached by ETag, verified, retried, resumed; read and written.
+
+Endpoint, region and credentials come from the standard AWS environment (AWS_ENDPOINT_URL,
+AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_PROFILE ...), as boto3 reads it.
+"""
+
+from components.core.s3.address import (
+    CACHE_VARIABLE,
+    SCHEME,
+    cache_folder,
+    is_remote,
+    parent_of,
+)
+from components.core.s3.cache import local_copy, remote_version
+from components.core.s3.objects import (
+    fetch_object,
+    read_object,
+    sha256_object,
+    upload_object,
+    write_object,
+)
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "SCHEME",
+    "cache_folder",
+    "fetch_object",
+    "is_remote",
+    "local_copy",
+    "parent_of",
+    "read_object",
+    "remote_version",
+    "sha256_object",
+    "upload_object",
+    "write_object",
+]
