@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.cohort.image_state import look_at_images
 from components.cohort.manifest import read_table
 from components.core.errors import BadInput, StepFailed
 from components.core.files import read_json, write_json
@@ -27,10 +29,16 @@ from pipelines.profile import Profile
 from pipelines.summary import summarise
 from pipelines.version import code_digest, run_info
 
+log = logging.getLogger(__name__)
+
 COHORT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 RESERVED_NAMES = tuple(split.value for split in Split)
 
-_BAD_INPUT = re.compile(re.escape(BadInput.__module__) + r"\.(?:BadInput|Outage|Implausible): (.*)")
+_BAD_INPUT = re.compile(
+    r"components\.[\w.]+\.(?:BadInput|Outage|Implausible|StoreUnreachable): (.*)"
+)
+"""How a traceback ends that says: mend the input, or what is outside."""
+
 _REASON = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt|Killed)\w*: .+)$", re.MULTILINE)
 """Last line of a Python traceback."""
 
@@ -97,8 +105,8 @@ def run(
         BadInput: the input is at fault; nothing new is left in `out` but the log.
         StepFailed: a step of ours failed.
     """
+    entries = check_cohorts(cohorts)
     arguments = {
-        "cohorts": check_cohorts(cohorts),
         "code_version": code_digest(),
         "run_info": run_info(profile, approve, {}),
         "tracking_uri": tracking_uri or f"sqlite:///{(out / 'mlflow' / 'mlflow.db').resolve()}",
@@ -109,6 +117,7 @@ def run(
     check_run(profile, cohorts, out, networks=False)
     out.mkdir(parents=True, exist_ok=True)
     with _only_run(out):
+        arguments["cohorts"] = _with_images(entries, cohorts, out / ".run" / "images.json")
         request = {
             "profile": profile.model_dump(mode="json"),
             "pipeline_root": str((out / "kfp").resolve()),
@@ -122,6 +131,19 @@ def run(
         summary = summarise(profile, {name: Path(path) for name, path in outputs.items()})
         write_json(out / "summary.json", summary)
     return summary
+
+
+def _with_images(entries: str, cohorts: Mapping[str, str], memory: Path) -> str:
+    """The `cohorts` parameter with a digest of all images: steps are not reused when one changed.
+
+    Says which images changed since the last run into the same folder.
+    """
+    if not cohorts:
+        return entries
+    state = look_at_images([read_table(manifest) for manifest in cohorts.values()], memory)
+    for path in state.changed:
+        log.warning("%s changed since the last run: its patients are prepared again", path)
+    return json.dumps([{**entry, "images": state.sha256} for entry in json.loads(entries)])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from components.cohort.manifest import Patient, read_manifest
 from components.cohort.prepared import PreparedCase, read_case, write_case
-from components.core.errors import BadInput, Outage
+from components.core.errors import BadInput, Outage, outage_of
 from components.core.files import read_json, write_json
 from components.core.hardware import cores
 from components.core.progress import Progress
@@ -158,6 +158,9 @@ def _one(
     except BadInput as error:
         return Failure(patient.patient_id, f"{error.subject}: {error.problem}", error.remedy)
     except Exception as error:
+        outage = outage_of(error) if isinstance(error, OSError) else None
+        if outage:
+            raise outage from error
         _LOG.exception("patient %s", patient.patient_id)
         kind = type(error).__name__
         return Failure(patient.patient_id, f"our fault: {kind}: {error}", "report it with the log")
