@@ -59,8 +59,8 @@ def export_release(
     the trained ones first.
 
     Args:
-        segmenter: model folder of Model 1.
-        classifier: model folder of Model 2.
+        segmenter: model folder of the segmenter.
+        classifier: model folder of the classifier.
         plan: the plan both were trained with.
         profile: name of the profile, for readers.
         cases: prepared patients on whom exported and trained networks are compared too.

@@ -1,1 +1,1 @@
-"""Model 2: the ResNet and the hybrid classifier, and the comparators they are judged against."""
+"""The classifier: the ResNet, the hybrid, and the comparators they are evaluated against."""

@@ -1,4 +1,4 @@
-"""KFP step: train Model 2 and its comparators, and let each answer for every patient."""
+"""KFP step: train the classifier and its comparators, and let each answer for every patient."""
 
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
@@ -31,7 +31,11 @@ def train_classifiers_op(
     from pathlib import Path
 
     from components.classify.settings import ClassifySettings
-    from components.classify.training.train import test_sets, train_classifiers, write_step_outputs
+    from components.classify.training.train import (
+        test_sets,
+        train_classifiers,
+        write_classifier_outputs,
+    )
     from components.core.progress import reporter, seconds
 
     kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")
@@ -42,7 +46,9 @@ def train_classifiers_op(
         checkpoints=Path(kept) if kept else None,
         progress=reporter("classify"),
     )
-    numbers = write_step_outputs(Path(classifier.path), Path(predictions.path), Path(metrics.path))
+    numbers = write_classifier_outputs(
+        Path(classifier.path), Path(predictions.path), Path(metrics.path)
+    )
     for name, value in numbers.items():
         metrics.log_metric(name, value)
     classifier.metadata.update(code_version=code_version, seconds=seconds())

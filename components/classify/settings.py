@@ -1,4 +1,4 @@
-"""What a profile may set about Model 2 and its comparators."""
+"""What a profile may set about the classifier and its comparators."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class Pooling(StrEnum):
     """The part that lies in the tumour mask: fewer patients suffice to learn where to look."""
 
 
-class NetworkSettings(Settings):
-    """Architecture of the ResNet and the hybrid (METHOD, Model 2; the defaults are the paper's).
+class ResNetSettings(Settings):
+    """Architecture of the ResNet and the hybrid (method.md, classifier; the defaults are the
+    paper's).
 
     Attributes:
         blocks: basic blocks in each of the four layers.
@@ -62,7 +63,7 @@ class StageSettings(Settings):
     patience: int = Field(default=0, ge=0)
 
 
-class AugmentationSettings(Settings):
+class SliceAugmentationSettings(Settings):
     """How far a training slice may stray from the scan it came from; 0 switches a change off.
 
     Attributes:
@@ -97,7 +98,7 @@ class AuxiliarySettings(Settings):
 
 
 class ForestSettings(Settings):
-    """The shape/loci radiomics classifier (METHOD: random forest, 10-fold cross-validation).
+    """The shape/loci radiomics classifier (method.md: random forest, 10-fold cross-validation).
 
     Attributes:
         trees: number of trees.
@@ -113,7 +114,7 @@ class ForestSettings(Settings):
     repeats: int = Field(default=20, ge=1)
 
 
-class Calibration(StrEnum):
+class CalibrationKind(StrEnum):
     """What is fitted on held-out patients so that a probability means what it says."""
 
     NONE = "none"
@@ -136,7 +137,7 @@ class ClassifySettings(Settings):
         label_smoothing: of the loss.
         selection_p: features whose t-test against IDH has a P below this are kept; 1 keeps all.
         min_patients: fewer labelled training patients than this are refused.
-        calibration: see Calibration.
+        calibration: see CalibrationKind.
         coverage: share of held-out patients that are answered; the most uncertain others fall
             under `abstain`.
         ood_limit: from this many times the held-out 95th percentile of the distance to the
@@ -147,8 +148,8 @@ class ClassifySettings(Settings):
         threads: CPU threads; 0 leaves torch's choice. Part of what makes a run repeatable.
     """
 
-    network: NetworkSettings = NetworkSettings()
-    augmentation: AugmentationSettings = AugmentationSettings()
+    network: ResNetSettings = ResNetSettings()
+    augmentation: SliceAugmentationSettings = SliceAugmentationSettings()
     auxiliary: AuxiliarySettings = AuxiliarySettings()
     forest: ForestSettings = ForestSettings()
     warm: StageSettings = StageSettings(epochs=111)
@@ -160,7 +161,7 @@ class ClassifySettings(Settings):
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5)
     selection_p: float = Field(default=0.05, gt=0.0, le=1.0)
     min_patients: int = Field(default=20, ge=4)
-    calibration: Calibration = Calibration.PLATT
+    calibration: CalibrationKind = CalibrationKind.PLATT
     coverage: float = Field(default=0.9, gt=0.0, le=1.0)
     ood_limit: float = Field(default=2.0, gt=0.0)
     explain: int = Field(default=5, ge=0)

@@ -15,13 +15,13 @@ def extract_features_op(
     segmenter: Input[Model],
     samples: Output[Dataset],
 ) -> None:
-    """Make the samples of Model 2; see components.features.extract.extract_samples.
+    """Make the samples of the classifier; see components.features.extract.extract_samples.
 
     Args:
         settings: FeatureSettings as JSON.
         code_version: part of the cache key, so that changed code runs again.
         prepared: prepared sets, one a shard.
-        segmenter: folder of the trained Model 1.
+        segmenter: folder of the trained segmenter.
         samples: features.csv, images and masks.
     """
     from pathlib import Path

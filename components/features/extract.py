@@ -1,4 +1,4 @@
-"""Every prepared case segmented and turned into a sample for Model 2."""
+"""Every prepared case segmented and turned into a sample for the classifier."""
 
 from __future__ import annotations
 
@@ -87,9 +87,10 @@ def extract_samples(
     *,
     progress: Progress | None = None,
 ) -> None:
-    """Segment every prepared case and write what Model 2 learns from.
+    """Segment every prepared case and write what the classifier learns from.
 
-    A development case with a fold is segmented by the member that did not see it, so that Model 2
+    A development case with a fold is segmented by the member that did not see it, so that the
+    classifier
     never learns on memorised masks. Files: features.csv (a row a patient), images/<patient>.npy
     float32 (5, 3, y, x), masks/<patient>.npz (bit-packed `mask` with its `shape`, on the working
     grid), samples.json (channels, grid, where they come from), failed.csv (patient_id, reason,
@@ -97,7 +98,7 @@ def extract_samples(
 
     Args:
         prepared: prepared sets (folders), one a shard, made by one plan.
-        segmenter: folder of the trained Model 1.
+        segmenter: folder of the trained segmenter.
         progress: called with (cases done, cases in all, patient).
 
     Raises:

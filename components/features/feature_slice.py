@@ -1,4 +1,4 @@
-"""From Model 1's probability to Model 2's inputs: the one step shared by training and serving."""
+"""From the segmenter's probability to the classifier's inputs, in training and in serving."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StepSpec:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What Model 2 gets.
+    """What the classifier gets.
 
     Attributes:
         status: OK, or NO_TUMOR: then images and features are zero and slices -1, none of which may
@@ -76,7 +76,7 @@ def feature_slice_step(
     age: float,
     spec: StepSpec,
 ) -> StepResult:
-    """Mask, slices and features of one patient (METHOD: slices, numeric features).
+    """Mask, slices and features of one patient (method.md: slices, numeric features).
 
     Args:
         probability: tumour probability (z, y, x) on `grid`.

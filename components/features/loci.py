@@ -14,7 +14,7 @@ from components.preprocess.atlas.regions import Atlas
 def loci_features(
     mask: np.ndarray, grid: Grid, to_mni: np.ndarray, atlas: Atlas
 ) -> dict[str, float]:
-    """Percent of the tumour in each region: region name -> 0 to 100 (METHOD, numeric features).
+    """Percent of the tumour in each region: region name -> 0 to 100 (method.md, numeric features).
 
     Each tumour voxel is taken to MNI152 and looked up: in a label atlas the label of the nearest
     voxel counts; of probability maps the mean over the mask is taken, trilinearly interpolated, as

@@ -1,4 +1,4 @@
-"""Model 2's view of the intensities: standardised by the brain without the tumour."""
+"""The classifier's view of the intensities: standardised by the brain without the tumour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_BRAIN_VOXELS = 100
 def normalise(
     volume: np.ndarray, brain: np.ndarray, tumor: np.ndarray, clip: float = 5.0
 ) -> np.ndarray:
-    """z-scores over the brain WITHOUT the tumour, clipped to ±clip, scaled to [0, 1] (METHOD).
+    """z-scores over the brain WITHOUT the tumour, clipped to ±clip, scaled to [0, 1] (method.md).
 
     z-scores do not change under a linear change of grey values, so the result is the same from
     raw intensities and from the stored z-scores over the whole brain.

@@ -1,4 +1,4 @@
-"""What a profile may set about the samples that Model 2 sees."""
+"""What a profile may set about the samples that the classifier sees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class MaskSource(StrEnum):
     """Whose mask the slices and features are taken from."""
 
     PREDICTED = "predicted"
-    """Model 1's, out-of-fold in development: what a new patient will have."""
+    """The segmenter's, out-of-fold in development: what a new patient will have."""
 
     MANUAL = "manual"
     """The manifest's tumor_mask: for studies of what a perfect segmentation would give."""
@@ -30,7 +30,7 @@ class FeatureSettings(Settings):
         mask: see MaskSource.
         workers: cases at a time, each on one CPU thread, so that the samples are the same however
             many cores a machine has.
-        device: where Model 1 computes.
+        device: where the segmenter computes.
     """
 
     channels: tuple[Sequence, Sequence] = (Sequence.T1C, Sequence.T2)

@@ -35,7 +35,7 @@ def shape_features(mask: np.ndarray, grid: Grid) -> dict[str, float]:
     Equals radiomics.featureextractor on the same mask (to rounding errors of the sums).
 
     Args:
-        mask: bool (z, y, x) on `grid`; METHOD takes 1-mm isotropic voxels.
+        mask: bool (z, y, x) on `grid`; the paper takes 1-mm isotropic voxels.
         grid: its grid. The direction does not matter: the axes of the array are the axes.
 
     Raises:

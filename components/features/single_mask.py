@@ -35,7 +35,8 @@ def features_of_mask(
 ) -> dict[str, float | None]:
     """The 14 shape features, the 9 loci and the age: name -> value, None where unknown.
 
-    The mask is brought to isotropic voxels of `settings.working_mm` first (1 mm, METHOD's working
+    The mask is brought to isotropic voxels of `settings.working_mm` first (1 mm, the paper's
+    working
     space), where it is not there already. The loci need the T1C: its brain is found and aligned to
     MNI152; without it they are None, and a warning says so.
 

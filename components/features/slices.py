@@ -1,4 +1,4 @@
-"""Which five axial slices of a patient Model 2 sees."""
+"""Which five axial slices of a patient the classifier sees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Slices:
 
 
 def choose_slices(mask: np.ndarray, offsets: tuple[int, ...] = SLICE_OFFSETS) -> Slices:
-    """The slice of largest tumour area, and the slices 2 and 4 above and below (METHOD, Slices).
+    """The slice of largest tumour area, and the slices 2 and 4 above and below (method.md, Slices).
 
     A slice without tumour or beyond the volume is replaced by the nearest slice that has tumour,
     on ties the one nearer the middle of the tumour. Of slices with equal area the lowest counts.

@@ -69,7 +69,7 @@ class Drift:
         return any(shift.drifted for shift in self.shifts)
 
 
-def compare(reference: pd.DataFrame, current: pd.DataFrame) -> Drift:
+def compare_samples(reference: pd.DataFrame, current: pd.DataFrame) -> Drift:
     """Compare two samples; both hold a text column `status` and numeric columns, NaN allowed."""
     if min(len(reference), len(current)) < FEWEST:
         return Drift(len(reference), len(current), ())

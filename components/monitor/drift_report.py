@@ -12,7 +12,7 @@ from components.core.errors import BadInput
 from components.core.files import atomic, write_json
 from components.core.html import number, percent, template
 from components.core.vocabulary import QUANTILES
-from components.monitor.drift import FEWEST, P_ALARM, PSI_ALARM, Drift, compare
+from components.monitor.drift import FEWEST, P_ALARM, PSI_ALARM, Drift, compare_samples
 
 NUMBERS = ("probability_idh_mutant", "uncertainty", "ood")
 JSON_FILE = "drift.json"
@@ -54,7 +54,7 @@ def judge_drift(reference: Path | str, current: Path | str, out: Path | str) -> 
     Raises:
         BadInput: see `read_answers`.
     """
-    drift = compare(read_answers(reference), read_answers(current))
+    drift = compare_samples(read_answers(reference), read_answers(current))
     out = Path(out)
     write_json(out / JSON_FILE, {**asdict(drift), "enough": drift.enough, "drifted": drift.drifted})
     with atomic(out / HTML_FILE) as temporary:

@@ -11,7 +11,8 @@ from components.preprocess.registration.resampling import triple
 
 
 def network_grid(brain: sitk.Image, plan: PreprocessingPlan) -> Grid:
-    """The cubic network grid around a brain mask (METHOD: bounding box, square in-plane, margins).
+    """The cubic network grid around a brain mask (method.md: bounding box, square in-plane,
+    margins).
 
     The box is a whole number of working voxels along each axis, so that `working_grid` fills it
     exactly. It follows the axes of the mask.

@@ -157,8 +157,9 @@ class PreprocessSettings(Settings):
         clip: z-scores are clipped to +-clip at the networks' input (authors: 5).
         margin_mm: rim around the brain's box along x, y, z (authors: 6, 6, 2).
         strip: set everything outside the brain to 0, as the authors do. False keeps all of the box
-            for Model 1, which then finds tumours that an imperfect brain mask would have cut off;
-            Model 2 sees brain and tumour alone either way.
+            for the segmenter, which then finds tumours that an imperfect brain mask would have
+            cut off;
+            the classifier sees brain and tumour alone either way.
         aligned: what to make of sequences on one grid.
         accept_implausible: prepare patients that break a limit of
             components.preprocess.quality.plausibility, too, with a warning. Not part of the plan.
@@ -184,5 +185,5 @@ class PreprocessSettings(Settings):
     @classmethod
     def _has_both(cls, sequences: tuple[Sequence, ...]) -> tuple[Sequence, ...]:
         if not {Sequence.T1C, Sequence.FLAIR} <= set(sequences):
-            raise ValueError("sequences must hold t1c and flair: Model 1 needs them")
+            raise ValueError("sequences must hold t1c and flair: the segmenter needs them")
         return tuple(sequence for sequence in Sequence if sequence in sequences)

@@ -32,7 +32,7 @@ class TrainedOnPatients(Settings):
 
 
 class DiceFloor(Settings):
-    """Mean Dice of Model 1 on every test set that has manual masks."""
+    """Mean Dice of the segmenter on every test set that has manual masks."""
 
     rule: Literal["dice_floor"] = "dice_floor"
     minimum: Share = 0.8

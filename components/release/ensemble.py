@@ -144,7 +144,7 @@ def _check_volume(name: str, volume: np.ndarray, brain: np.ndarray, stripped: bo
 
 
 def stack_channels(tensors: Tensors, interface: Interface) -> np.ndarray:
-    """Model 1's input: float32 (channel, z, y, x)."""
+    """The segmenter's input: float32 (channel, z, y, x)."""
     return np.stack([tensors[sequence.value] for sequence in interface.segmenter])
 
 
@@ -228,7 +228,8 @@ class ServedStep:
         return cls(spec, content["working_mm"])
 
     def run(self, probability: np.ndarray, tensors: Tensors) -> StepResult:
-        """Mask, slices and features from Model 1's probability (z, y, x) and a request's tensors.
+        """Mask, slices and features from the segmenter's probability (z, y, x) and a request's
+        tensors.
 
         Raises:
             BadInput: see `feature_slice_step`.

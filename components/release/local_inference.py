@@ -39,12 +39,12 @@ class LocalRelease:
 
     @cached_property
     def segmenter(self) -> OnnxNetwork:
-        """Model 1."""
+        """The segmenter."""
         return OnnxNetwork(network_file(self.release.folder, Step.SEGMENTER))
 
     @cached_property
     def classifier(self) -> OnnxNetwork:
-        """Model 2."""
+        """The classifier."""
         return OnnxNetwork(network_file(self.release.folder, Step.CLASSIFIER))
 
     @cached_property

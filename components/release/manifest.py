@@ -37,13 +37,13 @@ class Contents(Settings):
         profile: name of the profile it was trained with.
         trained_on: phantoms or patients.
         grid: voxels a side of the network grid.
-        segmenter: sequences of Model 1, in channel order.
-        channels: sequences of Model 2's image, in channel order.
+        segmenter: sequences of the segmenter, in channel order.
+        channels: sequences of the classifier's image, in channel order.
         threshold: probability from which a voxel of the working grid is tumour.
         plan: how a patient is prepared.
         abstain_above: uncertainty above which a patient is not answered.
         ood_limit: distance to the training patients above which a patient is not answered.
-        features: the numeric features that Model 2 reads, among its training patients.
+        features: the numeric features that the classifier reads, among its training patients.
     """
 
     profile: str

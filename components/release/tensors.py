@@ -108,8 +108,8 @@ class Interface:
 
     Attributes:
         grid: voxels a side of the cubic network grid.
-        segmenter: sequences that Model 1 reads, in channel order.
-        channels: sequences of Model 2's image, in channel order.
+        segmenter: sequences that the segmenter reads, in channel order.
+        channels: sequences of the classifier's image, in channel order.
         stripped: whether volumes are 0 outside the brain.
         prepared: sequences of the preprocessing plan; empty: those that the networks read.
     """
@@ -143,14 +143,14 @@ class Interface:
 
     @property
     def probability_map(self) -> Tensor:
-        """Model 1's answer."""
+        """The segmenter's answer."""
         return Tensor("probability", DType.FLOAT32, self.cube, "tumour probability (z, y, x)")
 
     @property
     def stack(self) -> Tensor:
-        """Model 1's channels."""
+        """The segmenter's channels."""
         shape = (len(self.segmenter), *self.cube)
-        return Tensor("volumes", DType.FLOAT32, shape, "channels in Model 1's order")
+        return Tensor("volumes", DType.FLOAT32, shape, "channels in the segmenter's order")
 
     @property
     def intensities(self) -> Tensor:
@@ -160,7 +160,7 @@ class Interface:
 
     @property
     def images(self) -> Tensor:
-        """Model 2's images of one patient."""
+        """The classifier's images of one patient."""
         shape = (SLICES, 3, self.grid, self.grid)
         return Tensor("images", DType.FLOAT32, shape, "five slices: two sequences and the mask")
 

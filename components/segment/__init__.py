@@ -1,1 +1,1 @@
-"""Model 1: the whole-tumour segmenter, its training, its inference and its export."""
+"""The segmenter of the whole tumour, its training, its inference and its export."""

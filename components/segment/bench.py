@@ -1,4 +1,4 @@
-"""How fast Model 1 trains and predicts on this machine, and whether the loader keeps up."""
+"""How fast the segmenter trains and predicts on this machine, and whether the loader keeps up."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from components.core.device import choose_device
 from components.core.hardware import processor_name
-from components.segment.data.augmentation import augment, draw
+from components.segment.data.augmentation import augment_volume, draw_volume
 from components.segment.data.sampling import (
-    Member,
+    MemberCases,
     Sample,
     TrainingSet,
     development_cases,
-    plan_members,
+    plan_segmenter_members,
     sample_keys,
     sample_stream,
 )
@@ -45,7 +45,7 @@ class BenchRow:
 class Bench:
     """Training steps of one network, timed with the device's work waited for."""
 
-    def __init__(self, settings: SegmentSettings, member: Member, steps: int) -> None:
+    def __init__(self, settings: SegmentSettings, member: MemberCases, steps: int) -> None:
         self.settings, self.member, self.steps = settings, member, steps
         self.device = choose_device(settings.device, "segment.device")
         self.loss = DeepSupervision(settings.batch_dice)
@@ -67,11 +67,11 @@ class Bench:
 
     def _prepare(self, sample: Sample) -> tuple[Tensor, Tensor]:
         settings = self.settings
-        drawn = draw(sample.key.rng(1), settings.augmentation, settings.inputs)
+        drawn = draw_volume(sample.key.rng(1), settings.augmentation, settings.inputs)
         volumes = sample.volumes.to(self.device, non_blocking=True)
         masks = sample.masks.to(self.device, non_blocking=True)
         size = settings.crop or tuple(volumes.shape[1:])
-        return augment(volumes, masks, sample.centre, size, drawn, settings.clip)
+        return augment_volume(volumes, masks, sample.centre, size, drawn, settings.clip)
 
     def train(self, network: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
         """Volumes per second of forward, backward and optimiser steps."""
@@ -169,11 +169,11 @@ def bench_segmenter(
     also peak memory and the compiled network.
 
     Raises:
-        BadInput: as `development_cases` and `plan_members`.
+        BadInput: as `development_cases` and `plan_segmenter_members`.
     """
     cases = development_cases([prepared], settings)
     settings = settings.model_copy(update={"steps": 10 * steps})
-    bench = Bench(settings, plan_members(cases, settings)[0], steps)
+    bench = Bench(settings, plan_segmenter_members(cases, settings)[0], steps)
     label = f"{settings.network.model_dump_json()}, batch {settings.batch_size}"
     size = settings.crop or cases[0].grid.shape
     label += f", {'x'.join(map(str, size))}, {settings.precision.value}"

@@ -1,4 +1,4 @@
-"""KFP step: train Model 1 on the prepared development cases."""
+"""KFP step: train the segmenter on the prepared development cases."""
 
 from typing import List  # noqa: UP035  (KFP reads this annotation)
 
@@ -35,7 +35,7 @@ def train_segmenter_op(
     from components.core.progress import reporter, seconds
     from components.segment.settings import SegmentSettings
     from components.segment.training.launch import train_here
-    from components.segment.training.train import write_step_outputs
+    from components.segment.training.train import write_segmenter_outputs
 
     kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")
     train_here(
@@ -45,7 +45,7 @@ def train_segmenter_op(
         checkpoints=Path(kept) if kept else None,
         progress=reporter("segment"),
     )
-    numbers = write_step_outputs(Path(segmenter.path), Path(curves.path), Path(metrics.path))
+    numbers = write_segmenter_outputs(Path(segmenter.path), Path(curves.path), Path(metrics.path))
     for name, value in numbers.items():
         metrics.log_metric(name, value)
     segmenter.metadata.update(code_version=code_version, seconds=seconds())

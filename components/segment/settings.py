@@ -1,4 +1,4 @@
-"""What a profile may set about Model 1: its architecture, its training and its inference."""
+"""What a profile may set about the segmenter: its architecture, its training and its inference."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Norm(StrEnum):
     and keeps how bright a patch is against others. Processes of torchrun take their own samples."""
 
 
-class NetworkSettings(Settings):
-    """Architecture of the U-Net (METHOD: five levels, width 21, Dropout3d 0.3).
+class UNetSettings(Settings):
+    """Architecture of the U-Net (method.md: five levels, width 21, Dropout3d 0.3).
 
     Attributes:
         width: channels of the first level, doubled at every level.
@@ -45,7 +45,8 @@ class NetworkSettings(Settings):
             that halves it; a quarter of the arithmetic less.
         dropout: probability of the channel dropout inside the residual blocks.
         centred: the network first takes the brain's mean away from the brain, so that the
-            background (0) is as bright as mean brain (0.5 in METHOD's normalisation) and the first
+            background (0) is as bright as mean brain (0.5 in the paper's normalisation) and the
+            first
             layers need not learn to look past the brain's edge.
     """
 
@@ -60,7 +61,7 @@ class NetworkSettings(Settings):
     centred: bool = False
 
     @model_validator(mode="after")
-    def _something_is_deep(self) -> NetworkSettings:
+    def _something_is_deep(self) -> UNetSettings:
         if self.flat_levels >= self.levels:
             raise ValueError(f"flat_levels must be below levels ({self.levels})")
         return self
@@ -73,7 +74,7 @@ class NetworkSettings(Settings):
         return self.fold_z * along_z, in_plane, in_plane
 
 
-class AugmentationSettings(Settings):
+class VolumeAugmentationSettings(Settings):
     """How far a training sample may stray from the scan it came from.
 
     Probabilities are per sample, or per channel for the intensity changes; `0` switches one off.
@@ -123,7 +124,7 @@ class SegmentSettings(Settings):
 
     Attributes:
         inputs: sequences the network sees, in its channel order.
-        clip: z-scores beyond this many SDs are cut (METHOD: 5).
+        clip: z-scores beyond this many SDs are cut (method.md: 5).
         folds: 1 trains one member on training and tunes it on tuning cases; K > 1 trains K members,
             member k on the development cases whose fold is not k.
         steps: optimiser steps per member.
@@ -153,8 +154,8 @@ class SegmentSettings(Settings):
 
     inputs: tuple[Sequence, ...] = (Sequence.T1C, Sequence.FLAIR)
     clip: float = Field(default=5.0, gt=0.0)
-    network: NetworkSettings = NetworkSettings()
-    augmentation: AugmentationSettings = AugmentationSettings()
+    network: UNetSettings = UNetSettings()
+    augmentation: VolumeAugmentationSettings = VolumeAugmentationSettings()
     folds: int = Field(default=1, ge=1, le=20)
     steps: int = Field(default=27_000, ge=1)
     patience: int = Field(default=0, ge=0)

@@ -38,13 +38,13 @@ def bench_preprocess(
 ) -> None:
     """CPU seconds of every stage on one core, and errors where the truth is known."""
     from components.cohort.manifest import read_manifest
-    from components.preprocess.bench.patient import BenchRow, bench_patient, truth_beside
+    from components.preprocess.bench.patient import Measurement, bench_patient, truth_beside
     from components.preprocess.plan import make_plan
     from pipelines.profile import load_profile
 
     plan = make_plan(load_profile(profile).preprocess)
     chosen = read_manifest(manifest)[:patients]
-    rows: list[BenchRow] = []
+    rows: list[Measurement] = []
     with progress_bar("bench") as progress:
         for done, patient in enumerate(chosen, start=1):
             rows += bench_patient(patient, plan, truth_beside(patient), n4=n4, ants=ants)

@@ -27,7 +27,7 @@ class Explained:
     """An answer, explained.
 
     Attributes:
-        channels: sequences of Model 2's image, in channel order.
+        channels: sequences of the classifier's image, in channel order.
         images: [5, 3, y, x], what the classifier was given.
         explanation: of this patient alone.
     """

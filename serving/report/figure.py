@@ -66,7 +66,7 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=DPI, facecolor=BACKGROUND, format="png")
 
 
-def headline(content: dict[str, Any]) -> str:
+def figure_title(content: dict[str, Any]) -> str:
     """The answer in a few words."""
     words = "No tumour found"
     if content["probability_idh_mutant"] is not None:
@@ -94,7 +94,7 @@ def brain_box(brain: np.ndarray) -> tuple[slice, slice]:
 
 
 def _headline(part: SubFigure, content: dict[str, Any]) -> None:
-    words = headline(content)
+    words = figure_title(content)
     part.text(0.015, 0.62, words, color=INK, fontsize=22, weight="bold", va="center")
     volume = f"tumour {content['tumor_volume_ml']:.1f} mL"
     said = f"patient {content['patient_id']}   ·   {volume}   ·   research use only"

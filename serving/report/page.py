@@ -16,7 +16,7 @@ from components.features.feature_slice import mask_on_network
 from components.release.manifest import Contents, FeatureReference
 from components.release.request import Answer
 from serving.report.explanation import Explained
-from serving.report.figure import brain_box, headline, judged_slices
+from serving.report.figure import brain_box, figure_title, judged_slices
 from serving.report.panels import panel
 
 STRONGEST = 99.5
@@ -48,7 +48,7 @@ def write_page(
     )
     text = page.render(
         content=content,
-        headline=headline(content),
+        headline=figure_title(content),
         limits=contents,
         slices=[_named(column) for column in range(len(SLICE_OFFSETS))],
         rows=_rows(answer, case, explained),
@@ -114,7 +114,7 @@ def _row(
 def _features(
     found: dict[str, float] | None, reference: dict[str, FeatureReference]
 ) -> list[dict[str, Any]]:
-    """What Model 2 read, beside the training patients; the most telling of IDH first."""
+    """What the classifier read, beside the training patients; the most telling of IDH first."""
     if found is None:
         return []
     names = sorted(reference, key=lambda name: reference[name].p)

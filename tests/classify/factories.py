@@ -1,4 +1,4 @@
-"""Synthetic samples of Model 2 whose IDH status shows in the image, the features and the age."""
+"""Synthetic samples of the classifier: IDH status shows in image, features and age."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from components.classify.inference.uncertainty import (
     risk_coverage,
     rms_distance,
 )
-from components.classify.settings import Calibration, ForestSettings
+from components.classify.settings import CalibrationKind, ForestSettings
 
 RNG = np.random.default_rng(0)
 IDH = np.arange(80) % 2
@@ -69,19 +69,19 @@ def test_temperature_cools_an_overconfident_model() -> None:
     truth = RNG.random(400) < 0.5
     margin = np.where(truth, 1.0, -1.0) + RNG.normal(0, 1.5, 400)
     margins = np.repeat(5.0 * margin[:, None, None], 5, axis=2)
-    for kind in (Calibration.TEMPERATURE, Calibration.PLATT):
+    for kind in (CalibrationKind.TEMPERATURE, CalibrationKind.PLATT):
         cooled = fit(margins, truth, kind)
         assert cooled.temperature > 3.0
         mean = cooled(margins).mean(axis=(1, 2))
         high = mean > 0.8
         assert truth[high].mean() == pytest.approx(mean[high].mean(), abs=0.08)
-    assert fit(margins, truth, Calibration.NONE) == Calibrator()
+    assert fit(margins, truth, CalibrationKind.NONE) == Calibrator()
 
 
 def test_perfect_separation_does_not_run_away() -> None:
     idh = np.arange(12) % 2
     margins = np.where(idh, 3.0, -3.0)[:, None, None] * np.ones((1, 2, 5))
-    assert 0.2 < fit(margins, idh, Calibration.PLATT).temperature < 1.0
+    assert 0.2 < fit(margins, idh, CalibrationKind.PLATT).temperature < 1.0
 
 
 def test_uncertainty_grows_with_doubt_and_with_quarrel() -> None:

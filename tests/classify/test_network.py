@@ -1,4 +1,4 @@
-"""The architecture of METHOD.md, its dials and the augmentation."""
+"""The architecture of docs/method.md, its dials and the augmentation."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from components.classify.data.augmentation import augment, draw, jitter
+from components.classify.data.augmentation import augment_slices, draw_slices, jitter
 from components.classify.data.selection import Selection
 from components.classify.network.resnet import Hybrid, ImageBranch, ResNet, tumor_statistics
 from components.classify.settings import (
-    AugmentationSettings,
     ClassifySettings,
-    NetworkSettings,
     Pooling,
+    ResNetSettings,
+    SliceAugmentationSettings,
 )
 from tests.classify.factories import _image
 
 SELECTION = Selection(np.arange(0, 20), np.ones(24), np.linspace(0, 10, 20), np.linspace(1, 2, 20))
-SMALL = NetworkSettings(blocks=(1, 1, 1, 1), width=4)
-STILL = AugmentationSettings(
+SMALL = ResNetSettings(blocks=(1, 1, 1, 1), width=4)
+STILL = SliceAugmentationSettings(
     rotate_degrees=0, scale=0, shift=0, flip=0, contrast=0, brightness=0, noise=0, blur=0,
     features=0,
 )  # fmt: skip
@@ -31,7 +31,7 @@ def images(n: int = 2) -> torch.Tensor:
 
 
 def test_the_default_is_the_papers_resnet34() -> None:
-    branch = ImageBranch(NetworkSettings())
+    branch = ImageBranch(ResNetSettings())
     # 21.28 M of torchvision's ResNet-34 without its 1000-class layer (513,000 parameters).
     assert sum(p.numel() for p in branch.parameters()) == 21_797_672 - 513_000
     assert branch.outputs == 512
@@ -42,7 +42,7 @@ def test_the_default_is_the_papers_resnet34() -> None:
 
 
 def test_the_hybrid_joins_8_and_20() -> None:
-    hybrid = Hybrid(NetworkSettings(), SELECTION)
+    hybrid = Hybrid(ResNetSettings(), SELECTION)
     assert hybrid.reduce.in_features == 512 and hybrid.reduce.out_features == 8
     assert hybrid.join.in_features == 28 and hybrid.join.out_features == 8
     assert hybrid.classes.out_features == 2
@@ -137,8 +137,8 @@ def test_statistics_are_those_of_the_mask() -> None:
 
 def test_no_change_drawn_is_no_change() -> None:
     x = images()
-    drawn = draw(STILL, len(x), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(augment(x, drawn), x, atol=1e-5, rtol=0)
+    drawn = draw_slices(STILL, len(x), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(augment_slices(x, drawn), x, atol=1e-5, rtol=0)
     features = torch.rand(10, 24)
     assert jitter(features, torch.ones(24), drawn) is features
 
@@ -146,7 +146,10 @@ def test_no_change_drawn_is_no_change() -> None:
 def test_the_same_draw_gives_the_same_slices() -> None:
     x = images()
     once, again = (
-        augment(x, draw(AugmentationSettings(), len(x), torch.Generator().manual_seed(7)))
+        augment_slices(
+            x,
+            draw_slices(SliceAugmentationSettings(), len(x), torch.Generator().manual_seed(7)),
+        )
         for _ in range(2)
     )
     torch.testing.assert_close(once, again, atol=0, rtol=0)
@@ -154,9 +157,11 @@ def test_the_same_draw_gives_the_same_slices() -> None:
 
 
 def test_augmented_slices_stay_images() -> None:
-    strong = AugmentationSettings(rotate_degrees=90, scale=0.4, brightness=3, noise=2, drop=1.0)
+    strong = SliceAugmentationSettings(
+        rotate_degrees=90, scale=0.4, brightness=3, noise=2, drop=1.0
+    )
     x = images()
-    y = augment(x, draw(strong, len(x), torch.Generator().manual_seed(1)))
+    y = augment_slices(x, draw_slices(strong, len(x), torch.Generator().manual_seed(1)))
     assert y.min() >= 0 and y.max() <= 1
     assert set(y[:, 2].unique().tolist()) <= {0.0, 1.0}
     flat = (y[:, :2] * (y[:, :2] > 0)).flatten(2)
@@ -168,11 +173,13 @@ def test_augmented_slices_stay_images() -> None:
 
 def test_a_mirror_image_is_one() -> None:
     x = images()
-    drawn = draw(STILL.model_copy(update={"flip": 1.0}), len(x), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(augment(x, drawn), x.flip(-1), atol=1e-5, rtol=0)
+    drawn = draw_slices(
+        STILL.model_copy(update={"flip": 1.0}), len(x), torch.Generator().manual_seed(0)
+    )
+    torch.testing.assert_close(augment_slices(x, drawn), x.flip(-1), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("blocks", [(0, 1, 1, 1)])
 def test_an_empty_layer_is_refused(blocks: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        ClassifySettings(network=NetworkSettings(blocks=blocks))
+        ClassifySettings(network=ResNetSettings(blocks=blocks))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.classify.data.samples import plan_members, read_samples
+from components.classify.data.samples import plan_classifier_members, read_samples
 from components.classify.data.selection import select
 from components.core.errors import BadInput
 from components.core.vocabulary import FEATURE_NAMES, SHAPE_FEATURES
@@ -17,7 +17,7 @@ from tests.classify.factories import make_samples
 
 def test_without_folds_one_member_tunes_on_the_tuning_patients(tmp_path: Path) -> None:
     samples = read_samples(make_samples(tmp_path / "s", 24, external=4))
-    (member,) = plan_members(samples, 4)
+    (member,) = plan_classifier_members(samples, 4)
     assert len(member.training) == 18 and len(member.tuning) == 6
     assert not set(member.training) & set(member.tuning)
     assert samples.development[member.training].all()
@@ -26,7 +26,7 @@ def test_without_folds_one_member_tunes_on_the_tuning_patients(tmp_path: Path) -
 
 def test_every_fold_is_held_out_once(tmp_path: Path) -> None:
     samples = read_samples(make_samples(tmp_path / "s", 24, folds=3, external=4))
-    members = plan_members(samples, 4)
+    members = plan_classifier_members(samples, 4)
     assert [m.fold for m in members] == [0, 1, 2]
     assert sorted(np.concatenate([m.held_out for m in members])) == list(range(24))
     for member in members:
@@ -41,7 +41,7 @@ def test_patients_without_label_tumour_or_age_are_never_trained_on(tmp_path: Pat
         "p002": {"age": ""},
     }
     samples = read_samples(make_samples(tmp_path / "s", 24, rows=rows))
-    (member,) = plan_members(samples, 4)
+    (member,) = plan_classifier_members(samples, 4)
     assert not {0, 1, 2} & {*member.training, *member.held_out}
     assert samples.usable.tolist() == [True, False, False] + [True] * 21
 
@@ -58,7 +58,7 @@ def test_patients_without_label_tumour_or_age_are_never_trained_on(tmp_path: Pat
 )
 def test_refusals_name_what_is_wrong(tmp_path: Path, rows: dict, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        plan_members(read_samples(make_samples(tmp_path / "s", 24, rows=rows)), 12)
+        plan_classifier_members(read_samples(make_samples(tmp_path / "s", 24, rows=rows)), 12)
 
 
 def test_an_infinite_feature_is_a_missing_one(tmp_path: Path) -> None:

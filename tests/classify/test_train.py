@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 import torch
 
-from components.classify.data.samples import plan_members, read_samples
+from components.classify.data.samples import plan_classifier_members, read_samples
 from components.classify.inference.classifier import Classifier, load_ages, load_forests
 from components.classify.network.export import INPUT_NAMES, OUTPUT_NAMES, export_onnx
 from components.classify.predictions import COLUMNS
 from components.classify.settings import (
     ClassifySettings,
     ForestSettings,
-    NetworkSettings,
+    ResNetSettings,
     StageSettings,
 )
-from components.classify.training.train import train_classifiers, write_step_outputs
+from components.classify.training.train import train_classifiers, write_classifier_outputs
 from components.core.device import Device
 from components.core.errors import BadInput
 from components.core.files import sha256_file
@@ -28,7 +28,7 @@ from components.core.vocabulary import Model, Status
 from tests.classify.factories import make_samples
 
 SETTINGS = ClassifySettings(
-    network=NetworkSettings(blocks=(1, 1, 1, 1), width=4, statistics=True),
+    network=ResNetSettings(blocks=(1, 1, 1, 1), width=4, statistics=True),
     warm=StageSettings(epochs=4, learning_rate=3e-3),
     fine=StageSettings(epochs=6, learning_rate=1e-2),
     forest=ForestSettings(trees=10, folds=3, min_leaf=(2,), max_features=(0.5,), repeats=2),
@@ -86,7 +86,7 @@ def test_the_hybrid_learns(model: Path) -> None:
 def test_nobody_is_answered_by_a_network_that_has_seen_him(samples: Path, model: Path) -> None:
     described = json.loads((model / "model.json").read_text())
     table = read_samples(samples)
-    for entry, member in zip(described["members"], plan_members(table, 8), strict=True):
+    for entry, member in zip(described["members"], plan_classifier_members(table, 8), strict=True):
         assert entry["training_patients"] == table.patient_ids[member.training].tolist()
         assert not set(entry["training_patients"]) & set(entry["held_out_patients"])
         assert entry["fold"] == member.fold
@@ -101,7 +101,7 @@ def test_out_of_fold_answers_come_from_the_members_own_networks(
         (Model.AGE, load_ages(model)),
     ):
         rows = table[table["model"] == model_name.value].set_index("patient_id")["probability"]
-        for member, one in zip(plan_members(read, 8), stored, strict=True):
+        for member, one in zip(plan_classifier_members(read, 8), stored, strict=True):
             given = read.age if model_name is Model.AGE else read.features
             expected = one.predict(given[member.held_out])
             found = rows[read.patient_ids[member.held_out]].to_numpy()
@@ -197,7 +197,7 @@ def test_early_stop_keeps_the_best_epoch(tmp_path: Path) -> None:
 
 
 def test_step_outputs(model: Path, tmp_path: Path) -> None:
-    numbers = write_step_outputs(model, tmp_path / "p" / "out.csv", tmp_path / "metrics")
+    numbers = write_classifier_outputs(model, tmp_path / "p" / "out.csv", tmp_path / "metrics")
     assert sha256_file(tmp_path / "p" / "out.csv") == sha256_file(model / "predictions.csv")
     assert json.loads((tmp_path / "metrics").read_text()) == numbers
     assert set(numbers) == {f"held_out_auroc_{m.value}" for m in Model}

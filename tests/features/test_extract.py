@@ -23,14 +23,14 @@ from components.preprocess.plan import make_plan
 from components.preprocess.settings import PreprocessSettings
 from components.segment.evaluation.metrics import dice
 from components.segment.inference.segmenter import Segmenter
-from components.segment.settings import NetworkSettings, SegmentSettings
+from components.segment.settings import SegmentSettings, UNetSettings
 from components.segment.training.train import train_segmenter
 from tests.factories import make_prepared_case, write_prepared_set
 
 PLAN = make_plan(PreprocessSettings(grid=24, working_mm=4.0))
 SEGMENT = SegmentSettings(
     folds=2, steps=60, batch_size=2, evaluate_every=0, threads=1, device="cpu",
-    network=NetworkSettings(width=6, levels=3, dropout=0.0),
+    network=UNetSettings(width=6, levels=3, dropout=0.0),
 )  # fmt: skip
 
 

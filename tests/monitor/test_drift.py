@@ -12,7 +12,7 @@ import pytest
 from components.core.errors import BadInput
 from components.core.vocabulary import FEATURE_NAMES
 from components.monitor.component import judge_drift_op
-from components.monitor.drift import FEWEST, compare, psi
+from components.monitor.drift import FEWEST, compare_samples, psi
 from components.monitor.drift_report import judge_drift, read_answers
 from pipelines import cli
 
@@ -66,7 +66,7 @@ def test_the_same_patients_do_not_drift(reference: Path, tmp_path: Path) -> None
     then = read_answers(reference)
     assert len(then) == 120
     for seed in range(1, 21):
-        drift = compare(then, read_answers(write_log(tmp_path / "now.jsonl", seed)))
+        drift = compare_samples(then, read_answers(write_log(tmp_path / "now.jsonl", seed)))
         assert drift.enough and not drift.drifted
 
 
@@ -90,7 +90,7 @@ def test_a_shift_is_named(
 
 def test_too_few_answers_conclude_nothing(reference: Path, tmp_path: Path) -> None:
     now = read_answers(write_log(tmp_path / "now.jsonl", 1, FEWEST - 1, older=50.0))
-    drift = compare(read_answers(reference), now)
+    drift = compare_samples(read_answers(reference), now)
     assert not drift.enough and not drift.drifted
 
 
@@ -130,7 +130,7 @@ def test_a_log_that_is_not_there(tmp_path: Path) -> None:
 
 def test_missing_numbers_stay_missing() -> None:
     table = pd.DataFrame({"status": ["ok"] * 40, "x": [np.nan] * 40})
-    assert [shift.what for shift in compare(table, table).shifts] == [
+    assert [shift.what for shift in compare_samples(table, table).shifts] == [
         "rate of ok",
         "rate of no_tumor",
         "rate of abstain",

@@ -5,12 +5,12 @@ import torch
 
 from components.segment.bench import bench_segmenter, equal_dynunet
 from components.segment.network.unet import UNet, parameter_count
-from components.segment.settings import NetworkSettings, SegmentSettings
+from components.segment.settings import SegmentSettings, UNetSettings
 from tests.factories import make_prepared_set
 
 
 def test_the_bench_compares_equal_networks_and_names_the_hardware(tmp_path) -> None:
-    settings = SegmentSettings(network=NetworkSettings(width=6, levels=3), threads=1)
+    settings = SegmentSettings(network=UNetSettings(width=6, levels=3), threads=1)
     rows = bench_segmenter(make_prepared_set(tmp_path, 3), settings, steps=2)
     values = {row["what"]: row["value"] for row in rows}
     assert values["DynUNet parameters"] == pytest.approx(values["parameters"], rel=0.25)
@@ -21,7 +21,7 @@ def test_the_bench_compares_equal_networks_and_names_the_hardware(tmp_path) -> N
 
 
 def test_dynunet_is_matched_to_the_paper_network() -> None:
-    count = parameter_count(UNet(2, NetworkSettings()))
+    count = parameter_count(UNet(2, UNetSettings()))
     found = parameter_count(equal_dynunet(2, 5, count, (128, 128, 128)))
     assert found == pytest.approx(count, rel=0.1)
 

@@ -14,20 +14,20 @@ from components.segment.data.sampling import (
     case_of,
     development_cases,
     patch_centre,
-    plan_members,
+    plan_segmenter_members,
     sample_keys,
     sample_stream,
 )
-from components.segment.settings import NetworkSettings, SegmentSettings
+from components.segment.settings import SegmentSettings, UNetSettings
 from tests.factories import make_prepared_case, make_prepared_set, write_prepared_set
 
-SMALL = SegmentSettings(network=NetworkSettings(width=4, levels=3))
+SMALL = SegmentSettings(network=UNetSettings(width=4, levels=3))
 
 
 def test_every_fold_is_held_out_once_and_never_learnt_from(tmp_path) -> None:
     settings = SMALL.model_copy(update={"folds": 3})
     cases = development_cases([make_prepared_set(tmp_path, 7, folds=3)], settings)
-    members = plan_members(cases, settings)
+    members = plan_segmenter_members(cases, settings)
     held_out = [case.patient_id for member in members for case in member.held_out]
     assert sorted(held_out) == sorted(case.patient_id for case in cases)
     for member in members:
@@ -49,7 +49,9 @@ def test_external_cohorts_and_unmarked_cases_are_not_development(tmp_path) -> No
 
 def _refused(tmp_path, cases, settings=SMALL) -> str:
     with pytest.raises(BadInput) as caught:
-        plan_members(development_cases([write_prepared_set(tmp_path, cases)], settings), settings)
+        plan_segmenter_members(
+            development_cases([write_prepared_set(tmp_path, cases)], settings), settings
+        )
     return str(caught.value)
 
 
@@ -74,7 +76,7 @@ def test_other_refusals_say_what_to_change(tmp_path) -> None:
     assert "tumor_mask" in _refused(tmp_path / "a", [make_prepared_case(0, tumor=False)])
     flair = make_prepared_case(0, sequences=(Sequence.FLAIR,))
     assert "sequence t1c was not prepared" in _refused(tmp_path / "b", [flair])
-    deep = SMALL.model_copy(update={"network": NetworkSettings(width=4, levels=5)})
+    deep = SMALL.model_copy(update={"network": UNetSettings(width=4, levels=5)})
     assert "preprocess.grid" in _refused(tmp_path / "c", [good], deep)
     wide = SMALL.model_copy(update={"crop": (32, 32, 32)})
     assert "segment.crop" in _refused(tmp_path / "d", [good], wide)
@@ -116,7 +118,7 @@ def test_patches_lie_inside_and_hold_the_tumour_when_asked() -> None:
 def test_workers_deliver_the_same_samples_in_order(tmp_path, workers) -> None:
     settings = SMALL.model_copy(update={"workers": workers, "steps": 3})
     cases = development_cases([make_prepared_set(tmp_path, 5)], settings)
-    dataset = TrainingSet(plan_members(cases, settings)[0], settings)
+    dataset = TrainingSet(plan_segmenter_members(cases, settings)[0], settings)
     keys = sample_keys(settings, 0, 0)
     samples = list(sample_stream(dataset, keys, settings, pin=False))
     assert [sample.key for sample in samples] == keys

@@ -18,12 +18,12 @@ from components.segment.inference.segmenter import (
     Segmenter,
 )
 from components.segment.network.export import export_onnx
-from components.segment.settings import NetworkSettings, Norm, SegmentSettings
+from components.segment.settings import Norm, SegmentSettings, UNetSettings
 from components.segment.training.train import train_segmenter
 from tests.factories import make_prepared_case, make_prepared_set, write_prepared_set
 
 TINY = SegmentSettings(
-    network=NetworkSettings(width=4, levels=3, fold_z=2, flat_levels=1, dropout=0.0, centred=True),
+    network=UNetSettings(width=4, levels=3, fold_z=2, flat_levels=1, dropout=0.0, centred=True),
     steps=60,
     evaluate_every=0,
     checkpoint_every=100,

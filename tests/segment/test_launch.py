@@ -13,13 +13,13 @@ import torch
 
 from components.core.device import Device
 from components.segment.inference.segmenter import Segmenter
-from components.segment.settings import NetworkSettings, Precision, SegmentSettings
+from components.segment.settings import Precision, SegmentSettings, UNetSettings
 from components.segment.training.launch import processes_for, train_here
 from components.segment.training.train import train_segmenter
 from tests.factories import make_prepared_set
 
 TINY = SegmentSettings(
-    network=NetworkSettings(width=4, levels=3, dropout=0.2),
+    network=UNetSettings(width=4, levels=3, dropout=0.2),
     precision=Precision.FLOAT32,
     crop=(16, 16, 16),
     batch_size=4,

@@ -10,16 +10,16 @@ from pydantic import ValidationError
 
 from components.segment.data.network_input import network_input
 from components.segment.network.unet import NormAct, UNet, _conv, fold, parameter_count, unfold
-from components.segment.settings import NetworkSettings, Norm, SegmentSettings
+from components.segment.settings import Norm, SegmentSettings, UNetSettings
 
-SMALL = NetworkSettings(width=4, levels=3)
+SMALL = UNetSettings(width=4, levels=3)
 
 
 def test_paper_network_has_the_width_and_depth_of_the_published_one() -> None:
-    network = UNet(2, NetworkSettings())
+    network = UNet(2, UNetSettings())
     widths = [context.conv1.out_channels for context in network.contexts]
     assert widths == [21, 42, 84, 168, 336]
-    # Counted by hand from METHOD's layers: 27 weights a 3^3 kernel, 2 a normalised channel.
+    # Counted by hand from the paper's layers: 27 weights a 3^3 kernel, 2 a normalised channel.
     n2 = 21**2
     contexts = 27 * (2 * 21 + 2 * n2) + 27 * 2.5 * n2 * (4 + 16 + 64 + 256)
     decoder = n2 * (1 + 4 + 16 + 64) * 27 * (2 + 4)
@@ -33,12 +33,12 @@ def test_paper_network_has_the_width_and_depth_of_the_published_one() -> None:
     "settings",
     [
         SMALL,
-        NetworkSettings(width=4, levels=4, fold_z=3, flat_levels=1),
-        NetworkSettings(width=4, levels=4, flat_levels=2, max_width=8, narrow_decoder=True),
-        NetworkSettings(width=4, levels=3, flat_levels=2, norm=Norm.BATCH),
+        UNetSettings(width=4, levels=4, fold_z=3, flat_levels=1),
+        UNetSettings(width=4, levels=4, flat_levels=2, max_width=8, narrow_decoder=True),
+        UNetSettings(width=4, levels=3, flat_levels=2, norm=Norm.BATCH),
     ],
 )
-def test_logits_keep_the_volume_s_shape(settings: NetworkSettings) -> None:
+def test_logits_keep_the_volume_s_shape(settings: UNetSettings) -> None:
     shape = tuple(2 * d for d in settings.divisors)
     network = UNet(2, settings)
     outputs = network(torch.rand(2, 2, *shape))
@@ -55,7 +55,7 @@ def test_unfold_undoes_fold() -> None:
 
 def test_a_network_must_be_three_dimensional_somewhere() -> None:
     with pytest.raises(ValueError, match="flat_levels must be below levels"):
-        NetworkSettings(levels=4, flat_levels=4)
+        UNetSettings(levels=4, flat_levels=4)
 
 
 def test_batch_normalisation_is_torch_s_and_predicts_with_its_running_averages() -> None:
@@ -155,7 +155,7 @@ for width in (8, 12, 24):
 
 def test_a_centred_network_sees_background_as_mean_brain() -> None:
     torch.manual_seed(0)
-    network = UNet(1, NetworkSettings(width=4, levels=3, dropout=0.0, centred=True)).eval()
+    network = UNet(1, UNetSettings(width=4, levels=3, dropout=0.0, centred=True)).eval()
     brain = torch.full((1, 1, 16, 16, 16), 0.5)
     nothing = torch.zeros(1, 1, 16, 16, 16)
     assert torch.equal(network(brain), network(nothing))

@@ -20,7 +20,7 @@ from components.core import weights
 from components.core.errors import BadInput
 from components.core.files import read_json, sha256_file
 from components.segment.inference.segmenter import Segmenter
-from components.segment.settings import NetworkSettings, Norm, Precision, SegmentSettings
+from components.segment.settings import Norm, Precision, SegmentSettings, UNetSettings
 from components.segment.training import member as loop
 from components.segment.training.member import LAST, learning_rate
 from components.segment.training.train import CHECKPOINTS, train_segmenter
@@ -29,7 +29,7 @@ from tests.factories import make_prepared_case, make_prepared_set
 ROOT = Path(__file__).resolve().parents[2]
 
 TINY = SegmentSettings(
-    network=NetworkSettings(width=4, levels=3, dropout=0.2),
+    network=UNetSettings(width=4, levels=3, dropout=0.2),
     crop=(16, 16, 16),
     steps=12,
     evaluate_every=6,
@@ -51,7 +51,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_learns_to_find_the_tumour(tmp_path, prepared) -> None:
     settings = with_(
-        network=NetworkSettings(width=8, levels=3, dropout=0.1),
+        network=UNetSettings(width=8, levels=3, dropout=0.1),
         steps=150,
         evaluate_every=50,
         learning_rate=5e-3,
@@ -149,7 +149,7 @@ def test_a_killed_run_leaves_no_member_behind(tmp_path) -> None:
 
 @pytest.mark.parametrize("norm", list(Norm))
 def test_a_run_killed_at_a_random_step_continues_bitwise(tmp_path, prepared, norm) -> None:
-    network = NetworkSettings(width=4, levels=3, dropout=0.2, norm=norm)
+    network = UNetSettings(width=4, levels=3, dropout=0.2, norm=norm)
     settings = with_(
         network=network, steps=14, checkpoint_every=2, precision=Precision.BFLOAT16, batch_dice=True
     )
@@ -251,7 +251,7 @@ def test_a_truncated_checkpoint_is_refused_with_its_name(tmp_path, prepared) -> 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, prepared) -> None:
     _interrupted(tmp_path, prepared)
-    wider = with_(network=NetworkSettings(width=8, levels=3, dropout=0.2))
+    wider = with_(network=UNetSettings(width=8, levels=3, dropout=0.2))
     with pytest.raises(BadInput, match=r"architecture is .*'width': 4.*'width': 8"):
         train_segmenter([prepared], wider, tmp_path)
 
@@ -292,7 +292,7 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path, prepared) -> None:
     settings = with_(
-        network=NetworkSettings(width=4, levels=3, dropout=0.2),
+        network=UNetSettings(width=4, levels=3, dropout=0.2),
         precision=Precision.FLOAT32,
         batch_size=4,
         steps=4,

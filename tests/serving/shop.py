@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.classify.settings import ClassifySettings, ForestSettings, StageSettings
-from components.classify.settings import NetworkSettings as ResNetSettings
+from components.classify.settings import UNetSettings as ResNetSettings
 from components.classify.training.train import train_classifiers
 from components.cohort.prepared import PreparedCase
 from components.core.files import sha256_tree, write_json
@@ -26,7 +26,7 @@ from components.release.manifest import RELEASE_FILE
 from components.release.release import VERSION, Release, network_file, read_release, release_id
 from components.release.settings import ServingSettings
 from components.release.tensors import Step
-from components.segment.settings import NetworkSettings, SegmentSettings
+from components.segment.settings import SegmentSettings, UNetSettings
 from components.segment.training.train import train_segmenter
 from serving.export import export_release
 from tests.factories import make_prepared_case, write_prepared_set
@@ -47,7 +47,7 @@ QUICK = PreprocessSettings(
 """The same, preparing images in little time and with little care."""
 
 SEGMENT = SegmentSettings(
-    network=NetworkSettings(width=4, levels=3, dropout=0.0),
+    network=UNetSettings(width=4, levels=3, dropout=0.0),
     steps=60,
     evaluate_every=0,
     checkpoint_every=100,

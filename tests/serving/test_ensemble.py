@@ -95,7 +95,7 @@ def _nan(array: np.ndarray) -> np.ndarray:
 
 BAD: list[tuple[str, str, Callable[[np.ndarray], np.ndarray], str]] = [
     ("NaN voxel", "t1c", _nan, "NaN"),
-    ("NaN in a channel that Model 1 does not read", "t2", _nan, "NaN"),
+    ("NaN in a channel that the segmenter does not read", "t2", _nan, "NaN"),
     ("not z-scores", "flair", lambda a: a * 100, "z-scores"),
     ("wrong age", "age", lambda a: a * 0 + 400, "400 is out of range"),
     ("NaN age", "age", _nan, "NaN"),

@@ -12,7 +12,7 @@ import torch
 from components.release.onnx_network import OnnxNetwork
 from components.segment.network.export import ExportedSegmenter, _write
 from components.segment.network.unet import NormAct, UNet
-from components.segment.settings import NetworkSettings, Norm
+from components.segment.settings import Norm, UNetSettings
 from serving.parity import MOST_FLIPPED, compared_cases, segmenter_parity
 from tests.factories import make_prepared_case, write_prepared_set
 from tests.serving.shop import Shop
@@ -33,7 +33,7 @@ def test_normalisation_of_large_maps_is_that_of_double_precision(side: int) -> N
 
 def test_a_wide_exported_network_is_the_trained_one(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    network = UNet(2, NetworkSettings()).to(memory_format=torch.channels_last_3d).eval()
+    network = UNet(2, UNetSettings()).to(memory_format=torch.channels_last_3d).eval()
     module = ExportedSegmenter([network], 5.0, False)
     _write(copy.deepcopy(module), 2, 32, tmp_path / "model.onnx")
     volumes = torch.randn(2, 32, 32, 32)

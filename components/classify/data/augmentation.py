@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.classify.settings import AugmentationSettings
+from components.classify.settings import SliceAugmentationSettings
 
 SEQUENCES = 2
 
 
 @dataclass(frozen=True)
-class Draw:
+class SliceAugmentation:
     """Drawn numbers for a batch of n slices.
 
     Attributes:
@@ -38,7 +38,9 @@ class Draw:
     features: float
 
 
-def draw(settings: AugmentationSettings, n: int, generator: torch.Generator) -> Draw:
+def draw_slices(
+    settings: SliceAugmentationSettings, n: int, generator: torch.Generator
+) -> SliceAugmentation:
     """Draw the changes of n slices from a CPU generator."""
 
     def uniform(*shape: int) -> Tensor:
@@ -54,7 +56,7 @@ def draw(settings: AugmentationSettings, n: int, generator: torch.Generator) -> 
     lost = torch.rand(n, generator=generator) < settings.drop
     which = torch.randint(SEQUENCES, (n,), generator=generator)
     dropped = lost[:, None] & (which[:, None] == torch.arange(SEQUENCES)[None])
-    return Draw(
+    return SliceAugmentation(
         theta=theta,
         contrast=(uniform(n, SEQUENCES) * settings.contrast).exp(),
         brightness=uniform(n, SEQUENCES) * settings.brightness,
@@ -66,7 +68,7 @@ def draw(settings: AugmentationSettings, n: int, generator: torch.Generator) -> 
     )
 
 
-def augment(images: Tensor, drawn: Draw) -> Tensor:
+def augment_slices(images: Tensor, drawn: SliceAugmentation) -> Tensor:
     """Apply drawn changes to images [n, 3, y, x] (two sequences in [0, 1], mask 0 or 1).
 
     The background stays exactly 0, the sequences in [0, 1] and the mask 0 or 1.
@@ -91,7 +93,7 @@ def augment(images: Tensor, drawn: Draw) -> Tensor:
     return torch.cat([scaled, (mask > 0.5).float()], dim=1)
 
 
-def jitter(features: Tensor, spread: Tensor, drawn: Draw) -> Tensor:
+def jitter(features: Tensor, spread: Tensor, drawn: SliceAugmentation) -> Tensor:
     """Add noise of `drawn.features` SDs to raw features [n, 24]; `spread` [24] is one SD."""
     if not drawn.features:
         return features

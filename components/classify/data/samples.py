@@ -1,4 +1,4 @@
-"""The samples of Model 2 as read from disk, and who learns from whom."""
+"""The samples of the classifier as read from disk, and who learns from whom."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberSamples:
     """Patients (row numbers) one member of the cross-validation learns from.
 
     Attributes:
@@ -192,7 +192,7 @@ def _number(path: Path, row: dict[str, str], column: str) -> float:
     return float("nan") if np.isinf(value) else value
 
 
-def plan_members(samples: Samples, min_patients: int) -> list[Member]:
+def plan_classifier_members(samples: Samples, min_patients: int) -> list[MemberSamples]:
     """Who trains and who is held out, by the folds of the samples (or the split without folds).
 
     Patients without IDH status, tumour or age are never trained on.
@@ -210,17 +210,17 @@ def plan_members(samples: Samples, min_patients: int) -> list[Member]:
             out = known & (samples.fold == fold)
             rest = np.flatnonzero(known & ~out)
             nobody = np.array([], dtype=int)
-            members.append(Member(index, fold, rest, nobody, np.flatnonzero(out)))
+            members.append(MemberSamples(index, fold, rest, nobody, np.flatnonzero(out)))
     else:
         tuning = np.flatnonzero(known & (subset == Split.TUNING.value))
         training = np.flatnonzero(known & (subset == Split.TRAINING.value))
-        members.append(Member(0, None, training, tuning, tuning))
+        members.append(MemberSamples(0, None, training, tuning, tuning))
     for member in members:
         _check_member(samples, member, min_patients)
     return members
 
 
-def _check_member(samples: Samples, member: Member, min_patients: int) -> None:
+def _check_member(samples: Samples, member: MemberSamples, min_patients: int) -> None:
     where = "training patients" if member.fold is None else f"training of fold {member.fold}"
     if len(member.training) < min_patients:
         raise BadInput(

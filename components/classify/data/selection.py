@@ -37,7 +37,7 @@ class Selection:
 
 
 def select(features: np.ndarray, idh: np.ndarray, level: float) -> Selection:
-    """Univariate t-test of every feature against IDH (METHOD, numeric features).
+    """Univariate t-test of every feature against IDH (method.md, numeric features).
 
     Welch's test, which does not assume equal variances. A feature that is constant in the training
     patients is never kept, whatever the level. Where no feature passes, the one of smallest P is.

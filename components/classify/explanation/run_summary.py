@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from components.classify.data.samples import Member, Samples
+from components.classify.data.samples import MemberSamples, Samples
 from components.classify.explanation.saliency import PLACES, explain_networks, places
 from components.classify.inference.calibrated import may_ask
 from components.core.files import atomic
@@ -26,7 +26,7 @@ _PATIENTS_AT_A_TIME = 16
 def write_explanations(
     out: Path,
     samples: Samples,
-    members: list[Member],
+    members: list[MemberSamples],
     networks: list[list[nn.Module]],
     probability: np.ndarray,
     kept: int,
@@ -85,7 +85,10 @@ def _worst(samples: Samples, probability: np.ndarray, tested: np.ndarray, kept: 
 
 
 def _each(
-    samples: Samples, members: list[Member], networks: list[list[nn.Module]], tested: np.ndarray
+    samples: Samples,
+    members: list[MemberSamples],
+    networks: list[list[nn.Module]],
+    tested: np.ndarray,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(row, images [5, 3, y, x], saliency [5, 2, y, x]) of every tested patient."""
     asked = np.stack([may_ask(member, samples) for member in members])

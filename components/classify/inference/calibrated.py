@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from components.classify.data.samples import Member, Samples
+from components.classify.data.samples import MemberSamples, Samples
 from components.classify.inference.calibration import Calibrator, fit
 from components.classify.inference.uncertainty import Reference, abstention_threshold, rms_distance
 from components.classify.predictions import Answers
-from components.classify.settings import Calibration, ClassifySettings
+from components.classify.settings import CalibrationKind, ClassifySettings
 from components.classify.training.epochs import outputs
 
 OOD_QUANTILE = 0.95
@@ -22,7 +22,7 @@ _PATIENTS_AT_A_TIME = 32
 
 
 @dataclass(frozen=True)
-class Outputs:
+class NetworkOutputs:
     """What the networks of one kind say about each patient; NaN where a member must not be asked.
 
     Attributes:
@@ -34,7 +34,7 @@ class Outputs:
     distances: np.ndarray
 
     @classmethod
-    def empty(cls, members: int, patients: int, seeds: int, slices: int) -> Outputs:
+    def empty(cls, members: int, patients: int, seeds: int, slices: int) -> NetworkOutputs:
         """Nobody asked yet."""
         return cls(
             np.full((members, patients, seeds, slices), np.nan),
@@ -43,7 +43,7 @@ class Outputs:
 
     def ask(
         self,
-        member: Member,
+        member: MemberSamples,
         samples: Samples,
         networks: list[nn.Module],
         references: list[Reference] | None,
@@ -64,7 +64,7 @@ class Outputs:
                 self.distances[member.index, chunk] = distances / len(networks)
 
 
-def may_ask(member: Member, samples: Samples, *, unusable: bool = False) -> np.ndarray:
+def may_ask(member: MemberSamples, samples: Samples, *, unusable: bool = False) -> np.ndarray:
     """bool [n]: patients whose answer by this member is fair (or of the only member).
 
     `unusable` keeps those without a tumour or with a number missing.
@@ -94,8 +94,11 @@ class Judged:
     ood_scale: float
 
 
-def judge(
-    outputs: Outputs, samples: Samples, members: list[Member], settings: ClassifySettings
+def calibrated_answers(
+    outputs: NetworkOutputs,
+    samples: Samples,
+    members: list[MemberSamples],
+    settings: ClassifySettings,
 ) -> Judged:
     """Calibrate on held-out patients, and answer for everybody."""
     held_out = {member.index: member.held_out for member in members}
@@ -128,14 +131,17 @@ def judge(
 
 
 def _fit(
-    outputs: Outputs, samples: Samples, held_out: dict[int, np.ndarray], kind: Calibration
+    outputs: NetworkOutputs,
+    samples: Samples,
+    held_out: dict[int, np.ndarray],
+    kind: CalibrationKind,
 ) -> Calibrator:
     margins = np.concatenate([outputs.margins[k][rows] for k, rows in held_out.items()])
     rows = np.concatenate(list(held_out.values()))
     return fit(margins, samples.idh[rows], kind)
 
 
-def _ood(outputs: Outputs, held_out: np.ndarray) -> tuple[np.ndarray | None, float]:
+def _ood(outputs: NetworkOutputs, held_out: np.ndarray) -> tuple[np.ndarray | None, float]:
     known = np.isfinite(outputs.distances)
     if not known.any():
         return None, 1.0

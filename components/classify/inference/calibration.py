@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from components.classify.settings import Calibration
+from components.classify.settings import CalibrationKind
 
 PRIOR_SD = 1.0
 """Both parameters are pulled towards no change, like by a normal prior with this SD (of the log of
@@ -27,14 +27,14 @@ class Calibrator:
         return special.expit(margins / self.temperature + self.shift)
 
 
-def fit(margins: np.ndarray, idh: np.ndarray, kind: Calibration) -> Calibrator:
+def fit(margins: np.ndarray, idh: np.ndarray, kind: CalibrationKind) -> Calibrator:
     """Fit on held-out patients by the log loss of their mean probability.
 
     Args:
         margins: [n, networks, slices] of patients that the networks have not seen.
         idh: [n], 0 or 1.
     """
-    if kind is Calibration.NONE or not len(idh):
+    if kind is CalibrationKind.NONE or not len(idh):
         return Calibrator()
 
     def calibrator(x: np.ndarray) -> Calibrator:
@@ -45,6 +45,6 @@ def fit(margins: np.ndarray, idh: np.ndarray, kind: Calibration) -> Calibrator:
         likelihood = np.where(idh == 1, np.log(mean), np.log1p(-mean)).sum()
         return float(-likelihood + 0.5 * (x**2).sum() / PRIOR_SD**2)
 
-    start = np.zeros(2 if kind is Calibration.PLATT else 1)
+    start = np.zeros(2 if kind is CalibrationKind.PLATT else 1)
     bounds = [(-3.0, 3.0)] * len(start)
     return calibrator(optimize.minimize(loss, start, method="L-BFGS-B", bounds=bounds).x)

@@ -17,7 +17,7 @@ from components.classify.data.selection import Selection
 from components.classify.inference.calibration import Calibrator
 from components.classify.inference.uncertainty import Reference, rms_distance
 from components.classify.network.resnet import Hybrid
-from components.classify.settings import NetworkSettings
+from components.classify.settings import ResNetSettings
 from components.core.errors import BadInput
 from components.core.files import read_json, sha256_file
 from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Origin, Sequence, Status
@@ -90,7 +90,7 @@ class Ensemble(nn.Module):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained Model 2.
+    """A trained classifier.
 
     Attributes:
         channels: the two sequences of the image, in channel order.
@@ -120,7 +120,7 @@ class Classifier:
         folder = Path(folder)
         try:
             content = read_json(folder / MODEL_FILE)
-            settings = NetworkSettings.model_validate(content["architecture"]["network"])
+            settings = ResNetSettings.model_validate(content["architecture"]["network"])
             first, second = (Sequence(name) for name in content["channels"])
             networks: list[Hybrid] = []
             references: list[Reference] = []
@@ -190,7 +190,7 @@ def check_inputs(images: np.ndarray, features: np.ndarray, grid: int) -> None:
 
 
 def load_hybrids(
-    folder: Path, member: dict[str, Any], settings: NetworkSettings, seeds: list[int]
+    folder: Path, member: dict[str, Any], settings: ResNetSettings, seeds: list[int]
 ) -> tuple[list[Hybrid], list[Reference]]:
     """One member's networks in evaluation mode. Raises BadInput when a file was altered."""
     entry = member["hybrid"]

@@ -1,4 +1,4 @@
-"""ResNet-34 and the hybrid of METHOD.md, with dials for width, depth and pooling."""
+"""ResNet-34 and the hybrid of docs/method.md, with dials for width, depth and pooling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.classify.data.selection import Selection
-from components.classify.settings import NetworkSettings, Pooling
+from components.classify.settings import Pooling, ResNetSettings
 
 CHANNELS = 3
 """First sequence, second sequence, mask."""
@@ -52,7 +52,7 @@ class ImageBranch(nn.Module):
     A 7x7 convolution of stride 2, no max-pooling, four layers of basic blocks, average pooling.
     """
 
-    def __init__(self, settings: NetworkSettings) -> None:
+    def __init__(self, settings: ResNetSettings) -> None:
         super().__init__()
         self.pooling = settings.pooling
         widths = [settings.width * 2**i for i in range(4)]
@@ -114,7 +114,7 @@ class ResNet(nn.Module):
     alike. Output: logits [n, 2] (wildtype, mutant), penultimate [n, d], auxiliary [n, 2].
     """
 
-    def __init__(self, settings: NetworkSettings) -> None:
+    def __init__(self, settings: ResNetSettings) -> None:
         super().__init__()
         self.image = ImageBranch(settings)
         self.dropout = nn.Dropout(settings.dropout)
@@ -139,7 +139,7 @@ class Hybrid(nn.Module):
     mean: Tensor
     sd: Tensor
 
-    def __init__(self, settings: NetworkSettings, selection: Selection) -> None:
+    def __init__(self, settings: ResNetSettings, selection: Selection) -> None:
         super().__init__()
         self.frozen = settings.frozen
         self.image = ImageBranch(settings)
@@ -163,7 +163,7 @@ class Hybrid(nn.Module):
     def start_from(self, warm: ResNet) -> None:
         """Begin as the warm-up: its image branch, its decision, and no word from the features.
 
-        The parts nearest to the image are frozen (METHOD). A first pair of units carries the
+        The parts nearest to the image are frozen (method.md). A first pair of units carries the
         warm-up's margin d through both layers, as relu(d) and relu(-d), so that before the first
         step the hybrid gives the warm-up's answer; the other units, which also see the features,
         start without a say in the classes and earn it. From few patients a head of random weights

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.classify.data.augmentation import augment, draw, jitter
+from components.classify.data.augmentation import augment_slices, draw_slices, jitter
 from components.classify.data.samples import Samples
 from components.classify.settings import ClassifySettings, StageSettings
 from components.core.weights import load_tensors, prefixed, save_tensors, unprefixed
@@ -65,7 +65,7 @@ class Patients:
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class ClassifierCurvePoint:
     """One row of curves.csv: one epoch of one stage; losses in nats a slice or patient."""
 
     network: str
@@ -128,7 +128,7 @@ class StageTraining:
         even = counts.sum() / (2.0 * counts)
         self.class_weight = even if settings.balance else torch.ones_like(even)
 
-    def run(self, report: Callable[[int, str], None] | None = None) -> list[CurvePoint]:
+    def run(self, report: Callable[[int, str], None] | None = None) -> list[ClassifierCurvePoint]:
         """Train to the end, continuing from this stage's checkpoint if there is one.
 
         On return the network holds the weights to keep: of the epoch with the lowest tuning loss,
@@ -145,7 +145,7 @@ class StageTraining:
         if self.best:
             self.network.load_state_dict(self.best)
         self.network.eval()
-        return [CurvePoint(**point) for point in self.journal.points]
+        return [ClassifierCurvePoint(**point) for point in self.journal.points]
 
     def _epoch(self) -> None:
         start, epoch = time.perf_counter(), self.journal.epoch
@@ -167,7 +167,7 @@ class StageTraining:
         tuning = None if self.tuning is None else self._tuning_loss(self.tuning)
         self.journal.points.append(
             asdict(
-                CurvePoint(
+                ClassifierCurvePoint(
                     self.name,
                     epoch,
                     rate,
@@ -187,10 +187,10 @@ class StageTraining:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         data, device = self.training, self.training.images.device
-        drawn = draw(self.settings.augmentation, len(batch), generator)
+        drawn = draw_slices(self.settings.augmentation, len(batch), generator)
         slices = data.images.shape[1]
         patient = (batch // slices).to(device)
-        images = augment(data.images[patient, (batch % slices).to(device)], drawn)
+        images = augment_slices(data.images[patient, (batch % slices).to(device)], drawn)
         features = jitter(data.features[patient], self.spread, drawn)
         logits, _, auxiliary = self.network(images, features)
         loss = F.cross_entropy(

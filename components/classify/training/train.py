@@ -16,16 +16,31 @@ from torch import Tensor, nn
 
 from components.classify.comparators.age import AgeModel, train_age
 from components.classify.comparators.forest import Forest, permutation_importance, train_forest
-from components.classify.data.samples import Member, Samples, plan_members, read_samples
+from components.classify.data.samples import (
+    MemberSamples,
+    Samples,
+    plan_classifier_members,
+    read_samples,
+)
 from components.classify.data.selection import Selection, select
 from components.classify.explanation.run_summary import write_explanations
-from components.classify.inference.calibrated import Judged, Outputs, judge, may_ask
+from components.classify.inference.calibrated import (
+    Judged,
+    NetworkOutputs,
+    calibrated_answers,
+    may_ask,
+)
 from components.classify.inference.classifier import AGE_FILE, FOREST_FILE, MODEL_FILE
 from components.classify.inference.uncertainty import Reference, risk_coverage
 from components.classify.network.resnet import Hybrid, ResNet
 from components.classify.predictions import Answers, write_predictions
 from components.classify.settings import ClassifySettings
-from components.classify.training.epochs import CurvePoint, Patients, StageTraining, outputs
+from components.classify.training.epochs import (
+    ClassifierCurvePoint,
+    Patients,
+    StageTraining,
+    outputs,
+)
 from components.core.device import choose_device
 from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
@@ -46,18 +61,18 @@ class _Run:
     """What one call of `train_classifiers` gathers on its way."""
 
     samples: Samples
-    members: list[Member]
+    members: list[MemberSamples]
     settings: ClassifySettings
     out: Path
     checkpoints: Path
     identity: str
     device: torch.device
     progress: Progress | None
-    resnet: Outputs
-    hybrid: Outputs
+    resnet: NetworkOutputs
+    hybrid: NetworkOutputs
     described: list[dict[str, Any]] = field(default_factory=list)
     hybrids: list[list[nn.Module]] = field(default_factory=list)
-    points: list[CurvePoint] = field(default_factory=list)
+    points: list[ClassifierCurvePoint] = field(default_factory=list)
     done: int = 0
 
     @property
@@ -102,19 +117,19 @@ def train_classifiers(
         progress: called with (epochs done, epochs in all, network).
 
     Raises:
-        BadInput: unreadable samples, too few patients, one class only; see `plan_members`.
+        BadInput: unreadable samples, too few patients, one class only.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
     table = read_samples(samples)
-    members = plan_members(table, settings.min_patients)
+    members = plan_classifier_members(table, settings.min_patients)
     shape = (len(members), len(table.patient_ids), settings.seeds, table.slices)
     identity = _identity(samples)
     run = _Run(
         table, members, settings, out,
         checkpoints / identity[:16] if checkpoints else out / CHECKPOINTS,
         identity, choose_device(settings.device, "classify.device"), progress,
-        Outputs.empty(*shape), Outputs.empty(*shape),
+        NetworkOutputs.empty(*shape), NetworkOutputs.empty(*shape),
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     forests, ages = [], []
@@ -127,7 +142,7 @@ def train_classifiers(
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
-def write_step_outputs(model: Path, predictions: Path, metrics: Path) -> dict[str, float]:
+def write_classifier_outputs(model: Path, predictions: Path, metrics: Path) -> dict[str, float]:
     """Copy the predictions and write the held-out numbers (JSON) where a pipeline wants them.
 
     Returns the numbers by name.
@@ -153,7 +168,7 @@ def _identity(samples: Path) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def _train_networks(run: _Run, member: Member) -> Selection:
+def _train_networks(run: _Run, member: MemberSamples) -> Selection:
     """Warm-up and hybrid of one member, all seeds; files and outputs are kept."""
     table, settings = run.samples, run.settings
     idh = table.idh[member.training]
@@ -183,7 +198,7 @@ def _train_networks(run: _Run, member: Member) -> Selection:
 
 def _train_stage(
     run: _Run,
-    member: Member,
+    member: MemberSamples,
     seed: int,
     network: ResNet | Hybrid,
     training: Patients,
@@ -202,7 +217,9 @@ def _train_stage(
     run.done += stage.epochs
 
 
-def _train_comparators(run: _Run, member: Member, selection: Selection) -> tuple[Forest, AgeModel]:
+def _train_comparators(
+    run: _Run, member: MemberSamples, selection: Selection
+) -> tuple[Forest, AgeModel]:
     table, settings = run.samples, run.settings
     features, idh = table.features[member.training], table.idh[member.training]
     age = train_age(table.age[member.training], idh, balance=settings.balance)
@@ -217,7 +234,7 @@ def _train_comparators(run: _Run, member: Member, selection: Selection) -> tuple
 
 def _keep_member(
     run: _Run,
-    member: Member,
+    member: MemberSamples,
     selection: Selection,
     warm: list[nn.Module],
     fine: list[nn.Module],
@@ -277,8 +294,8 @@ def _mean_answers(everyone: np.ndarray) -> Answers:
 
 
 def _write(run: _Run, forests: list[Forest], ages: list[AgeModel]) -> None:
-    hybrid = judge(run.hybrid, run.samples, run.members, run.settings)
-    resnet = judge(run.resnet, run.samples, run.members, run.settings)
+    hybrid = calibrated_answers(run.hybrid, run.samples, run.members, run.settings)
+    resnet = calibrated_answers(run.resnet, run.samples, run.members, run.settings)
     answers = {
         Model.HYBRID: hybrid.answers,
         Model.RESNET: resnet.answers,
@@ -355,6 +372,6 @@ def _auroc(probability: np.ndarray, idh: np.ndarray) -> float | None:
     return float(roc_auc_score(idh, probability)) if len(set(idh.tolist())) == 2 else None
 
 
-def _write_curves(path: Path, points: list[CurvePoint]) -> None:
-    names = [f.name for f in fields(CurvePoint)]
+def _write_curves(path: Path, points: list[ClassifierCurvePoint]) -> None:
+    names = [f.name for f in fields(ClassifierCurvePoint)]
     write_csv(path, names, map(asdict, points))

@@ -1,4 +1,4 @@
-"""Agreement of Model 1's masks with the manual ones, per set, and where it fails."""
+"""Agreement of the segmenter's masks with the manual ones, per set, and where it fails."""
 
 from __future__ import annotations
 

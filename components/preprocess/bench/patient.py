@@ -67,7 +67,7 @@ def truth_beside(patient: Patient) -> Truth:
 
 
 @dataclass(frozen=True)
-class BenchRow:
+class Measurement:
     """One measurement of one patient."""
 
     patient_id: str
@@ -78,7 +78,7 @@ class BenchRow:
 
 def bench_patient(
     patient: Patient, plan: PreprocessingPlan, truth: Truth, *, n4: bool = False, ants: bool = False
-) -> list[BenchRow]:
+) -> list[Measurement]:
     """Prepare one patient on one core, measured.
 
     Args:
@@ -93,10 +93,10 @@ def bench_patient(
     Raises:
         BadInput: as `prepare_patient`.
     """
-    rows: list[BenchRow] = []
+    rows: list[Measurement] = []
 
     def note(what: str, value: float, unit: str) -> None:
-        rows.append(BenchRow(patient.patient_id, what, float(value), unit))
+        rows.append(Measurement(patient.patient_id, what, float(value), unit))
 
     with tempfile.TemporaryDirectory() as folder, one_thread():
         seconds = _chain(patient, plan, Path(folder), note)
@@ -121,7 +121,7 @@ def bench_patient(
     return rows
 
 
-def _total(rows: list[BenchRow], ending: str) -> float:
+def _total(rows: list[Measurement], ending: str) -> float:
     """Seconds of all rows whose name ends so."""
     return sum(row.value for row in rows if row.what.endswith(ending) and row.unit == "s")
 

@@ -15,7 +15,8 @@ _FEWEST = 100
 def z_scores(
     values: np.ndarray, brain: np.ndarray, seen: np.ndarray, name: str, *, strip: bool = True
 ) -> np.ndarray:
-    """Standardise an image over its brain (METHOD: z-score; the clip comes at the networks' input).
+    """Standardise an image over its brain (method.md: z-score; the clip comes at the networks'
+    input).
 
     Args:
         values: float32 (z, y, x).

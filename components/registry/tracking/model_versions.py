@@ -113,8 +113,8 @@ def ensure_model(store: Store, model: RegisteredModel) -> None:
     from mlflow.exceptions import MlflowException
 
     description = {
-        RegisteredModel.SEGMENTER: "Model 1: whole-tumour segmentation from MRI.",
-        RegisteredModel.HYBRID: "Model 2: P(IDH mutant) from slices, shape, loci and age.",
+        RegisteredModel.SEGMENTER: "Segmenter: whole-tumour segmentation from MRI.",
+        RegisteredModel.HYBRID: "Classifier: P(IDH mutant) from slices, shape, loci and age.",
         RegisteredModel.RELEASE: "A segmenter and a hybrid classifier as served together.",
     }[model]
     try:

@@ -1,8 +1,10 @@
 """Augmentation of training samples: random numbers are drawn first, then applied.
 
-`draw` turns a random generator into a frozen `Draw`; `augment` applies a `Draw` to tensors on any
-device and knows no randomness but the noise, which comes from the draw's own seed. So a training
-step can be replayed, on another device or after a restart, from (seed, member, step, sample) alone.
+`draw_volume` turns a random generator into a frozen `VolumeAugmentation`; `augment_volume`
+applies it
+to tensors on any device and knows no randomness but the noise, which comes from its own seed. So a
+training step can be replayed, on another device or after a restart, from (seed, member, step,
+sample) alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from components.core.vocabulary import Sequence
 from components.segment.data.network_input import network_input
-from components.segment.settings import AugmentationSettings
+from components.segment.settings import VolumeAugmentationSettings
 
 MEAN_OVER_SD = 3.0
 """Mean of brain tissue in SDs above black, as seen on T1C and FLAIR: a gain acts on intensities,
@@ -43,7 +45,7 @@ class ChannelDraw:
 
 
 @dataclass(frozen=True)
-class Draw:
+class VolumeAugmentation:
     """One sample's random numbers.
 
     Attributes:
@@ -64,9 +66,9 @@ class Draw:
 IDENTITY = np.eye(3)
 
 
-def draw(
-    rng: np.random.Generator, settings: AugmentationSettings, inputs: Ordered[Sequence]
-) -> Draw:
+def draw_volume(
+    rng: np.random.Generator, settings: VolumeAugmentationSettings, inputs: Ordered[Sequence]
+) -> VolumeAugmentation:
     """Draw the random numbers of one sample."""
     matrix, shift = _draw_affine(rng, settings)
     if rng.random() < settings.flip:
@@ -76,11 +78,11 @@ def draw(
     if rng.random() < settings.thick_slices:
         thickness = int(rng.integers(2, settings.thickness + 1))
     channels = tuple(_draw_channel(rng, settings, name, thickness) for name in inputs)
-    return Draw(matrix, shift, erode, channels, int(rng.integers(2**31)))
+    return VolumeAugmentation(matrix, shift, erode, channels, int(rng.integers(2**31)))
 
 
 def _draw_affine(
-    rng: np.random.Generator, settings: AugmentationSettings
+    rng: np.random.Generator, settings: VolumeAugmentationSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     angles = np.deg2rad(settings.rotate_degrees) * rng.uniform(-1, 1, 3)
     common = settings.scale * rng.uniform(-1, 1)
@@ -104,7 +106,7 @@ def rotation(angles: np.ndarray) -> np.ndarray:
 
 
 def _draw_channel(
-    rng: np.random.Generator, settings: AugmentationSettings, name: Sequence, thickness: int
+    rng: np.random.Generator, settings: VolumeAugmentationSettings, name: Sequence, thickness: int
 ) -> ChannelDraw:
     gamma, contrast, brightness = rng.uniform(-1, 1, 3)
     altered = rng.random() < settings.intensity
@@ -130,12 +132,12 @@ def _draw_channel(
     )
 
 
-def augment(
+def augment_volume(
     volumes: Tensor,
     masks: Tensor,
     centre: Ordered[float],
     size: Ordered[int],
-    drawn: Draw | None,
+    drawn: VolumeAugmentation | None,
     clip: float,
 ) -> tuple[Tensor, Tensor]:
     """One training sample: a patch around `centre`, transformed, as network input and target.
@@ -212,7 +214,7 @@ def _erode(field: Tensor, voxels: int) -> Tensor:
     return outside < 0.5
 
 
-def _change_intensities(images: Tensor, drawn: Draw, clip: float) -> Tensor:
+def _change_intensities(images: Tensor, drawn: VolumeAugmentation, clip: float) -> Tensor:
     noise = torch.Generator(images.device).manual_seed(drawn.noise_seed)
     changed = []
     for image, channel in zip(images, drawn.channels, strict=True):

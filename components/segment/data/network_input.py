@@ -1,4 +1,4 @@
-"""Model 1's view of a prepared case: z-scores, clipped, scaled to [0, 1]."""
+"""The segmenter's view of a prepared case: z-scores, clipped, scaled to [0, 1]."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def field_of_view(volumes: Tensor, brain: Tensor) -> Tensor:
 def network_input(volumes: Tensor, field: Tensor, clip: float) -> Tensor:
     """Scale z-scores so that [-clip, clip] becomes [0, 1]; exactly 0 outside the field of view.
 
-    With clip = 5 this is METHOD's "clip to ±5, then /10 + 0.5; background exactly 0".
+    With clip = 5 this is the paper's "clip to ±5, then /10 + 0.5; background exactly 0".
 
     Args:
         volumes: z-scores over the whole brain, [..., channel, z, y, x].

@@ -19,7 +19,7 @@ from components.segment.settings import SegmentSettings
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberCases:
     """One network to train.
 
     Attributes:
@@ -97,7 +97,9 @@ def _check_case(case: PreparedCase, settings: SegmentSettings) -> None:
         )
 
 
-def plan_members(cases: list[PreparedCase], settings: SegmentSettings) -> list[Member]:
+def plan_segmenter_members(
+    cases: list[PreparedCase], settings: SegmentSettings
+) -> list[MemberCases]:
     """Split the development cases into members.
 
     folds = 1: training cases against tuning cases. K folds: member k holds out fold k.
@@ -108,11 +110,11 @@ def plan_members(cases: list[PreparedCase], settings: SegmentSettings) -> list[M
     if settings.folds == 1:
         training = tuple(c for c in cases if c.subset == Split.TRAINING)
         tuning = tuple(c for c in cases if c.subset == Split.TUNING)
-        members = [Member(0, None, training, tuning)]
+        members = [MemberCases(0, None, training, tuning)]
     else:
         folded = [c for c in cases if c.fold is not None]
         members = [
-            Member(
+            MemberCases(
                 k,
                 k,
                 tuple(c for c in folded if c.fold != k),
@@ -175,7 +177,7 @@ class Sample:
 class TrainingSet(Dataset[Sample]):
     """A member's training cases, read from memory-mapped files, indexed by `Key`."""
 
-    def __init__(self, member: Member, settings: SegmentSettings) -> None:
+    def __init__(self, member: MemberCases, settings: SegmentSettings) -> None:
         self.cases = member.training
         self.settings = settings
         self._masks: dict[int, Tensor] = {}

@@ -84,7 +84,7 @@ def cross_fitted_thresholds(held_out: list[HeldOut], doubt: float) -> dict[int, 
     return {m: best_threshold([curve for k, curve in curves if k != m]) for m in members}
 
 
-def judge(held_out: HeldOut, rule: MaskRule) -> Row:
+def evaluate_members(held_out: HeldOut, rule: MaskRule) -> Row:
     """Compare one prediction with the manual mask on the working grid."""
     case = held_out.case
     truth = case.tumor_working

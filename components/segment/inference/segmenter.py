@@ -19,7 +19,7 @@ from components.core.weights import load_tensors
 from components.segment.data.network_input import field_of_view, network_input
 from components.segment.inference.mask import MaskRule
 from components.segment.network.unet import UNet
-from components.segment.settings import NetworkSettings
+from components.segment.settings import UNetSettings
 from components.training.checkpoint import require_same
 
 MODEL_FILE = "model.json"
@@ -47,7 +47,7 @@ def probability_map(
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A trained Model 1: one network, or the members of a cross-validation.
+    """A trained segmenter: one network, or the members of a cross-validation.
 
     Attributes:
         inputs: sequences, in the order `probability` wants its channels.
@@ -83,7 +83,7 @@ class Segmenter:
         try:
             content = read_json(folder / MODEL_FILE)
             architecture = content["architecture"]
-            settings = NetworkSettings.model_validate(architecture["network"])
+            settings = UNetSettings.model_validate(architecture["network"])
             files = [(member["file"], member["sha256"]) for member in content["members"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(
@@ -151,7 +151,7 @@ class Segmenter:
 
 
 def load_member(
-    path: Path, architecture: dict[str, Any], settings: NetworkSettings, sha256: str | None
+    path: Path, architecture: dict[str, Any], settings: UNetSettings, sha256: str | None
 ) -> UNet:
     """One network in evaluation mode. Raises BadInput as `Segmenter.load` does."""
     tensors, found = load_tensors(path, remedy=REMEDY)
@@ -163,6 +163,6 @@ def load_member(
     return network.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
 
 
-def architecture_of(channels: int, settings: NetworkSettings) -> dict[str, Any]:
+def architecture_of(channels: int, settings: UNetSettings) -> dict[str, Any]:
     """JSON that names a network's shape; compared before weights are loaded."""
     return {"name": "unet", "channels": channels, "network": json.loads(settings.model_dump_json())}

@@ -1,9 +1,9 @@
-"""The 3-D U-Net of METHOD.md (Isensee 2017; Kickingereder et al., Lancet Oncol 2019).
+"""The 3-D U-Net of docs/method.md (Isensee 2017; Kickingereder et al., Lancet Oncol 2019).
 
 Kept from it: strided convolutions into pre-activation residual blocks, nearest upsampling followed
 by a convolution, localisation convolutions, and heads on the three finest decoder levels whose
 outputs are summed. Four dials are ours, for thick slices on slow machines: `fold_z`,
-`flat_levels`, `norm` and `narrow_decoder` (see NetworkSettings); by default the network is the
+`flat_levels`, `norm` and `narrow_decoder` (see UNetSettings); by default the network is the
 published one.
 """
 
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.segment.settings import NetworkSettings, Norm
+from components.segment.settings import Norm, UNetSettings
 
 SLOPE = 0.01
 """Negative slope of every LeakyReLU."""
@@ -25,7 +25,7 @@ HEADS = 3
 """Decoder levels with a segmentation head: the finest three."""
 
 MIDDLE, SPREAD = 0.5, 5.0
-"""Where METHOD's normalisation puts the brain's mean, and what brings its range near to 1 SD."""
+"""Where the paper's normalisation puts the brain's mean, and what brings its range near to 1 SD."""
 
 EPSILON = 1e-5
 """Added to the variance by torch's normalisations."""
@@ -170,7 +170,7 @@ class UNet(nn.Module):
     finest first, each on its own level's resolution, for deep supervision.
     """
 
-    def __init__(self, channels: int, settings: NetworkSettings) -> None:
+    def __init__(self, channels: int, settings: UNetSettings) -> None:
         super().__init__()
         self.fold_z, self.centred = settings.fold_z, settings.centred
         levels = settings.levels

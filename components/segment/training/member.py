@@ -20,9 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from components.core.errors import BadInput
 from components.core.progress import Progress
 from components.core.weights import load_tensors, save_tensors
-from components.segment.data.augmentation import augment, draw
+from components.segment.data.augmentation import augment_volume, draw_volume
 from components.segment.data.sampling import (
-    Member,
+    MemberCases,
     Sample,
     TrainingSet,
     channels,
@@ -45,7 +45,7 @@ MONITOR_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class SegmenterCurvePoint:
     """One row of curves.csv: means since the row before. `tuning_dice` is on the network grid."""
 
     member: int
@@ -77,7 +77,7 @@ class MemberTraining:
     """Trains one member; every random number is a function of (seed, member, step, sample)."""
 
     def __init__(
-        self, member: Member, settings: SegmentSettings, process: Process, folder: Path
+        self, member: MemberCases, settings: SegmentSettings, process: Process, folder: Path
     ) -> None:
         self.member, self.settings, self.process = member, settings, process
         self.folder = folder / member.name
@@ -236,11 +236,11 @@ class MemberTraining:
 
     def _prepare(self, sample: Sample) -> tuple[Tensor, Tensor]:
         settings = self.settings
-        drawn = draw(sample.key.rng(1), settings.augmentation, settings.inputs)
+        drawn = draw_volume(sample.key.rng(1), settings.augmentation, settings.inputs)
         volumes = sample.volumes.to(self.device, non_blocking=True)
         masks = sample.masks.to(self.device, non_blocking=True)
         size = settings.crop or tuple(volumes.shape[1:])
-        return augment(volumes, masks, sample.centre, size, drawn, settings.clip)
+        return augment_volume(volumes, masks, sample.centre, size, drawn, settings.clip)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.settings.precision is Precision.BFLOAT16
@@ -266,7 +266,7 @@ class MemberTraining:
         value = self.process.agree(self.held_out_dice())
         journal.points.append(
             asdict(
-                CurvePoint(
+                SegmenterCurvePoint(
                     member=self.member.index,
                     step=journal.step,
                     learning_rate=learning_rate(journal.step - 1, settings),
@@ -334,7 +334,7 @@ def learning_rate(step: int, settings: SegmentSettings) -> float:
     return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def run_digest(member: Member, settings: SegmentSettings) -> str:
+def run_digest(member: MemberCases, settings: SegmentSettings) -> str:
     """sha256 of everything that decides a member's weights: settings, cases, their plan."""
     trained = [case.patient_id for case in member.training]
     held_out = [case.patient_id for case in member.held_out]

@@ -15,7 +15,7 @@ import torch
 
 from components.core.files import atomic
 from components.core.progress import Progress
-from components.segment.data.sampling import Member, development_cases, plan_members
+from components.segment.data.sampling import MemberCases, development_cases, plan_segmenter_members
 from components.segment.settings import SegmentSettings
 from components.segment.training.member import BEST, MemberTraining
 from components.segment.training.processes import Process
@@ -35,7 +35,7 @@ def prepare_torch(settings: SegmentSettings) -> None:
 
 
 def train_members(
-    members: list[Member],
+    members: list[MemberCases],
     prepared: Iterable[Path],
     settings: SegmentSettings,
     process: Process,
@@ -65,7 +65,7 @@ def train_members(
 
 
 def train_member(
-    member: Member,
+    member: MemberCases,
     settings: SegmentSettings,
     process: Process,
     folder: Path,
@@ -87,7 +87,10 @@ def train_member(
 
 
 def _overall(
-    progress: Progress | None, member: Member, members: list[Member], settings: SegmentSettings
+    progress: Progress | None,
+    member: MemberCases,
+    members: list[MemberCases],
+    settings: SegmentSettings,
 ) -> Progress | None:
     if progress is None:
         return None
@@ -139,7 +142,7 @@ def _train_alone(
     index: int, prepared: list[Path], settings: SegmentSettings, folder: Path, out: Path
 ) -> Points:
     prepare_torch(settings)
-    member = plan_members(development_cases(prepared, settings), settings)[index]
+    member = plan_segmenter_members(development_cases(prepared, settings), settings)[index]
     before, parent = 0, os.getppid()
 
     def count(done: int, total: int, what: str) -> None:

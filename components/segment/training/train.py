@@ -1,4 +1,4 @@
-"""Training of Model 1: all members, resumably, then the threshold, then the model folder."""
+"""Training of the segmenter: all members, resumably, then the threshold, then the model folder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
 from components.core.tables import write_csv
 from components.core.vocabulary import Origin
-from components.segment.data.sampling import Member, development_cases, plan_members
+from components.segment.data.sampling import MemberCases, development_cases, plan_segmenter_members
 from components.segment.evaluation.metrics import Summary
 from components.segment.evaluation.threshold import (
     Row,
     best_threshold,
     cross_fitted_thresholds,
-    judge,
+    evaluate_members,
     predict_held_out,
 )
 from components.segment.inference.mask import MaskRule
@@ -33,7 +33,7 @@ from components.segment.inference.segmenter import (
 )
 from components.segment.network.unet import parameter_count
 from components.segment.settings import SegmentSettings
-from components.segment.training.member import CurvePoint, run_digest
+from components.segment.training.member import SegmenterCurvePoint, run_digest
 from components.segment.training.members import prepare_torch, train_members
 from components.segment.training.processes import joined
 
@@ -66,25 +66,25 @@ def train_segmenter(
 
     Raises:
         BadInput: unusable cases, settings or checkpoints; see `development_cases`,
-            `plan_members` and `MemberTraining.run`.
+            `plan_segmenter_members` and `MemberTraining.run`.
     """
     prepare_torch(settings)
     folders = list(prepared)
     with joined(settings) as process:
         cases = development_cases(folders, settings)
-        members = plan_members(cases, settings)
+        members = plan_segmenter_members(cases, settings)
         folder = out / CHECKPOINTS
         if checkpoints is not None:
             folder = checkpoints / run_digest(members[0], settings)[:16]
         points = train_members(members, folders, settings, process, folder, out, progress)
         if process.leads:
-            _write_table(out / "curves.csv", CurvePoint, points)
+            _write_table(out / "curves.csv", SegmenterCurvePoint, points)
             _finish(cases, members, settings, out)
             shutil.rmtree(folder, ignore_errors=True)
         process.wait()
 
 
-def write_step_outputs(model: Path, curves: Path, metrics: Path) -> dict[str, float]:
+def write_segmenter_outputs(model: Path, curves: Path, metrics: Path) -> dict[str, float]:
     """Copy the learning curves and write the held-out numbers (JSON) where a pipeline wants them.
 
     Returns the numbers by name.
@@ -99,7 +99,7 @@ def write_step_outputs(model: Path, curves: Path, metrics: Path) -> dict[str, fl
 
 
 def _finish(
-    cases: list[PreparedCase], members: list[Member], settings: SegmentSettings, out: Path
+    cases: list[PreparedCase], members: list[MemberCases], settings: SegmentSettings, out: Path
 ) -> None:
     """Choose the threshold on held-out predictions, measure, and write model.json."""
     segmenter = _assemble(cases, members, settings, out)
@@ -111,7 +111,7 @@ def _finish(
     doubt = settings.doubt
     threshold = best_threshold([one.curve_with(doubt) for one in held_out])
     reported = cross_fitted_thresholds(held_out, doubt)
-    rows = [judge(one, _rule(reported[one.member], settings)) for one in held_out]
+    rows = [evaluate_members(one, _rule(reported[one.member], settings)) for one in held_out]
     _write_table(out / "tuning.csv", Row, [asdict(row) for row in rows])
     described = [_describe_member(member, rows, out) for member in members]
     content = {
@@ -127,7 +127,7 @@ def _finish(
 
 
 def _assemble(
-    cases: list[PreparedCase], members: list[Member], settings: SegmentSettings, out: Path
+    cases: list[PreparedCase], members: list[MemberCases], settings: SegmentSettings, out: Path
 ) -> Segmenter:
     """The trained members as a Segmenter whose threshold is not yet chosen."""
     architecture = architecture_of(len(settings.inputs), settings.network)
@@ -166,7 +166,7 @@ def _rule(threshold: float, settings: SegmentSettings) -> MaskRule:
     return MaskRule(threshold, settings.min_ml, settings.doubt)
 
 
-def _describe_member(member: Member, rows: list[Row], out: Path) -> dict[str, Any]:
+def _describe_member(member: MemberCases, rows: list[Row], out: Path) -> dict[str, Any]:
     file = out / f"{member.name}.safetensors"
     return {
         "file": file.name,

@@ -1,4 +1,4 @@
-"""First model of the ensemble: refuses bad input, stacks Model 1's channels."""
+"""First model of the ensemble: refuses bad input, stacks the segmenter's channels."""
 
 from __future__ import annotations
 
