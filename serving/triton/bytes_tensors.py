@@ -51,7 +51,7 @@ def install() -> None:
     original = _NewFromDescr(given[_NEW_FROM_DESCR] or 0)
 
     @_NewFromDescr
-    def contiguous(kind, descr, axes, shape, strides, data, flags, owner):  # type: ignore[no-untyped-def]  # noqa: ANN
+    def contiguous(kind, descr, axes, shape, strides, data, flags, owner):  # type: ignore[no-untyped-def]
         return original(kind, descr, axes, shape, None, data, flags, owner)
 
     table[_NEW_FROM_DESCR] = ctypes.cast(contiguous, _POINTER).value
