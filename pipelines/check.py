@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
-from components.core.device import choose_device
+from components.core.device import choose_device, cores
 from components.core.errors import BadInput
-from components.core.hardware import cores
 from components.core.vocabulary import DEVELOPMENT, Idh
 from pipelines.profile import Profile
 
@@ -182,7 +181,7 @@ def _check_counts(
 
 
 def _check_signing_key() -> None:
-    from components.release.signature import signing_key
+    from components.release.integrity.signature import signing_key
 
     signing_key()
 
@@ -244,7 +243,7 @@ def check_networks(profile: Profile) -> None:
         BadInput: the architecture cannot be exported.
     """
     from components.classify.network.export import export_untrained as export_classifier
-    from components.release.onnx_network import OnnxNetwork
+    from components.release.inference.onnx_network import OnnxNetwork
     from components.segment.network.export import export_untrained as export_segmenter
 
     grid = profile.preprocess.grid

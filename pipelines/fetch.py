@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from components.core.errors import BadInput
 from components.release import store as depot
-from components.release.signature import trusted_key
+from components.release.integrity.signature import trusted_key
 from serving.triton.server_folder import RELEASES, Store
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from components.core.progress import Progress
 from components.core.tables import write_csv
 from components.preprocess.cohort import Failure
 from components.preprocess.sequences import input_digests
-from components.release.request import canary_request
+from components.release.inference.request import canary_request
 from serving.client.client import ServerTrouble
 from serving.predict import Answering, answer_patient
 from serving.report.files import PREDICTION_FILE

@@ -17,9 +17,9 @@ from components.core.vocabulary import FEATURE_NAMES, Origin
 from components.features.feature_slice import StepSpec
 from components.preprocess.atlas.regions import atlas_of
 from components.preprocess.plan import PreprocessingPlan
-from components.release.ensemble import ServedStep
+from components.release.inference.ensemble import ServedStep
+from components.release.inference.onnx_network import OnnxNetwork
 from components.release.manifest import RELEASE_FILE, Contents, FeatureReference
-from components.release.onnx_network import OnnxNetwork
 from components.release.release import (
     PLAN_FILE,
     VERSION,

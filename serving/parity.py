@@ -17,10 +17,10 @@ import numpy as np
 from components.cohort.prepared import PreparedCase, read_case
 from components.core.files import read_json
 from components.core.vocabulary import FEATURE_NAMES, Split, Status
-from components.release.ensemble import ServedStep
+from components.release.inference.ensemble import ServedStep
+from components.release.inference.onnx_network import OnnxNetwork
+from components.release.inference.request import request_tensors
 from components.release.manifest import Contents, FeatureReference
-from components.release.onnx_network import OnnxNetwork
-from components.release.request import request_tensors
 from components.release.tensors import SLICES
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from components.cohort.manifest import AGE_YEARS, PATIENT_ID, Patient
 from components.core.errors import BadInput, Implausible
 from components.core.s3 import local_copy
 from components.preprocess.sequences import input_digests, refuse_changed
+from components.release.inference.request import Answer, canary_request, request_tensors
 from components.release.manifest import Contents
-from components.release.request import Answer, canary_request, request_tensors
 from serving.client.client import Access, Client
 from serving.report.files import describe, write_answer
 
@@ -181,7 +181,7 @@ def predict_in_process(
     Raises:
         BadInput: see `serving.predict.predict_with`; or the release is not whole.
     """
-    from components.release.local_inference import LocalRelease
+    from components.release.inference.local_release import LocalRelease
 
     return predict_with(
         LocalRelease(repository),

@@ -1,9 +1,11 @@
-"""Where networks compute: the setting of a profile, and the device that answers to it."""
+"""The machine: where networks compute, its processor's name, its cores."""
 
 from __future__ import annotations
 
 import os
+import platform
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.errors import BadInput
@@ -37,3 +39,18 @@ def choose_device(wish: Device, field: str) -> torch.device:
     if wish is Device.CPU or not has_cuda:
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def processor_name() -> str:
+    """The CPU's model name."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

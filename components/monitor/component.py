@@ -71,9 +71,9 @@ def find_new_cohorts_op(cohorts: str, profile: str, seen: str) -> NamedTuple(  #
     import json
     from collections import namedtuple
 
-    from components.monitor.new_data import digests, is_new
+    from components.monitor.new_data import is_new, manifest_digests
 
-    found = digests(json.loads(cohorts))
+    found = manifest_digests(json.loads(cohorts))
     outputs = namedtuple("outputs", ["is_new", "digests"])
     return outputs(is_new(found, profile, seen), json.dumps(found, sort_keys=True))
 

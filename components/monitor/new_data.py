@@ -16,7 +16,7 @@ from components.core.s3 import is_remote, read_object, write_object
 log = logging.getLogger(__name__)
 
 
-def digests(cohorts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def manifest_digests(cohorts: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Cohort -> sha256 of its manifest as it stands now.
 
     Raises:

@@ -14,9 +14,9 @@ from typing import Any
 
 from components.cohort.manifest import Patient, read_manifest
 from components.cohort.prepared import PreparedCase, read_case, write_case
+from components.core.device import cores
 from components.core.errors import BadInput, Outage, outage_of
 from components.core.files import read_json, write_json
-from components.core.hardware import cores
 from components.core.progress import Progress
 from components.core.tables import write_csv
 from components.preprocess.patient import mask_to_native, prepare_patient

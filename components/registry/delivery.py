@@ -11,9 +11,9 @@ from components.registry import names
 from components.registry.ledger import Entry, Ledger, read_ledger
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.model_versions import fetch_repository, resolve
-from components.registry.tracking.store import Store, connect_to, exclusive
+from components.registry.tracking.store import TrackingStore, connect_to, exclusive
 from components.release import store as depot
-from components.release.signature import RELEASE_FILE, SIGNATURE_FILE
+from components.release.integrity.signature import RELEASE_FILE, SIGNATURE_FILE
 
 
 def exported_to(ledger: Ledger) -> str:
@@ -22,7 +22,7 @@ def exported_to(ledger: Ledger) -> str:
     return str(published[-1].details.get("export", "")) if published else ""
 
 
-def deliver(store: Store, address: str = "", repository: Path | None = None) -> str:
+def deliver(store: TrackingStore, address: str = "", repository: Path | None = None) -> str:
     """Make the champion the release that `address` serves; returns its id, "" for no champion.
 
     Doing it again changes nothing. Where the champion changes meanwhile, the newest one wins.
@@ -67,7 +67,7 @@ def export_version(reference: str, tracking_uri: str, address: str) -> str:
     return release
 
 
-def follow(store: Store) -> None:
+def follow(store: TrackingStore) -> None:
     """As `deliver`, after an alias was moved by a person. Raises Outage, saying that it was."""
     try:
         deliver(store)
@@ -89,7 +89,7 @@ def _champion(ledger: Ledger) -> tuple[str, str]:
     return version, became
 
 
-def _push(store: Store, entry: Entry, address: str, repository: Path | None) -> None:
+def _push(store: TrackingStore, entry: Entry, address: str, repository: Path | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         signature = None
         if entry.details.get("signed_by"):

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlparse
 from components.core.files import atomic
 from components.registry.ledger_claims import claim, claims, release_claim
 from components.registry.names import STEP
-from components.registry.tracking.store import Store
+from components.registry.tracking.store import TrackingStore
 
 EXPERIMENT = "glioflow-ledger"
 GENESIS = "0" * 64
@@ -101,7 +101,7 @@ class Ledger:
         return None
 
 
-def read_ledger(store: Store) -> Ledger:
+def read_ledger(store: TrackingStore) -> Ledger:
     """Read and verify the whole ledger; an empty one where nothing was ever published."""
     # A claim is removed after its file is stored: whoever reads claims first misses no entry.
     waiting = {f"{n:06d}-{_sha256(text)}.json": text for n, text in claims(store).items()}
@@ -157,7 +157,12 @@ def _read(name: str, content: str) -> tuple[Entry | None, str]:
 
 
 def append(
-    store: Store, ledger: Ledger, event: str, actor: str, aliases: Aliases, details: dict[str, Any]
+    store: TrackingStore,
+    ledger: Ledger,
+    event: str,
+    actor: str,
+    aliases: Aliases,
+    details: dict[str, Any],
 ) -> Ledger:
     """Record one event; the caller holds the store's lock. Returns the longer ledger.
 
@@ -181,7 +186,7 @@ def append(
     return Ledger((*ledger.entries, entry), "", ledger.duplicates)
 
 
-def _store_waiting(store: Store) -> None:
+def _store_waiting(store: TrackingStore) -> None:
     """Write the files of entries whose writers were killed after their claim."""
     for number, text in claims(store).items():
         if not any(name.startswith(f"{number:06d}-") for name in _stored(store)):
@@ -189,7 +194,7 @@ def _store_waiting(store: Store) -> None:
         release_claim(store, number)
 
 
-def _stored(store: Store) -> dict[str, str]:
+def _stored(store: TrackingStore) -> dict[str, str]:
     """Name -> content of the files of all entries."""
     run_id = _find_run(store)
     if run_id is None or not store.client.list_artifacts(run_id, _FOLDER):
@@ -207,7 +212,7 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write(store: Store, name: str, content: str) -> None:
+def _write(store: TrackingStore, name: str, content: str) -> None:
     run = store.client.get_run(_find_run(store) or _create_run(store))
     root = urlparse(run.info.artifact_uri)
     if root.scheme in ("", "file"):
@@ -220,7 +225,7 @@ def _write(store: Store, name: str, content: str) -> None:
         store.client.log_artifact(run.info.run_id, str(Path(scratch) / name), _FOLDER)
 
 
-def _find_run(store: Store) -> str | None:
+def _find_run(store: TrackingStore) -> str | None:
     experiment = store.client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return None
@@ -233,7 +238,7 @@ def _find_run(store: Store) -> str | None:
     return runs[0].info.run_id if runs else None
 
 
-def _create_run(store: Store) -> str:
+def _create_run(store: TrackingStore) -> str:
     location = (store.folder / "ledger").as_uri() if store.folder else None
     found = store.client.get_experiment_by_name(EXPERIMENT)
     experiment = (

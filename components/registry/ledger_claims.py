@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import contextlib
 
-from components.registry.tracking.store import Store
+from components.registry.tracking.store import TrackingStore
 
 CLAIM_PREFIX = "glioflow-ledger-"
 _PART = 4000
 """Characters of one tag; MLflow's database holds 5000."""
 
 
-def claim(store: Store, number: int, content: str) -> bool:
+def claim(store: TrackingStore, number: int, content: str) -> bool:
     """Claim an entry's number with its canonical JSON; False where another writer holds it."""
     from mlflow.exceptions import MlflowException
 
@@ -32,7 +32,7 @@ def claim(store: Store, number: int, content: str) -> bool:
     return True
 
 
-def claims(store: Store) -> dict[int, str]:
+def claims(store: TrackingStore) -> dict[int, str]:
     """Number -> canonical JSON of every claim, in order."""
     found = store.client.search_registered_models(f"name LIKE '{CLAIM_PREFIX}%'")
     return {
@@ -43,7 +43,7 @@ def claims(store: Store) -> dict[int, str]:
     }
 
 
-def release_claim(store: Store, number: int) -> None:
+def release_claim(store: TrackingStore, number: int) -> None:
     """Remove a claim; nothing happens where somebody else did."""
     from mlflow.exceptions import MlflowException
 

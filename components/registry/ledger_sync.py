@@ -12,13 +12,13 @@ from components.registry.ledger import Aliases, Entry, Ledger, append
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.environment import actor
 from components.registry.tracking.lineage import children
-from components.registry.tracking.run_page import describe, verdict_line
-from components.registry.tracking.store import Store
+from components.registry.tracking.run_page import describe_run, verdict_line
+from components.registry.tracking.store import TrackingStore
 
 log = logging.getLogger(__name__)
 
 
-def settle(store: Store, ledger: Ledger) -> Ledger:
+def settle(store: TrackingStore, ledger: Ledger) -> Ledger:
     """Bring the registry to what the ledger says; the caller holds the lock.
 
     A process killed after its ledger entry leaves tags and aliases behind: they are completed.
@@ -43,20 +43,20 @@ def settle(store: Store, ledger: Ledger) -> Ledger:
     return ledger
 
 
-def is_finished(store: Store, entry: Entry) -> bool:
+def is_finished(store: TrackingStore, entry: Entry) -> bool:
     """Whether tags, aliases and page of a registration were written; the run's state is last."""
     run = store.client.get_run(entry.details["run_id"])
     return run.data.tags.get(names.STATE) == names.COMPLETE
 
 
-def project(store: Store, ledger: Ledger, entry: Entry) -> None:
+def project(store: TrackingStore, ledger: Ledger, entry: Entry) -> None:
     """Write what a registration says into tags, aliases and the run's page, in this order."""
     finish_versions(store, entry)
     apply_aliases(store, ledger.aliases)
     finish_run(store, entry.details["run_id"])
 
 
-def finish_versions(store: Store, entry: Entry) -> None:
+def finish_versions(store: TrackingStore, entry: Entry) -> None:
     """Mark the versions of a registration complete, and name the entry that recorded them."""
     refused = entry.details["refused_because"]
     release, trained_on = entry.details["release"], entry.details["trained_on"]
@@ -82,7 +82,7 @@ def version_tags(entry: Entry) -> dict[str, str]:
     }
 
 
-def finish_run(store: Store, run_id: str) -> None:
+def finish_run(store: TrackingStore, run_id: str) -> None:
     """Complete the parent run's page: the headline table, the verdict's tags, its end."""
     run = store.client.get_run(run_id)
     evaluate = children(store, run.info.experiment_id, run_id)["evaluate"].info.run_id
@@ -91,7 +91,7 @@ def finish_run(store: Store, run_id: str) -> None:
         path = store.client.download_artifacts(evaluate, "evaluation.json", scratch)
         sets = read_json(path).get("sets", {})
     tags = {
-        "mlflow.note.content": describe(
+        "mlflow.note.content": describe_run(
             run.data.tags[names.RELEASE], run.data.tags[names.TRAINED_ON], sets, gate
         ),
         names.GATE: verdict_line(gate),
@@ -103,7 +103,7 @@ def finish_run(store: Store, run_id: str) -> None:
         store.client.set_tag(run_id, key, value)
 
 
-def apply_aliases(store: Store, wanted: Aliases) -> None:
+def apply_aliases(store: TrackingStore, wanted: Aliases) -> None:
     """Set every alias of ours to what the ledger says, and delete those it does not name."""
     found = found_aliases(store)
     for model in RegisteredModel:
@@ -116,7 +116,7 @@ def apply_aliases(store: Store, wanted: Aliases) -> None:
                 store.client.set_registered_model_alias(model.value, alias.value, version)
 
 
-def found_aliases(store: Store) -> Aliases:
+def found_aliases(store: TrackingStore) -> Aliases:
     """Aliases of our models as the registry has them."""
     found = store.client.search_registered_models()
     ours = {m.name: dict(m.aliases) for m in found if m.name in set(RegisteredModel)}

@@ -15,7 +15,7 @@ from components.registry.ledger_sync import apply_aliases, settle
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.environment import actor
 from components.registry.tracking.model_versions import resolve
-from components.registry.tracking.store import Store, connect_to, exclusive
+from components.registry.tracking.store import TrackingStore, connect_to, exclusive
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,7 +102,11 @@ def promote(reference: str, tracking_uri: str, approve: str) -> str:
 
 
 def commit(
-    store: Store, ledger: Ledger, versions: dict[str, Any], details: dict[str, Any], promotion: str
+    store: TrackingStore,
+    ledger: Ledger,
+    versions: dict[str, Any],
+    details: dict[str, Any],
+    promotion: str,
 ) -> Ledger:
     """Record a publication and its verdict in one ledger entry: from here on it is visible.
 

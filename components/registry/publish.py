@@ -21,7 +21,7 @@ from components.core.progress import Progress
 from components.registry import names
 from components.registry.delivery import deliver
 from components.registry.gate.champion import Champion, champion_version, meet_champion
-from components.registry.gate.evidence import read_predictions, read_rows
+from components.registry.gate.evidence import read_rows, read_run_predictions
 from components.registry.gate.rules import Evidence, judge
 from components.registry.ledger import Entry, Ledger, LedgerMovedError, read_ledger
 from components.registry.ledger_sync import is_finished, project, settle
@@ -33,8 +33,8 @@ from components.registry.tracking.environment import completed
 from components.registry.tracking.lineage import Recorded, record_run
 from components.registry.tracking.model_versions import Uploaded, ensure_version, upload_models
 from components.registry.tracking.run_page import verdict_line
-from components.registry.tracking.store import Store, connect, exclusive, patiently
-from components.release.scan import screen_release, screen_tree
+from components.registry.tracking.store import TrackingStore, connect, exclusive, patiently
+from components.release.integrity.scan import screen_release, screen_tree
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def check(artifacts: RunArtifacts, settings: PublishSettings) -> str:
 
 
 def _publish(
-    store: Store,
+    store: TrackingStore,
     artifacts: RunArtifacts,
     settings: PublishSettings,
     publication: str,
@@ -156,7 +156,7 @@ class _Upload:
 
 def _commit(
     upload: _Upload,
-    store: Store,
+    store: TrackingStore,
     artifacts: RunArtifacts,
     settings: PublishSettings,
     scratch: Path,
@@ -219,7 +219,7 @@ def _judge(
     artifacts: RunArtifacts, settings: PublishSettings, champion: Champion | None, scratch: Path
 ) -> dict[str, Any]:
     evidence = Evidence(
-        predictions=read_predictions(artifacts.predictions),
+        predictions=read_run_predictions(artifacts.predictions),
         sets=read_json(artifacts.evaluation / "evaluation.json").get("sets", {}),
         validation=read_json(artifacts.validated / "validation.json"),
         manifest=read_rows(scratch / names.MANIFEST_FILE),
@@ -246,7 +246,7 @@ def registration(ledger: Ledger, publication: str) -> Entry | None:
     return None
 
 
-def _published_before(store: Store, publication: str) -> Published:
+def _published_before(store: TrackingStore, publication: str) -> Published:
     ledger = settle(store, read_ledger(store))
     entry = registration(ledger, publication)
     assert entry is not None

@@ -27,7 +27,7 @@ class TensorRt(StrEnum):
     FP16 = "fp16"
 
 
-class ImageLimits(Settings):
+class RequestLimits(Settings):
     """What one request of image files may cost; beyond, it is refused.
 
     Attributes:
@@ -59,7 +59,7 @@ class ServingSettings(Settings):
             model (docs/serving.md has the measurement).
         prepare_instances: patients that are prepared from image files at the same time, each on one
             core, in a process of lower priority than the other models.
-        limits: see ImageLimits.
+        limits: see RequestLimits.
         queue: patients that may wait before each model; one more is answered UNAVAILABLE.
         queue_timeout_s: longest wait of a patient in one queue before it is answered UNAVAILABLE.
         classifier_batch: most patients that the classifier takes at once.
@@ -74,7 +74,7 @@ class ServingSettings(Settings):
     step_instances: int = Field(default=1, ge=1, le=64)
     classifier_instances: int = Field(default=1, ge=1, le=64)
     prepare_instances: int = Field(default=1, ge=1, le=64)
-    limits: ImageLimits = ImageLimits()
+    limits: RequestLimits = RequestLimits()
     queue: int = Field(default=16, ge=1)
     queue_timeout_s: float = Field(default=300.0, gt=0.0)
     classifier_batch: int = Field(default=8, ge=1, le=1024)

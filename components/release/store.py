@@ -28,8 +28,8 @@ from components.core.s3 import (
     upload_object,
     write_object,
 )
-from components.release.scan import safe_join, screen_release, screen_tree
-from components.release.signature import RELEASE_FILE, demand
+from components.release.integrity.scan import safe_join, screen_release, screen_tree
+from components.release.integrity.signature import RELEASE_FILE, demand
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -13,8 +13,7 @@ import torch
 from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
-from components.core.device import choose_device
-from components.core.hardware import processor_name
+from components.core.device import choose_device, processor_name
 from components.segment.data.augmentation import augment_volume, draw_volume
 from components.segment.data.sampling import (
     MemberCases,

@@ -58,7 +58,7 @@ def bench_preprocess(
 def _print_summary(rows: list[Any]) -> None:
     import numpy as np
 
-    from components.core.hardware import processor_name
+    from components.core.device import processor_name
 
     table = Table(
         "what", "median", "worst 5 %", "worst", "unit", title=f"one core of {processor_name()}"
@@ -127,7 +127,7 @@ def bench(
 def _benched(
     what: Benched, run: Path, repository: Path, requests: int, seconds: float
 ) -> list[dict[str, Any]]:
-    from components.core.hardware import cores
+    from components.core.device import cores
     from serving.bench.ensemble import bench_ensemble
     from serving.bench.layouts import bench_layouts
     from serving.bench.load import bench_load
@@ -163,8 +163,8 @@ def _bench_patients(run: Path, repository: Path, count: int) -> list[dict[str, n
     """The last patients of a run, as inputs of its release."""
     from components.cohort.manifest import read_manifest
     from components.preprocess.cohort import prepare_patient
-    from components.release.request import request_tensors
-    from components.release.verification import verify_release
+    from components.release.inference.request import request_tensors
+    from components.release.integrity.verification import verify_release
 
     contents = verify_release(repository).contents
     rows = read_manifest(run / "validated" / "accepted.csv")[-count:]
@@ -178,7 +178,7 @@ def _bench_files(run: Path, repository: Path) -> tuple[dict[str, bytes], float]:
     """The image files and the age of a run's last patient."""
     from components.cohort.manifest import read_manifest
     from components.core.s3 import local_copy
-    from components.release.verification import verify_release
+    from components.release.integrity.verification import verify_release
 
     row = read_manifest(run / "validated" / "accepted.csv")[-1]
     sequences = verify_release(repository).contents.plan.sequences
@@ -188,7 +188,7 @@ def _bench_files(run: Path, repository: Path) -> tuple[dict[str, bytes], float]:
 
 
 def _bench_table(what: Benched, rows: list[dict[str, Any]]) -> Table:
-    from components.core.hardware import cores, processor_name
+    from components.core.device import cores, processor_name
 
     table = Table(title=f"{what.value}; {processor_name()}, {cores()} cores")
     for name in rows[0]:

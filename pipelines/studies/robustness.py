@@ -106,7 +106,7 @@ def study_robustness(
     Raises:
         BadInput: the release is not whole, or the site is unknown.
     """
-    from components.release.verification import verify_release
+    from components.release.integrity.verification import verify_release
 
     contents = verify_release(repository).contents
     chosen = levels(contents.plan.sequences)
@@ -156,7 +156,7 @@ def _phantoms(
 
 @cache
 def _release(repository: str) -> Any:
-    from components.release.local_inference import LocalRelease
+    from components.release.inference.local_release import LocalRelease
 
     return LocalRelease(Path(repository))
 
@@ -164,7 +164,7 @@ def _release(repository: str) -> Any:
 def _try(repository: str, level: Level, patient: Patient) -> Trial:
     """One patient at one level, in a process of its own."""
     from components.preprocess.cohort import prepare_patient
-    from components.release.request import request_tensors
+    from components.release.inference.request import request_tensors
     from components.segment.evaluation.metrics import dice
 
     release = _release(repository)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from components.release.local_inference import LocalRelease
+from components.release.inference.local_release import LocalRelease
 from serving.client.client import Client
 from serving.triton.server import LocalServer
 
@@ -59,7 +59,7 @@ def bench_ensemble(
 
     Args:
         repository: an exported release.
-        tensors: see components.release.request.request_tensors.
+        tensors: see components.release.inference.request.request_tensors.
         requests: answers timed in each row, after one that is not. The first two rows, the parts
             one after the other in this process and the ensemble, are timed in turn.
 

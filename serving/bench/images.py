@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from components.core.files import read_json, write_json
-from components.release.local_inference import LocalRelease
+from components.release.inference.local_release import LocalRelease
 from components.release.manifest import RELEASE_FILE
 from serving.bench.ensemble import in_turn, timed_requests
 from serving.client.glioflow_client import ImagesClient

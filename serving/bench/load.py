@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from components.release.request import Answer
+from components.release.inference.request import Answer
 from components.release.tensors import ENSEMBLE
 from serving.bench.ensemble import Tensors, timed_requests
 from serving.client.client import Client, infer_inputs
@@ -133,7 +133,7 @@ def bench_load(
     """Offer growing rates to a server.
 
     Args:
-        patients: see components.release.request.request_tensors; at least two, so that a mixed-up
+        patients: see request_tensors; at least two, so that a mixed-up
             answer would be seen.
         seconds: how long each rate is offered.
 

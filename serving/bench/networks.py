@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from components.release.ensemble import stack_channels
-from components.release.local_inference import LocalRelease
-from components.release.onnx_network import OnnxNetwork
+from components.release.inference.ensemble import stack_channels
+from components.release.inference.local_release import LocalRelease
+from components.release.inference.onnx_network import OnnxNetwork
 from components.release.release import network_file
 from components.release.tensors import Step
 
@@ -26,7 +26,7 @@ def bench_networks(
     Args:
         repository: an exported release.
         segmenter: the model folder that it was exported from.
-        tensors: see components.release.request.request_tensors.
+        tensors: see components.release.inference.request.request_tensors.
         threads: CPU threads of each.
         rounds: times that each is timed, after once that is not.
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from components.core.errors import BadInput, Outage
+from components.release.inference.request import Answer, canary_request
 from components.release.manifest import Contents
-from components.release.request import Answer, canary_request
 from components.release.tensors import CANARY_ID, ENSEMBLE, Interface
 from serving.client import glioflow_client as thin
 from serving.client.glioflow_client import Busy, ServerTrouble
@@ -98,7 +98,7 @@ class Client(thin.Connection):
         return self._contents
 
     def ask(self, tensors: Mapping[str, np.ndarray], *, request_id: str = "") -> Answer:
-        """Answer for one patient's tensors; see components.release.request.request_tensors.
+        """Answer for one patient's tensors; see request_tensors.
 
         Retries while the server is busy or away, until the deadline.
 

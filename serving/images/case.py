@@ -12,9 +12,9 @@ from components.cohort.prepared import PreparedCase
 from components.core.imaging.grid import Grid, working_grid
 from components.core.vocabulary import Origin
 from components.release.image_tensors import HEADER
+from components.release.inference.request import canary_request, request_tensors
 from components.release.manifest import Contents
 from components.release.prediction import Reason
-from components.release.request import canary_request, request_tensors
 from components.release.tensors import from_text, to_text
 from serving.images.preparer import Prepared
 from serving.images.worker import PATIENT_ID
@@ -86,7 +86,7 @@ def _named(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {PREFIX + name: tensor for name, tensor in tensors.items()}
 
 
-def case_of(
+def case_from_tensors(
     tensors: Mapping[str, np.ndarray], header: CaseHeader, contents: Contents
 ) -> PreparedCase:
     """The case that `case_tensors` sent; of its volumes, those that the networks read."""

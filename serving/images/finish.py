@@ -14,10 +14,10 @@ import numpy as np
 from components.cohort.images import write_image
 from components.core.imaging.grid import Grid
 from components.preprocess.patient import mask_to_native
+from components.release.inference.request import Answer
 from components.release.manifest import Contents
-from components.release.request import Answer
-from components.release.settings import ImageLimits
-from serving.images.case import CaseHeader, case_of
+from components.release.settings import RequestLimits
+from serving.images.case import CaseHeader, case_from_tensors
 from serving.images.unpack import unpack
 from serving.images.worker import PATIENT_ID
 from serving.report.files import (
@@ -52,7 +52,7 @@ def finish(
     t1c: bytes,
     contents: Contents,
     release: str,
-    limits: ImageLimits,
+    limits: RequestLimits,
     *,
     page: bool = False,
 ) -> Finished:
@@ -68,7 +68,7 @@ def finish(
     if header.abstains:
         content = describe_unprepared(PATIENT_ID, header.abstains, release, contents, header.files)
         return Finished(_json(content), _empty_mask(header))
-    case, answer = case_of(tensors, header, contents), Answer.from_tensors(tensors)
+    case, answer = case_from_tensors(tensors, header, contents), Answer.from_tensors(tensors)
     content = describe(answer, case, contents, header.files)
     mask = mask_to_native(answer.mask, case)
     with tempfile.TemporaryDirectory(prefix="glioflow-finish-") as scratch:

@@ -20,7 +20,7 @@ from components.core.files import read_json
 from components.core.imaging.grid import Grid
 from components.preprocess.plan import PreprocessingPlan
 from components.release.prediction import Reason
-from components.release.settings import ImageLimits
+from components.release.settings import RequestLimits
 from serving.images.unpack import MIB, decoded
 from serving.images.worker import OUTCOME_FILE, PATIENT_ID, SENT, SMALLER, End, Job
 
@@ -58,10 +58,10 @@ class Preparer:
 
     Args:
         plan: the release's.
-        limits: see ImageLimits.
+        limits: see RequestLimits.
     """
 
-    def __init__(self, plan: PreprocessingPlan, limits: ImageLimits) -> None:
+    def __init__(self, plan: PreprocessingPlan, limits: RequestLimits) -> None:
         self._plan, self._limits = plan, limits
         self._worker: subprocess.Popen[str] | None = None
         self._started()

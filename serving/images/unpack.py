@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from components.core.errors import BadInput
-from components.release.settings import ImageLimits
+from components.release.settings import RequestLimits
 from serving.images.nifti import FIRST, HEADER_BYTES, check_header
 
 MIB = 1 << 20
@@ -32,7 +32,7 @@ _DAMAGED = (
 """What reading an archive that is damaged, encrypted or of an unknown kind raises."""
 
 
-def unpack(content: bytes, name: str, folder: Path, limits: ImageLimits) -> Path:
+def unpack(content: bytes, name: str, folder: Path, limits: RequestLimits) -> Path:
     """Write one file of a request into `folder`; a ZIP becomes a folder of numbered files.
 
     Args:
@@ -72,7 +72,7 @@ def decoded(content: bytes) -> bytes:
     return decoded if decoded.startswith((GZIP, ZIP, *FIRST)) else content
 
 
-def _read_volume(stream: IO[bytes] | gzip.GzipFile, name: str, limits: ImageLimits) -> bytes:
+def _read_volume(stream: IO[bytes] | gzip.GzipFile, name: str, limits: RequestLimits) -> bytes:
     """A NIfTI file; what its header claims is checked before the rest is read."""
     try:
         header = stream.read(HEADER_BYTES)
@@ -93,7 +93,7 @@ def _read_volume(stream: IO[bytes] | gzip.GzipFile, name: str, limits: ImageLimi
     return volume
 
 
-def _unpack_zip(content: bytes, name: str, folder: Path, limits: ImageLimits) -> Path:
+def _unpack_zip(content: bytes, name: str, folder: Path, limits: RequestLimits) -> Path:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _extract(archive, name, folder, limits)
@@ -101,7 +101,7 @@ def _unpack_zip(content: bytes, name: str, folder: Path, limits: ImageLimits) ->
         raise BadInput(name, "a damaged or unusual ZIP", "compress the series again") from None
 
 
-def _extract(archive: zipfile.ZipFile, name: str, folder: Path, limits: ImageLimits) -> Path:
+def _extract(archive: zipfile.ZipFile, name: str, folder: Path, limits: RequestLimits) -> Path:
     entries = [entry for entry in archive.infolist() if _wanted(entry)]
     if len(entries) > limits.zip_files:
         raise BadInput(name, f"a ZIP of more than {limits.zip_files} files", "send one series")

@@ -34,7 +34,7 @@ from components.preprocess.patient import prepare_patient
 from components.preprocess.plan import PreprocessingPlan
 from components.preprocess.sequences import BRAIN_MASK
 from components.release.prediction import Reason
-from components.release.settings import ImageLimits
+from components.release.settings import RequestLimits
 from serving.images.unpack import MIB, unpack
 
 PATIENT_ID = "unnamed"
@@ -85,14 +85,14 @@ class End(BaseModel):
 def main() -> None:
     """Serve until the input ends."""
     plan = PreprocessingPlan.model_validate_json(sys.stdin.readline())
-    limits = ImageLimits.model_validate_json(sys.stdin.readline())
+    limits = RequestLimits.model_validate_json(sys.stdin.readline())
     for line in sys.stdin:
         end = _run(Job.model_validate_json(line), plan, limits)
         sys.stdout.write(end.model_dump_json() + "\n")
         sys.stdout.flush()
 
 
-def _run(job: Job, plan: PreprocessingPlan, limits: ImageLimits) -> End:
+def _run(job: Job, plan: PreprocessingPlan, limits: RequestLimits) -> End:
     process = multiprocessing.get_context("fork").Process(target=_child, args=(job, plan, limits))
     process.start()
     process.join(limits.seconds)
@@ -106,7 +106,7 @@ def _run(job: Job, plan: PreprocessingPlan, limits: ImageLimits) -> End:
     return End(late=late, code=process.exitcode)
 
 
-def _child(job: Job, plan: PreprocessingPlan, limits: ImageLimits) -> None:
+def _child(job: Job, plan: PreprocessingPlan, limits: RequestLimits) -> None:
     """The body of the forked process: writes a case and OUTCOME_FILE into the job's folder."""
     _confine(limits)
     try:
@@ -118,7 +118,7 @@ def _child(job: Job, plan: PreprocessingPlan, limits: ImageLimits) -> None:
     write_json(Path(job.folder) / OUTCOME_FILE, outcome)
 
 
-def _confine(limits: ImageLimits) -> None:
+def _confine(limits: RequestLimits) -> None:
     os.setpgid(0, 0)
     # Answers go through the parent's standard output: nothing of ours may.
     os.dup2(2, 1)
@@ -133,7 +133,7 @@ def _confine(limits: ImageLimits) -> None:
 
 
 def _prepare(
-    folder: Path, names: tuple[str, ...], age: float, plan: PreprocessingPlan, limits: ImageLimits
+    folder: Path, names: tuple[str, ...], age: float, plan: PreprocessingPlan, limits: RequestLimits
 ) -> dict[str, Any]:
     paths = {}
     for name in names:
@@ -159,7 +159,7 @@ def _prepare(
     return found | {"native": case.native.to_json()}
 
 
-def _check_series(paths: dict[str, Path], limits: ImageLimits) -> None:
+def _check_series(paths: dict[str, Path], limits: RequestLimits) -> None:
     """A DICOM series' claimed size, and that all series are one patient's."""
     patients = set()
     for name, path in paths.items():
@@ -190,7 +190,7 @@ def _bad(error: BadInput, folder: str) -> dict[str, str]:
     return {"subject": subject, "problem": said(error.problem), "remedy": said(error.remedy)}
 
 
-def _broken(error: Exception, limits: ImageLimits) -> dict[str, str]:
+def _broken(error: Exception, limits: RequestLimits) -> dict[str, str]:
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
     ):

@@ -11,8 +11,8 @@ import numpy as np
 from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput
 from components.core.vocabulary import Sequence
+from components.release.inference.request import Answer
 from components.release.manifest import Contents
-from components.release.request import Answer
 
 if TYPE_CHECKING:
     from components.classify.explanation.saliency import Explanation

@@ -12,8 +12,8 @@ from components.cohort.prepared import PreparedCase
 from components.core.files import atomic
 from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Status
 from components.features.feature_slice import mask_on_network
+from components.release.inference.request import Answer
 from components.release.manifest import Contents, FeatureReference
-from components.release.request import Answer
 from serving.report.panels import OUTLINE, WINDOW
 
 if TYPE_CHECKING:

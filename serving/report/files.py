@@ -15,10 +15,10 @@ from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput
 from components.core.files import write_json
 from components.core.vocabulary import Origin, Status
-from components.release.ensemble import digest_request
+from components.release.inference.ensemble import digest_request
+from components.release.inference.request import Answer, request_tensors
 from components.release.manifest import Contents
 from components.release.prediction import ON_PHANTOMS, Inputs, Prediction, Preparation, Reason
-from components.release.request import Answer, request_tensors
 
 PREDICTION_FILE = "prediction.json"
 MASK_FILE = "tumor_mask.nii.gz"

@@ -13,8 +13,8 @@ from components.core.files import atomic
 from components.core.html import number, template
 from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Sequence
 from components.features.feature_slice import mask_on_network
+from components.release.inference.request import Answer
 from components.release.manifest import Contents, FeatureReference
-from components.release.request import Answer
 from serving.report.explanation import Explained
 from serving.report.figure import brain_box, figure_title, judged_slices
 from serving.report.panels import panel

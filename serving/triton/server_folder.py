@@ -13,10 +13,10 @@ from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, write_json
+from components.release.integrity.verification import verify_release
 from components.release.manifest import RELEASE_FILE
 from components.release.release import VERSION, Release, model_name
 from components.release.tensors import ENSEMBLES, Step
-from components.release.verification import verify_release
 from serving.triton.config import model_configs
 
 RELEASES = "releases"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.cohort.dicom.contrast_agent import agent_given
+from components.cohort.dicom.selection.contrast_agent import agent_given
 
 GIVEN = """Gadovist|GADAVIST|Dotarem|DOTAREM 0.5 mmol/ml|ProHance|Prohance 10ml|Multihance|
 MultiHance 15 ml|Magnevist|Omniscan|Clariscan|gadobutrol|Gadoterate Meglumine|Gd-DTPA|GD|GDDTPA|

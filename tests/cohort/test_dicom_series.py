@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from components.cohort.dicom.headers import read_instances
-from components.cohort.dicom.sequence_type import clean_description, sequence_type
+from components.cohort.dicom.selection.sequence_type import clean_description, sequence_type
 from components.cohort.images import read_image
 from components.core.errors import BadInput
 from components.core.vocabulary import Sequence

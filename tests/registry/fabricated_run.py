@@ -189,10 +189,10 @@ def _predictions(path: Path, patients: list[dict[str, str]], skill: float, seed:
 
 
 def _evaluation(folder: Path, predictions: Path) -> None:
-    from components.registry.gate.evidence import headline, read_predictions
+    from components.registry.gate.evidence import headline, read_run_predictions
 
     folder.mkdir()
-    sets = headline(read_predictions(predictions))
+    sets = headline(read_run_predictions(predictions))
     for block in sets.values():
         for model in ("hybrid", "resnet", "age"):
             for area in ("auroc", "auprc"):

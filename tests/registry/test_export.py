@@ -145,7 +145,7 @@ def test_a_signed_release_is_proved_by_its_key(
     wrong = key("wrong")
     (named,) = broken(RELEASE, uri, key=wrong)
     assert "signed by key" in named
-    from components.release.signature import trusted_key
+    from components.release.integrity.signature import trusted_key
 
     depot.fetch(address, tmp_path / "here", trusted=trusted_key(right))
     store = Path(uri.removeprefix("sqlite:///")).parent

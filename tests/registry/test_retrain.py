@@ -18,7 +18,7 @@ from components.registry.ledger_sync import found_aliases
 from components.registry.names import RegisteredModel
 from components.registry.publish import publish_run
 from components.registry.settings import PublishSettings
-from components.registry.tracking.store import Store, connect
+from components.registry.tracking.store import TrackingStore, connect
 from tests.registry.fabricated_run import fabricate
 from tests.registry.shop import Shop
 
@@ -177,7 +177,7 @@ def test_the_champion_that_came_meanwhile_is_met(
     third = fabricate(tmp_path / "c", seed=8, skill=3.6)
     other: list[str] = []
 
-    def slow(store: Store, *args: Any, **more: Any) -> Any:
+    def slow(store: TrackingStore, *args: Any, **more: Any) -> Any:
         met = real(store, *args, **more)
         if not other:
             other.append("")

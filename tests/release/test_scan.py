@@ -16,7 +16,7 @@ from components.core.errors import BadInput
 from components.registry.publish import check
 from components.registry.run_artifacts import RunArtifacts
 from components.registry.settings import PublishSettings
-from components.release.scan import safe_join
+from components.release.integrity.scan import safe_join
 from tests.registry.fabricated_run import fabricate, seal
 
 SETTINGS = PublishSettings(max_file_mb=1.0)

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from components.core.errors import BadInput, Outage
 from components.core.files import sha256_tree
 from components.release import store as depot
-from components.release.signature import fingerprint, sign, signing_key, trusted_key
+from components.release.integrity.signature import fingerprint, sign, signing_key, trusted_key
 from tests.registry.fabricated_run import fabricate, seal
 
 ROOT = Path(__file__).resolve().parents[2]

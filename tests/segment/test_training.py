@@ -16,7 +16,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from components.core import weights
 from components.core.errors import BadInput
 from components.core.files import read_json, sha256_file
 from components.segment.inference.segmenter import Segmenter
@@ -24,6 +23,7 @@ from components.segment.settings import Norm, Precision, SegmentSettings, UNetSe
 from components.segment.training import member as loop
 from components.segment.training.member import LAST, learning_rate
 from components.segment.training.train import CHECKPOINTS, train_segmenter
+from components.training import weights
 from tests.factories import make_prepared_case, make_prepared_set
 
 ROOT = Path(__file__).resolve().parents[2]

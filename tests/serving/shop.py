@@ -21,7 +21,7 @@ from components.preprocess.settings import (
     BrainSettings,
     PreprocessSettings,
 )
-from components.release.ensemble import ServedStep
+from components.release.inference.ensemble import ServedStep
 from components.release.manifest import RELEASE_FILE
 from components.release.release import VERSION, Release, network_file, read_release, release_id
 from components.release.settings import ServingSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import Outage
-from components.release.request import request_tensors
+from components.release.inference.request import request_tensors
 from serving.bench.load import agree
 from serving.client.client import Access, Client
 from serving.triton.server import LocalServer

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.release.request import request_tensors
+from components.release.inference.request import request_tensors
 from serving.bench.ensemble import bench_ensemble, timed_requests
 from serving.bench.layouts import bench_layouts
 from serving.bench.load import ANSWERED, BUSY, Question, agree, bench_load, offer

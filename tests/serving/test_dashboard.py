@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.release.request import request_tensors
+from components.release.inference.request import request_tensors
 from components.release.tensors import ENSEMBLE
 from serving.client.client import Client
 from serving.triton.metrics import read_metrics

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from components.core.errors import BadInput
-from components.release.local_inference import LocalRelease
-from components.release.request import request_tensors
+from components.release.inference.local_release import LocalRelease
+from components.release.inference.request import request_tensors
 from pipelines import cli
 from serving.client.client import Client
 from serving.triton.server import LocalServer

@@ -14,8 +14,8 @@ from components.core.errors import BadInput
 from components.core.vocabulary import FEATURE_NAMES, QUANTILES, Status
 from components.features.feature_slice import StepSpec, feature_slice_step
 from components.preprocess.atlas.regions import atlas_of
-from components.release.local_inference import LocalRelease
-from components.release.request import request_tensors
+from components.release.inference.local_release import LocalRelease
+from components.release.inference.request import request_tensors
 from components.segment.inference.segmenter import Segmenter
 from serving.client.client import Client
 from serving.triton.server import LocalServer

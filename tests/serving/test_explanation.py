@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import BadInput
-from components.release.local_inference import LocalRelease
-from components.release.request import request_tensors
+from components.release.inference.local_release import LocalRelease
+from components.release.inference.request import request_tensors
 from serving.predict import PatientFiles, predict_with
 from serving.report.explanation import explain_answer
 from tests.serving.shop import Shop

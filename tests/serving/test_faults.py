@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
 from components.core.errors import BadInput
-from components.release.request import Answer, request_tensors
+from components.release.inference.request import Answer, request_tensors
 from components.release.tensors import ENSEMBLE
 from serving.client.client import Client, ServerTrouble, infer_inputs
 from serving.triton.metrics import read_activity

@@ -26,10 +26,10 @@ from components.core.files import read_json, sha256_file
 from components.core.vocabulary import FEATURE_NAMES
 from components.preprocess.cohort import prepare_patient
 from components.release.image_tensors import image_inputs, image_outputs
-from components.release.local_inference import LocalRelease
+from components.release.inference.local_release import LocalRelease
+from components.release.inference.request import request_tensors
 from components.release.prediction import Prediction, Reason
-from components.release.request import request_tensors
-from components.release.settings import ImageLimits
+from components.release.settings import RequestLimits
 from components.release.tensors import IMAGES_ENSEMBLE
 from serving.client.client import Client
 from serving.images.case import CANARY, CaseHeader, case_tensors
@@ -195,7 +195,7 @@ class Implausible(BadInput):
 
 @pytest.fixture
 def preparer(quick_shop: Shop) -> Iterator[Preparer]:
-    made = Preparer(quick_shop.plan, ImageLimits())
+    made = Preparer(quick_shop.plan, RequestLimits())
     yield made
     made.close()
 
@@ -213,7 +213,7 @@ def test_images_that_allow_no_answer_are_an_answer(
     own = {name.removeprefix("prepared_"): each for name, each in tensors.items()}
     own.pop("case")
     passed = {**tensors, **release.infer(own)}
-    made = finish(passed, b"", contents, "glioma-idh-x", ImageLimits())
+    made = finish(passed, b"", contents, "glioma-idh-x", RequestLimits())
     result = json.loads(made.result)
     assert result["status"] == "abstain"
     assert result["probability_idh_mutant"] is result["features"] is None
@@ -228,10 +228,10 @@ def test_images_that_allow_no_answer_are_an_answer(
 def test_limits_end_a_preparation(quick_shop: Shop, patient: Path) -> None:
     files = nifti_files(patient)
     for limits, said in (
-        (ImageLimits(seconds=0.05), "not prepared within"),
-        (ImageLimits(memory_mb=256), "MiB"),
-        (ImageLimits(voxels=1000), "voxels"),
-        (ImageLimits(file_mb=1), "more than 1 MiB"),
+        (RequestLimits(seconds=0.05), "not prepared within"),
+        (RequestLimits(memory_mb=256), "MiB"),
+        (RequestLimits(voxels=1000), "voxels"),
+        (RequestLimits(file_mb=1), "more than 1 MiB"),
     ):
         made = Preparer(quick_shop.plan, limits)
         big = files | {"t1c": files["t1c"] + bytes(1 << 20)} if limits.file_mb == 1 else files

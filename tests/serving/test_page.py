@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from components.core.vocabulary import Status
-from components.release.local_inference import LocalRelease
-from components.release.request import request_tensors
+from components.release.inference.local_release import LocalRelease
+from components.release.inference.request import request_tensors
 from serving.report.explanation import explain_answer
 from serving.report.files import describe
 from serving.report.page import write_page

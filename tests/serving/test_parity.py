@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.release.onnx_network import OnnxNetwork
+from components.release.inference.onnx_network import OnnxNetwork
 from components.segment.network.export import ExportedSegmenter, _write
 from components.segment.network.unet import NormAct, UNet
 from components.segment.settings import Norm, UNetSettings

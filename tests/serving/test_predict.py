@@ -13,10 +13,10 @@ import SimpleITK as sitk
 from components.core.errors import BadInput
 from components.core.files import read_json
 from components.core.vocabulary import Status
-from components.release.local_inference import LocalRelease
+from components.release.inference.local_release import LocalRelease
+from components.release.inference.request import request_tensors
+from components.release.integrity.verification import verify_release
 from components.release.manifest import Contents
-from components.release.request import request_tensors
-from components.release.verification import verify_release
 from serving.predict import PatientFiles, predict_with
 from serving.report.figure import draw_prediction
 from serving.report.files import MASK_FILE, ON_PHANTOMS, PREDICTION_FILE, describe

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from components.cohort.images import read_image
 from components.cohort.prepared import PreparedCase
 from components.core.imaging.grid import Grid
-from components.release.local_inference import LocalRelease
+from components.release.inference.local_release import LocalRelease
 from serving.predict import PatientFiles, predict_with
 from tests.cohort.dicom_writer import SECRETS, T1C, write_series
 from tests.serving.shop import Shop

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from components.core.errors import BadInput
-from components.release.request import request_tensors
+from components.release.inference.request import request_tensors
 from serving.client import shared_memory as shared
 from serving.client.client import Client, ServerTrouble
 from serving.client.shared_memory import FOLDER, PREFIX, on_this_machine

@@ -21,7 +21,7 @@ from components.classify.settings import ResNetSettings
 from components.core.errors import BadInput
 from components.core.files import read_json, sha256_file
 from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Origin, Sequence, Status
-from components.core.weights import load_tensors, unprefixed
+from components.training.weights import load_tensors, unprefixed
 
 MODEL_FILE, FOREST_FILE, AGE_FILE = "model.json", "forest.json", "age.json"
 REMEDY = "train again, or fetch the model folder again"
@@ -29,7 +29,7 @@ SLICES = len(SLICE_OFFSETS)
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ClassifierOutput:
     """Answers for B patients.
 
     Attributes:
@@ -144,7 +144,7 @@ class Classifier:
                 folder / MODEL_FILE, f"not a classifier's description ({error})", REMEDY
             ) from None
 
-    def predict(self, images: np.ndarray, features: np.ndarray) -> Prediction:
+    def predict(self, images: np.ndarray, features: np.ndarray) -> ClassifierOutput:
         """Answer for B patients at once.
 
         Args:
@@ -161,7 +161,7 @@ class Classifier:
                 torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)),
                 torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)),
             )
-        return Prediction(*(tensor.numpy() for tensor in found))
+        return ClassifierOutput(*(tensor.numpy() for tensor in found))
 
     def status(self, uncertainty: float, ood: float) -> Status:
         """OK, or ABSTAIN for a patient too uncertain or too unlike the training patients."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from components.classify.data.augmentation import augment_slices, draw_slices, jitter
 from components.classify.data.samples import Samples
 from components.classify.settings import ClassifySettings, StageSettings
-from components.core.weights import load_tensors, prefixed, save_tensors, unprefixed
+from components.training.weights import load_tensors, prefixed, save_tensors, unprefixed
 
 log = logging.getLogger(__name__)
 

@@ -46,8 +46,8 @@ from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
 from components.core.tables import write_csv
 from components.core.vocabulary import FEATURE_NAMES, Model, Split
-from components.core.weights import prefixed, save_tensors
 from components.features.extract import FEATURES_FILE, SAMPLES_FILE
+from components.training.weights import prefixed, save_tensors
 
 log = logging.getLogger(__name__)
 

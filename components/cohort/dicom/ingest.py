@@ -10,8 +10,8 @@ from pathlib import Path
 from components.cohort.dicom.convert import convert
 from components.cohort.dicom.headers import Instance, read_instances
 from components.cohort.dicom.identity import Register
-from components.cohort.dicom.sequence_type import clean_description, has_agent
-from components.cohort.dicom.series_choice import (
+from components.cohort.dicom.selection.sequence_type import clean_description, has_agent
+from components.cohort.dicom.selection.series_choice import (
     SeriesCandidate,
     best_study,
     candidates_of,

@@ -17,18 +17,23 @@ from components.registry import names
 from components.registry.audit import local_checks as walk_here
 from components.registry.audit import registry_checks as walk_registry
 from components.registry.audit import run_checks as walk_run
-from components.registry.audit.links import AuditReport, Chain, Check, Link
+from components.registry.audit.links import AuditCheck, AuditReport, Chain, Link
 from components.registry.ledger import Entry, Ledger, read_ledger
 from components.registry.names import RegisteredModel
 from components.registry.tracking.model_versions import resolve
-from components.registry.tracking.store import Store, StoreUnreachable, connect_to, is_outage
-from components.release.signature import RELEASE_FILE, trusted_key
+from components.registry.tracking.store import (
+    StoreUnreachable,
+    TrackingStore,
+    connect_to,
+    is_outage,
+)
+from components.release.integrity.signature import RELEASE_FILE, trusted_key
 from components.release.store import RELEASE_ID
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-_WALKS: tuple[tuple[Link, Callable[[Chain], Iterator[Check]]], ...] = (
+_WALKS: tuple[tuple[Link, Callable[[Chain], Iterator[AuditCheck]]], ...] = (
     (Link.RUN, walk_run.records),
     (Link.REGISTRY, walk_registry.versions),
     (Link.MODEL, walk_registry.files),
@@ -78,12 +83,12 @@ def audit(
 
 
 def _walked(
-    link: Link, walk: Callable[[Chain], Iterator[Check]], chain: Chain
-) -> tuple[Check, ...]:
+    link: Link, walk: Callable[[Chain], Iterator[AuditCheck]], chain: Chain
+) -> tuple[AuditCheck, ...]:
     """Checks of one link. What is so broken that it cannot be read is a broken link."""
     from mlflow.exceptions import MlflowException
 
-    checks: list[Check] = []
+    checks: list[AuditCheck] = []
     try:
         checks.extend(walk(chain))
     except Outage:
@@ -92,26 +97,26 @@ def _walked(
         if is_outage(error):
             raise StoreUnreachable.of(chain.store.uri, error) from error
         why = f"{type(error).__name__}: {error}"
-        checks.append(Check(f"{link}: can be read", False, "all of it", why))
+        checks.append(AuditCheck(f"{link}: can be read", False, "all of it", why))
     return tuple(checks)
 
 
-def _ledger(ledger: Ledger, version: ModelVersion, entry: Entry | None) -> tuple[Check, ...]:
+def _ledger(ledger: Ledger, version: ModelVersion, entry: Entry | None) -> tuple[AuditCheck, ...]:
     said = version.tags.get(names.LEDGER_ENTRY)
     return (
-        Check(
+        AuditCheck(
             f"ledger: every entry follows the one before ({len(ledger.entries)} entries)",
             not ledger.broken,
             "an unbroken chain",
             ledger.broken or ledger.head,
         ),
-        Check(
+        AuditCheck(
             "ledger: one entry for each number",
             not ledger.duplicates,
             "no other files",
             ", ".join(ledger.duplicates) or "none",
         ),
-        Check(
+        AuditCheck(
             f"{version.name}/{version.version}: its registration is in the ledger"
             + (f" ({entry.at[:10]}, by {entry.actor})" if entry else ""),
             entry is not None and said == entry.hash,
@@ -121,7 +126,9 @@ def _ledger(ledger: Ledger, version: ModelVersion, entry: Entry | None) -> tuple
     )
 
 
-def _version_of(store: Store, reference: str) -> tuple[ModelVersion, tuple[Check, ...]]:
+def _version_of(
+    store: TrackingStore, reference: str
+) -> tuple[ModelVersion, tuple[AuditCheck, ...]]:
     if not reference.endswith(".json"):
         return resolve(store, reference), ()
     path = Path(reference)
@@ -143,4 +150,4 @@ def _version_of(store: Store, reference: str) -> tuple[ModelVersion, tuple[Check
     version = min(found, key=lambda v: int(v.version))
     said, true = prediction.get("trained_on"), version.tags.get(names.TRAINED_ON)
     what = f"prediction: made by {release}, and says what that was trained on"
-    return version, (Check(what, said == true, true, said),)
+    return version, (AuditCheck(what, said == true, true, said),)

@@ -13,7 +13,7 @@ from components.core.files import read_json, sha256_file
 from components.registry import names
 from components.registry.ledger import Entry, Ledger
 from components.registry.tracking.step_records import PARENT
-from components.registry.tracking.store import Store, is_outage
+from components.registry.tracking.store import TrackingStore, is_outage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -42,7 +42,7 @@ class Link(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
+class AuditCheck:
     """One thing that was compared."""
 
     what: str
@@ -61,10 +61,10 @@ class AuditReport:
     """
 
     reference: str
-    links: Mapping[Link, tuple[Check, ...]]
+    links: Mapping[Link, tuple[AuditCheck, ...]]
 
     @property
-    def checks(self) -> tuple[Check, ...]:
+    def checks(self) -> tuple[AuditCheck, ...]:
         """The checks of every link, in order."""
         return tuple(check for checks in self.links.values() for check in checks)
 
@@ -95,7 +95,7 @@ class Chain:
         local: a run's output folder, or an exported repository, on this machine.
     """
 
-    store: Store
+    store: TrackingStore
     ledger: Ledger
     entry: Entry
     version: ModelVersion
@@ -120,7 +120,7 @@ class Chain:
 
     def artifact(self, name: str) -> Path | None:
         """A file of the parent run; None where it is missing."""
-        return download(self.store, self.run_id, name, self.scratch / "parent")
+        return download_artifacts(self.store, self.run_id, name, self.scratch / "parent")
 
     def document(self, name: str) -> Any:
         """A JSON document of the parent run; None where its digest is not the ledger's."""
@@ -129,7 +129,7 @@ class Chain:
         return read_json(path) if path is not None and intact else None
 
 
-def download(store: Store, run_id: str, name: str, folder: Path) -> Path | None:
+def download_artifacts(store: TrackingStore, run_id: str, name: str, folder: Path) -> Path | None:
     """Files of a run, or one of them; None where they are missing."""
     from mlflow.exceptions import MlflowException
 
@@ -142,9 +142,11 @@ def download(store: Store, run_id: str, name: str, folder: Path) -> Path | None:
         return None
 
 
-def compare(what: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> Check:
+def compare(what: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> AuditCheck:
     """Whether two tables agree; the check shows only where they do not."""
-    return Check(what, expected == found, differing(expected, found), differing(found, expected))
+    return AuditCheck(
+        what, expected == found, differing(expected, found), differing(found, expected)
+    )
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

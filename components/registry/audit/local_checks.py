@@ -9,14 +9,14 @@ from components.cohort.manifest import IMAGE_COLUMNS, ManifestTable, read_table
 from components.core.errors import Outage
 from components.core.files import read_json, sha256_tree
 from components.registry import names
-from components.registry.audit.links import Chain, Check, compare
+from components.registry.audit.links import AuditCheck, Chain, compare
 from components.registry.gate.evidence import image_digest, image_on_disk, read_rows
 from components.registry.run_artifacts import FOLDERS
 from components.registry.tracking.step_records import PARENT
-from components.release.signature import RELEASE_FILE
+from components.release.integrity.signature import RELEASE_FILE
 
 
-def here(chain: Chain) -> Iterator[Check]:
+def here(chain: Chain) -> Iterator[AuditCheck]:
     """What the run handed over, file by file, where this machine still has it.
 
     Without a folder named, that around a SQLite store is taken, if it holds this release: the next
@@ -45,14 +45,14 @@ def _release(folder: Path) -> str:
         return ""
 
 
-def _repository(chain: Chain, folder: Path) -> Check:
+def _repository(chain: Chain, folder: Path) -> AuditCheck:
     expected = chain.handed_over("repository")
     return compare(
         f"repository {folder}: {len(expected)} files", expected, sha256_tree(folder.resolve())
     )
 
 
-def _folders(chain: Chain, folder: Path) -> Iterator[Check]:
+def _folders(chain: Chain, folder: Path) -> Iterator[AuditCheck]:
     for name in FOLDERS:
         place = (folder / name).resolve()
         if name != "repository" and place.is_dir():
@@ -61,7 +61,7 @@ def _folders(chain: Chain, folder: Path) -> Iterator[Check]:
             yield compare(what, expected, sha256_tree(place))
 
 
-def _images(accepted: Path, chain: Chain) -> Check:
+def _images(accepted: Path, chain: Chain) -> AuditCheck:
     table = read_table(accepted)
     rows = {row["patient_id"]: index for index, row in enumerate(table.rows)}
     changed, compared = [], 0
@@ -76,7 +76,7 @@ def _images(accepted: Path, chain: Chain) -> Check:
                 compared += 1
                 if cell != f"sha256:{image_digest(path)}":
                     changed.append(f"{row['patient_id']} {column}")
-    return Check(
+    return AuditCheck(
         f"data: {compared} images present", not changed, "as trained on", changed or "same"
     )
 

@@ -8,17 +8,17 @@ from components.core.errors import BadInput, Outage
 from components.core.files import sha256_file, sha256_tree
 from components.core.vocabulary import Origin
 from components.registry import names
-from components.registry.audit.links import Chain, Check, compare
+from components.registry.audit.links import AuditCheck, Chain, compare
 from components.registry.delivery import exported_to
 from components.registry.gate.champion import champion_version
 from components.registry.ledger_sync import found_aliases, pruned, version_tags
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.model_versions import download_model
 from components.release import store as depot
-from components.release.signature import RELEASE_FILE, SIGNATURE_FILE, fingerprint, signer
+from components.release.integrity.signature import RELEASE_FILE, SIGNATURE_FILE, fingerprint, signer
 
 
-def versions(chain: Chain) -> Iterator[Check]:
+def versions(chain: Chain) -> Iterator[AuditCheck]:
     """Versions point where the ledger says, and say what it says; aliases stand where it says."""
     evidence = chain.document(names.DIGESTS_FILE) or {"tags": {}}
     plan = {key: value for key, value in evidence["tags"].items() if key == names.PLAN}
@@ -33,10 +33,10 @@ def versions(chain: Chain) -> Iterator[Check]:
             f"registry: {model}/{facts['version']} is what was registered", expected, found
         )
     wanted, now = pruned(chain.ledger.aliases), found_aliases(chain.store)
-    yield Check("registry: aliases are where the ledger put them", now == wanted, wanted, now)
+    yield AuditCheck("registry: aliases are where the ledger put them", now == wanted, wanted, now)
 
 
-def files(chain: Chain) -> Iterator[Check]:
+def files(chain: Chain) -> Iterator[AuditCheck]:
     """Every file of the registered versions."""
     evidence = chain.document(names.DIGESTS_FILE) or {"models": {}}
     for model, facts in evidence["models"].items():
@@ -46,7 +46,7 @@ def files(chain: Chain) -> Iterator[Check]:
         yield compare(what, facts["files"], sha256_tree(folder))
 
 
-def promotion(chain: Chain) -> Iterator[Check]:
+def promotion(chain: Chain) -> Iterator[AuditCheck]:
     """Who or what let the champion through."""
     mine = chain.entry.details["versions"][RegisteredModel.RELEASE]["version"]
     if champion_version(chain.ledger) != mine:
@@ -59,7 +59,7 @@ def promotion(chain: Chain) -> Iterator[Check]:
     ]
     by = "the gate" if details["passed"] else (details["approval"] or next(iter(later), None))
     who = by if by is None or isinstance(by, str) else f"{by['name']} ({by['reason']})"
-    yield Check(
+    yield AuditCheck(
         f"champion: let through by {who or 'nobody'}",
         by is not None and details["trained_on"] == Origin.PATIENTS,
         "the gate passed, or a person's name and reason; trained on patients",
@@ -67,12 +67,12 @@ def promotion(chain: Chain) -> Iterator[Check]:
     )
 
 
-def signature(chain: Chain) -> Iterator[Check]:
+def signature(chain: Chain) -> Iterator[AuditCheck]:
     """release.json is that of the files registered, and signed by whom the ledger names."""
     said = str(chain.entry.details.get("signed_by", ""))
     demanded = fingerprint(chain.trusted) if chain.trusted else said
     if not said and not demanded:
-        yield Check("release: not signed, and no key was demanded", True)
+        yield AuditCheck("release: not signed, and no key was demanded", True)
         return
     document, written = chain.artifact(RELEASE_FILE), chain.artifact(SIGNATURE_FILE)
     try:
@@ -83,10 +83,10 @@ def signature(chain: Chain) -> Iterator[Check]:
         found = error.problem
     listed = chain.handed_over("repository").get(RELEASE_FILE)
     digest = sha256_file(document) if document else "missing"
-    yield Check(
+    yield AuditCheck(
         "release: release.json is the one that was exported", digest == listed, listed, digest
     )
-    yield Check(
+    yield AuditCheck(
         f"release: its manifest is signed by key {demanded[:16]}",
         found == demanded == said,
         demanded,
@@ -94,7 +94,7 @@ def signature(chain: Chain) -> Iterator[Check]:
     )
 
 
-def served(chain: Chain) -> Iterator[Check]:
+def served(chain: Chain) -> Iterator[AuditCheck]:
     """Where champions are exported, the champion is served, with the files that were published.
 
     Unreachable from here is no broken link; anything else that cannot be read is.
@@ -107,7 +107,7 @@ def served(chain: Chain) -> Iterator[Check]:
         pointer = depot.current(address)
         release = pointer.release if pointer else "nothing"
         expected = champion.details["release"]
-        yield Check(
+        yield AuditCheck(
             f"export {address}: serves the {Alias.CHAMPION}", release == expected, expected, release
         )
         mine = chain.entry.details["release"]
@@ -115,6 +115,6 @@ def served(chain: Chain) -> Iterator[Check]:
             wanted, kept = chain.handed_over("repository"), depot.digests(address, mine)
             yield compare(f"export {address}: {len(wanted)} files of {mine}", wanted, kept)
     except Outage as error:
-        yield Check(f"export {address}: cannot be read from here ({error.problem})", True)
+        yield AuditCheck(f"export {address}: cannot be read from here ({error.problem})", True)
     except BadInput as error:
-        yield Check(f"export {address}: can be read", False, "a release", error.problem)
+        yield AuditCheck(f"export {address}: can be read", False, "a release", error.problem)

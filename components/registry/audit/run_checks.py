@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from components.core.files import read_json, sha256_file, sha256_tree
 from components.core.vocabulary import DEVELOPMENT
 from components.registry import names
-from components.registry.audit.links import Chain, Check, close, compare, download
-from components.registry.gate.evidence import headline, read_predictions, read_rows
+from components.registry.audit.links import AuditCheck, Chain, close, compare, download_artifacts
+from components.registry.gate.evidence import headline, read_rows, read_run_predictions
 from components.registry.gate.rejudge import judged_again
 from components.registry.tracking.datasets import dataset_facts
 from components.registry.tracking.lineage import children
@@ -21,28 +21,30 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-def documents(chain: Chain) -> Iterator[Check]:
+def documents(chain: Chain) -> Iterator[AuditCheck]:
     """The documents whose digests the ledger holds."""
     for name, expected in chain.entry.details["sha256"].items():
         path = chain.artifact(name)
         found = sha256_file(path) if path else "missing"
-        yield Check(f"run: {name} is the one the ledger names", found == expected, expected, found)
+        yield AuditCheck(
+            f"run: {name} is the one the ledger names", found == expected, expected, found
+        )
 
 
-def records(chain: Chain) -> Iterator[Check]:
+def records(chain: Chain) -> Iterator[AuditCheck]:
     """Every artifact of the parent run and its children, by digest; every metric, by value."""
     yield from documents(chain)
     parent = chain.store.client.get_run(chain.run_id)
     runs = children(chain.store, parent.info.experiment_id, chain.run_id)
     runs[PARENT] = parent
     for step, run in runs.items():
-        download(chain.store, run.info.run_id, "", chain.folder(step))
+        download_artifacts(chain.store, run.info.run_id, "", chain.folder(step))
     evidence = chain.document(names.DIGESTS_FILE)
     if evidence is None:
         return
     for step in sorted(evidence["runs"], key=STEPS.index):
         if step not in runs:
-            yield Check(f"{step}: has its run", False, "a child run", "none")
+            yield AuditCheck(f"{step}: has its run", False, "a child run", "none")
             continue
         expected = evidence["runs"][step]
         own = chain.entry.details["sha256"] if step == PARENT else {}
@@ -53,10 +55,10 @@ def records(chain: Chain) -> Iterator[Check]:
     yield _history(chain, parent, evidence["metrics"][PARENT])
 
 
-def _values(step: str, run: Run, evidence: dict[str, Any]) -> Iterator[Check]:
+def _values(step: str, run: Run, evidence: dict[str, Any]) -> Iterator[AuditCheck]:
     metrics, wanted = run.data.metrics, evidence["metrics"][step]
     off = {k for k, v in wanted.items() if k not in metrics or not close(v, metrics[k])}
-    yield Check(
+    yield AuditCheck(
         f"{step}: {len(wanted)} metrics as they were logged",
         not off,
         {key: wanted[key] for key in sorted(off)},
@@ -66,7 +68,7 @@ def _values(step: str, run: Run, evidence: dict[str, Any]) -> Iterator[Check]:
     yield compare(f"{step}: {len(params)} parameters as they were logged", params, run.data.params)
 
 
-def _tags(step: str, run: Run, chain: Chain, logged: dict[str, str]) -> Check:
+def _tags(step: str, run: Run, chain: Chain, logged: dict[str, str]) -> AuditCheck:
     wanted = {**logged, names.STEP: step}
     if step == PARENT:
         gate = chain.document(names.GATE_FILE)
@@ -77,7 +79,7 @@ def _tags(step: str, run: Run, chain: Chain, logged: dict[str, str]) -> Check:
     return compare(what, {**wanted, "status": "FINISHED"}, {**found, "status": run.info.status})
 
 
-def _history(chain: Chain, parent: Run, wanted: dict[str, float]) -> Check:
+def _history(chain: Chain, parent: Run, wanted: dict[str, float]) -> AuditCheck:
     """Charts read a metric's history, tables its latest value: both must say the same."""
     client, off = chain.store.client, {}
     for key, value in wanted.items():
@@ -85,10 +87,10 @@ def _history(chain: Chain, parent: Run, wanted: dict[str, float]) -> Check:
         if len(points) != 1 or not close(points[0], value):
             off[key] = points
     expected = {key: [wanted[key]] for key in off}
-    return Check(f"{PARENT}: history of metrics as they were logged", not off, expected, off)
+    return AuditCheck(f"{PARENT}: history of metrics as they were logged", not off, expected, off)
 
 
-def code(chain: Chain) -> Iterator[Check]:
+def code(chain: Chain) -> Iterator[AuditCheck]:
     """Commit, sources, packages and images: the run's tags say what its files say."""
     said = read_json(chain.folder(PARENT) / "environment.json")
     tags = chain.store.client.get_run(chain.run_id).data.tags
@@ -108,10 +110,12 @@ def code(chain: Chain) -> Iterator[Check]:
     images = sorted(set(said["images"].values()))
     hardware = said["hardware"]
     where = f"{hardware['cores']} cores of {hardware['processor']}, GPU {hardware['gpu']}"
-    yield Check(f"code: published on {where}; {', '.join(images) or 'no container images'}", True)
+    yield AuditCheck(
+        f"code: published on {where}; {', '.join(images) or 'no container images'}", True
+    )
 
 
-def data(chain: Chain) -> Iterator[Check]:
+def data(chain: Chain) -> Iterator[AuditCheck]:
     """The datasets that MLflow shows are those of the manifest, which was validated."""
     rows = read_rows(chain.folder(PARENT) / names.MANIFEST_FILE)
     accepted = chain.handed_over("validated")["accepted.csv"]
@@ -131,20 +135,20 @@ def data(chain: Chain) -> Iterator[Check]:
     report = read_json(chain.folder("validate") / "validation.json")
     said = report.get("accepted_sha256", accepted)
     whom = f"{report['accepted']} of {report['patients']} patients"
-    yield Check(
+    yield AuditCheck(
         f"data: learnt from what validation accepted ({whom})", said == accepted, said, accepted
     )
 
 
-def figures(chain: Chain) -> Iterator[Check]:
+def figures(chain: Chain) -> Iterator[AuditCheck]:
     """Headline figures, computed again from the stored predictions of each patient."""
     stored = flat_numbers(read_json(chain.folder("evaluate") / "evaluation.json").get("sets", {}))
-    sets = headline(read_predictions(chain.folder(PARENT) / "predictions.csv"))
+    sets = headline(read_run_predictions(chain.folder(PARENT) / "predictions.csv"))
     for name, block in sets.items():
         again = flat_numbers(block, name)
         said = {key: stored.get(f"{key}.value", stored.get(key)) for key in again}
         off = {k: v for k, v in said.items() if v is None or not close(v, again[k])}
-        yield Check(
+        yield AuditCheck(
             f"figures: {len(again)} of {name} follow from the stored predictions",
             not off,
             {key: again[key] for key in off},
@@ -152,7 +156,7 @@ def figures(chain: Chain) -> Iterator[Check]:
         )
 
 
-def verdict(chain: Chain) -> Iterator[Check]:
+def verdict(chain: Chain) -> Iterator[AuditCheck]:
     """The verdict is the one the ledger acted on, and each rule gives it again."""
     gate = chain.document(names.GATE_FILE)
     if gate is None:
@@ -160,12 +164,12 @@ def verdict(chain: Chain) -> Iterator[Check]:
     acted_on = chain.entry.details["passed"]
     found = {"rules": all(rule["passed"] for rule in gate["rules"]), "verdict": gate["passed"]}
     holds = set(found.values()) == {acted_on}
-    yield Check(f"gate: verdict ({verdict_line(gate)})", holds, acted_on, found)
+    yield AuditCheck(f"gate: verdict ({verdict_line(gate)})", holds, acted_on, found)
     for rule, again in zip(gate["rules"], judged_again(chain, gate), strict=True):
         word = "passed" if rule["passed"] else "REFUSED"
         numbers, anew = flat_numbers(rule["found"]), flat_numbers(again["found"])
         off = {k: v for k, v in numbers.items() if k not in anew or not close(v, anew[k])}
-        yield Check(
+        yield AuditCheck(
             f"gate: {rule['rule']} {word}: {rule['reason']}",
             rule["passed"] == again["passed"] and not off,
             {"passed": again["passed"], **{key: anew.get(key) for key in off}},

@@ -18,12 +18,12 @@ from components.core.errors import BadInput, Outage
 from components.core.files import read_json, sha256_file, sha256_tree
 from components.core.vocabulary import Model, Origin, Sequence
 from components.registry import names
-from components.registry.gate.evidence import LEARNT, read_predictions, read_rows
+from components.registry.gate.evidence import LEARNT, read_rows, read_run_predictions
 from components.registry.ledger import Entry, Ledger
 from components.registry.names import Alias, RegisteredModel
 from components.registry.run_artifacts import RunArtifacts
 from components.registry.tracking.model_versions import download_model
-from components.registry.tracking.store import Store
+from components.registry.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def champion_version(ledger: Ledger) -> str:
 
 
 def meet_champion(
-    store: Store,
+    store: TrackingStore,
     ledger: Ledger,
     artifacts: RunArtifacts,
     rows: list[dict[str, str]],
@@ -88,12 +88,12 @@ def meet_champion(
     if entry is None:
         raise RuntimeError(f"the ledger names champion {version} but not its registration")
     scratch.mkdir(parents=True, exist_ok=True)
-    stored = read_predictions(_artifact(store, entry, "predictions.csv", scratch))
+    stored = read_run_predictions(_artifact(store, entry, "predictions.csv", scratch))
     champion = Champion(entry.details["release"], version, entry.details["trained_on"], stored)
     if {champion.trained_on, str(artifacts.release()["trained_on"])} != {Origin.PATIENTS.value}:
         return champion
     manifest = read_rows(_artifact(store, entry, names.MANIFEST_FILE, scratch))
-    table = read_predictions(artifacts.predictions)
+    table = read_run_predictions(artifacts.predictions)
     mine = table[(table["model"] == Model.HYBRID.value) & table["idh"].notna()]
     new, left_out = _unknown(stored, mine, manifest, rows)
     tested = set(stored[stored["idh"].notna()]["patient_id"])
@@ -179,7 +179,7 @@ def _ask(
     return answers, failed
 
 
-def _model(store: Store, entry: Entry, scratch: Path) -> Ask:
+def _model(store: TrackingStore, entry: Entry, scratch: Path) -> Ask:
     """The champion as it was published; what was altered since is not run."""
     import mlflow.pyfunc
     import pandas as pd
@@ -211,6 +211,6 @@ def _with(stored: pd.DataFrame, mine: pd.DataFrame, answers: dict[str, float]) -
     return pd.concat([stored, asked], ignore_index=True) if answers else stored
 
 
-def _artifact(store: Store, entry: Entry, name: str, scratch: Path) -> Path:
+def _artifact(store: TrackingStore, entry: Entry, name: str, scratch: Path) -> Path:
     run = entry.details["run_id"]
     return Path(store.client.download_artifacts(run, name, str(scratch)))

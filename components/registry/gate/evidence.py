@@ -58,7 +58,7 @@ class Scores:
         return len(set(self.idh.tolist())) == 2
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
+def read_run_predictions(path: Path) -> pd.DataFrame:
     """Patient-level rows of a predictions.csv, with the test set's name in `set`.
 
     Raises:

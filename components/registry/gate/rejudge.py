@@ -10,7 +10,7 @@ from components.core.files import read_json
 from components.registry import names
 from components.registry.audit.links import Chain
 from components.registry.gate.champion import Champion
-from components.registry.gate.evidence import read_predictions, read_rows
+from components.registry.gate.evidence import read_rows, read_run_predictions
 from components.registry.gate.rules import Evidence, judge
 from components.registry.names import RegisteredModel
 from components.registry.settings import NonInferiorToChampion, Rule
@@ -23,7 +23,7 @@ def judged_again(chain: Chain, gate: dict[str, Any]) -> list[dict[str, Any]]:
     rules = [read.validate_python({"rule": r["rule"], **r["required"]}) for r in gate["rules"]]
     run = chain.folder(PARENT)
     evidence = Evidence(
-        predictions=read_predictions(run / "predictions.csv"),
+        predictions=read_run_predictions(run / "predictions.csv"),
         sets=read_json(chain.folder("evaluate") / "evaluation.json").get("sets", {}),
         validation=read_json(chain.folder("validate") / "validation.json"),
         manifest=read_rows(run / names.MANIFEST_FILE),
@@ -46,7 +46,7 @@ def _champion(chain: Chain, gate: dict[str, Any]) -> Champion | None:
         release=met["release"],
         version=met["version"],
         trained_on=known.details["trained_on"] if known else "",
-        predictions=read_predictions(chain.folder(PARENT) / names.CHAMPION_FILE),
+        predictions=read_run_predictions(chain.folder(PARENT) / names.CHAMPION_FILE),
         asked=tuple(compared.get("asked", ())),
         left_out=compared.get("left_out", {}),
         spoilt=tuple(compared.get("spoilt", ())),

@@ -10,10 +10,10 @@ from components.core.files import sha256_file
 from components.core.vocabulary import DEVELOPMENT
 from components.registry import names
 from components.registry.gate.evidence import public_manifest
-from components.registry.tracking.store import Store
+from components.registry.tracking.store import TrackingStore
 
 
-def log_datasets(store: Store, run_id: str, accepted: Path) -> None:
+def log_datasets(store: TrackingStore, run_id: str, accepted: Path) -> None:
     """Make every cohort of an accepted.csv an input of a run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

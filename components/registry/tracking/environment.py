@@ -13,8 +13,8 @@ from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
+from components.core.device import processor_name
 from components.core.git import commit_hash, tree_changed
-from components.core.hardware import processor_name
 from components.registry.run_artifacts import RunInfo
 
 _ROOT = Path(__file__).resolve().parents[3]

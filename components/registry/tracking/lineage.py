@@ -13,7 +13,7 @@ from components.core.files import sha256_file, write_json
 from components.core.tables import write_csv
 from components.core.vocabulary import Model
 from components.registry import names
-from components.registry.gate.evidence import headline, public_manifest, read_predictions
+from components.registry.gate.evidence import headline, public_manifest, read_run_predictions
 from components.registry.run_artifacts import RunArtifacts
 from components.registry.settings import PublishSettings
 from components.registry.tracking.datasets import log_datasets
@@ -25,8 +25,8 @@ from components.registry.tracking.step_records import (
     flat_text,
     step_records,
 )
-from components.registry.tracking.store import Store
-from components.release.signature import (
+from components.registry.tracking.store import TrackingStore
+from components.release.integrity.signature import (
     RELEASE_FILE,
     SIGNATURE_FILE,
     fingerprint,
@@ -65,7 +65,7 @@ class Recorded:
     signed_by: str
 
 
-def find_parent(store: Store, settings: PublishSettings, publication: str) -> Run | None:
+def find_parent(store: TrackingStore, settings: PublishSettings, publication: str) -> Run | None:
     """The parent run of a publication, complete or not."""
     experiment = store.client.get_experiment_by_name(settings.experiment)
     if experiment is None:
@@ -80,7 +80,7 @@ def find_parent(store: Store, settings: PublishSettings, publication: str) -> Ru
 
 
 def record_run(
-    store: Store,
+    store: TrackingStore,
     artifacts: RunArtifacts,
     settings: PublishSettings,
     publication: str,
@@ -114,7 +114,7 @@ def record_run(
     return Recorded(run_id, experiment_id, digests, metrics, params, tags, signed_by)
 
 
-def experiment_of(store: Store, settings: PublishSettings) -> str:
+def experiment_of(store: TrackingStore, settings: PublishSettings) -> str:
     """Id of the experiment, created where it is missing."""
     from mlflow.exceptions import MlflowException
 
@@ -136,7 +136,7 @@ def experiment_of(store: Store, settings: PublishSettings) -> str:
         return found.experiment_id
 
 
-def children(store: Store, experiment_id: str, run_id: str) -> dict[str, Run]:
+def children(store: TrackingStore, experiment_id: str, run_id: str) -> dict[str, Run]:
     """Step -> child run of a parent run."""
     found = store.client.search_runs(
         [experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'", max_results=100
@@ -144,7 +144,9 @@ def children(store: Store, experiment_id: str, run_id: str) -> dict[str, Run]:
     return {run.data.tags.get(names.STEP, ""): run for run in found}
 
 
-def _child(store: Store, experiment_id: str, parent: str, step: str, tags: dict[str, str]) -> str:
+def _child(
+    store: TrackingStore, experiment_id: str, parent: str, step: str, tags: dict[str, str]
+) -> str:
     own = {**tags, "mlflow.parentRunId": parent, names.STEP: step}
     existing = children(store, experiment_id, parent).get(step)
     if existing is None:
@@ -153,7 +155,7 @@ def _child(store: Store, experiment_id: str, parent: str, step: str, tags: dict[
     return existing.info.run_id
 
 
-def _retag(store: Store, run: Run, tags: dict[str, str]) -> None:
+def _retag(store: TrackingStore, run: Run, tags: dict[str, str]) -> None:
     """An earlier attempt may have run on other code: what completes a run is what it names."""
     for key, value in tags.items():
         if run.data.tags.get(key) != value:
@@ -195,7 +197,7 @@ def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: 
         },
         "run_info.json": info.model_dump(mode="json"),
         names.INPUTS_FILE: artifacts.digests(),
-        names.METRICS_FILE: headline(read_predictions(artifacts.predictions)),
+        names.METRICS_FILE: headline(read_run_predictions(artifacts.predictions)),
     }
     files = {"predictions.csv": artifacts.predictions}
     for name, content in documents.items():
@@ -244,7 +246,7 @@ def _sets(evaluation: Path) -> dict[str, Any]:
     return json.loads((evaluation / "evaluation.json").read_text()).get("sets", {})
 
 
-def _log(store: Store, run_id: str, record: StepRecord, scratch: Path) -> dict[str, str]:
+def _log(store: TrackingStore, run_id: str, record: StepRecord, scratch: Path) -> dict[str, str]:
     """Log one record; returns all parameters of the run, with those of an earlier attempt."""
     from mlflow.entities import Metric, Param
 

@@ -17,7 +17,7 @@ from components.registry.names import Alias, RegisteredModel
 from components.registry.run_artifacts import RunArtifacts
 from components.registry.tracking.lineage import link_or_copy
 from components.registry.tracking.step_records import find_plan
-from components.registry.tracking.store import Store, connect_to
+from components.registry.tracking.store import TrackingStore, connect_to
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -50,7 +50,7 @@ class Uploaded:
 
 
 def upload_models(
-    store: Store, artifacts: RunArtifacts, experiment_id: str, run_id: str, scratch: Path
+    store: TrackingStore, artifacts: RunArtifacts, experiment_id: str, run_id: str, scratch: Path
 ) -> list[Uploaded]:
     """Put the files of the three models into the store; no version shows them yet."""
     from mlflow.entities import LoggedModelOutput
@@ -70,7 +70,7 @@ def upload_models(
 
 
 def ensure_version(
-    store: Store, made: Uploaded, run_id: str, tags: dict[str, str]
+    store: TrackingStore, made: Uploaded, run_id: str, tags: dict[str, str]
 ) -> tuple[ModelVersion, dict[str, str]]:
     """The version of a publication, the one there is or a new one, and its files' digests.
 
@@ -94,7 +94,7 @@ def ensure_version(
     return version, made.digests
 
 
-def _uploaded_before(store: Store, version: ModelVersion, made: Uploaded) -> dict[str, str]:
+def _uploaded_before(store: TrackingStore, version: ModelVersion, made: Uploaded) -> dict[str, str]:
     """Digests of what an interrupted try uploaded: as now, but for MLflow's note of its time."""
     if version.model_id == made.model_id:
         return made.digests
@@ -108,7 +108,7 @@ def _uploaded_before(store: Store, version: ModelVersion, made: Uploaded) -> dic
     return found
 
 
-def ensure_model(store: Store, model: RegisteredModel) -> None:
+def ensure_model(store: TrackingStore, model: RegisteredModel) -> None:
     """Create the registered model where it is missing."""
     from mlflow.exceptions import MlflowException
 
@@ -124,7 +124,7 @@ def ensure_model(store: Store, model: RegisteredModel) -> None:
             raise
 
 
-def resolve(store: Store, reference: str) -> ModelVersion:
+def resolve(store: TrackingStore, reference: str) -> ModelVersion:
     """The version that MODEL, MODEL@ALIAS, MODEL/VERSION, ALIAS or VERSION means.
 
     A bare MODEL means its champion, or its candidate while it has no champion.
@@ -169,7 +169,7 @@ def _split(reference: str) -> tuple[str, str | None]:
     return match["model"], match["which"]
 
 
-def download_model(store: Store, version: ModelVersion, out: Path) -> Path:
+def download_model(store: TrackingStore, version: ModelVersion, out: Path) -> Path:
     """Download every file of a version into `out`; returns its folder."""
     import mlflow
 
@@ -190,7 +190,7 @@ def fetch_repository(reference: str, tracking_uri: str, out: Path | None = None)
     Raises:
         BadInput: no such release, or its files differ from its release.json.
     """
-    from components.release.scan import screen_release
+    from components.release.integrity.scan import screen_release
 
     store = connect_to(tracking_uri)
     version = resolve(store, reference)

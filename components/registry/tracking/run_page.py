@@ -7,7 +7,7 @@ from typing import Any
 from components.core.vocabulary import Model
 
 
-def describe(release: str, trained_on: str, sets: dict[str, Any], gate: dict[str, Any]) -> str:
+def describe_run(release: str, trained_on: str, sets: dict[str, Any], gate: dict[str, Any]) -> str:
     """Markdown at the top of the parent run's page: the headline table and the verdict."""
     lines = [
         f"**{release}**, trained on **{trained_on}**. Research use only.",

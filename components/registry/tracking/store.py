@@ -65,7 +65,7 @@ class StoreUnreachable(Outage):
 
 
 @dataclass(frozen=True)
-class Store:
+class TrackingStore:
     """An open store. `folder` is that of its SQLite database, None for a server."""
 
     uri: str
@@ -92,7 +92,7 @@ def normalised_uri(uri: str) -> str:
     return f"{_SQLITE}{Path(uri).resolve() / 'mlflow.db'}"
 
 
-def connect_to(tracking_uri: str) -> Store:
+def connect_to(tracking_uri: str) -> TrackingStore:
     """Open a store to read it: a SQLite file that is not there is refused, not made.
 
     Raises:
@@ -106,7 +106,7 @@ def connect_to(tracking_uri: str) -> Store:
     return connect(PublishSettings(tracking_uri=tracking_uri))
 
 
-def connect(settings: PublishSettings) -> Store:
+def connect(settings: PublishSettings) -> TrackingStore:
     """Open the store of `settings`, or make it, trying `attempts` times.
 
     A cold SQLite file is initialised by one process while the others wait: MLflow's migrations
@@ -135,7 +135,7 @@ def connect(settings: PublishSettings) -> Store:
         return client
 
     client = patiently(opened, settings)
-    return Store(uri, client, folder)
+    return TrackingStore(uri, client, folder)
 
 
 def patiently(action: Callable[[], T], settings: PublishSettings) -> T:
@@ -202,7 +202,7 @@ def is_refusal(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive(store: Store) -> Iterator[None]:
+def exclusive(store: TrackingStore) -> Iterator[None]:
     """Hold the store's lock: judging, naming versions and moving aliases happen one at a time."""
     if store.folder is not None:
         with _file_lock(store.folder / ".publish.lock"):

@@ -15,12 +15,12 @@ from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput
 from components.core.files import read_json, sha256_file
 from components.core.vocabulary import Origin, Sequence
-from components.core.weights import load_tensors
 from components.segment.data.network_input import field_of_view, network_input
 from components.segment.inference.mask import MaskRule
 from components.segment.network.unet import UNet
 from components.segment.settings import UNetSettings
 from components.training.checkpoint import require_same
+from components.training.weights import load_tensors
 
 MODEL_FILE = "model.json"
 REMEDY = "train again, or fetch the model folder again"

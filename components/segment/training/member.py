@@ -19,7 +19,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from components.core.errors import BadInput
 from components.core.progress import Progress
-from components.core.weights import load_tensors, save_tensors
 from components.segment.data.augmentation import augment_volume, draw_volume
 from components.segment.data.sampling import (
     MemberCases,
@@ -36,6 +35,7 @@ from components.segment.network.unet import UNet
 from components.segment.settings import Norm, Precision, SegmentSettings
 from components.segment.training.processes import Process
 from components.training.checkpoint import require_same
+from components.training.weights import load_tensors, save_tensors
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from components.core.vocabulary import AGE, FEATURE_NAMES, QUANTILES, Status
 from components.release.image_tensors import HEADER
+from components.release.inference.outputs import Limits, abstained_tensors, final_tensors
 from components.release.manifest import Contents, release_beside
-from components.release.outputs import Limits, abstained_tensors, final_tensors
 from components.release.tensors import CANARY_ID, NO_NUMBER
 from serving.images.case import CaseHeader
 from serving.triton.backend import answer_each, inputs_of, log
@@ -26,7 +26,7 @@ Tensors = dict[str, np.ndarray]
 
 
 class TritonPythonModel:
-    """See components.release.ensemble.final_tensors."""
+    """See components.release.inference.ensemble.final_tensors."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read limits and release."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.release.ensemble import (
+from components.release.inference.ensemble import (
     check_request,
     digest_request,
     measure_intensities,
@@ -18,7 +18,7 @@ from serving.triton.backend import answer_each, inputs_of
 
 
 class TritonPythonModel:
-    """See components.release.ensemble.check_request."""
+    """See components.release.inference.ensemble.check_request."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read what the release expects."""

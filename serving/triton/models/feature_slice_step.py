@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from components.release.ensemble import ServedStep
-from components.release.outputs import step_tensors
+from components.release.inference.ensemble import ServedStep
+from components.release.inference.outputs import step_tensors
 from serving.triton.backend import answer_each, inputs_of
 
 

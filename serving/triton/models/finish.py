@@ -10,7 +10,7 @@ import numpy as np
 from components.core.vocabulary import Sequence
 from components.release.image_tensors import MASK_DICOM, MASK_NIFTI, PAGE, PAGE_HTML, RESULT
 from components.release.manifest import Contents, release_beside
-from components.release.settings import ImageLimits
+from components.release.settings import RequestLimits
 from serving.images.finish import finish
 from serving.triton.backend import answer_each, config_of, parameter
 from serving.triton.bytes_tensors import bytes_of, install
@@ -26,7 +26,7 @@ class TritonPythonModel:
         folder = Path(args["model_repository"])
         self.contents = Contents.read(folder / args["model_version"])
         self.release = release_beside(folder)
-        self.limits = ImageLimits.model_validate_json(parameter(config_of(args), "limits", "{}"))
+        self.limits = RequestLimits.model_validate_json(parameter(config_of(args), "limits", "{}"))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Finish each request."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.release.onnx_network import OnnxNetwork
+from components.release.inference.onnx_network import OnnxNetwork
 from serving.triton.backend import config_of, inputs_of, parameter, response
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from components.release.ensemble import check_age
 from components.release.image_tensors import BRAIN_MASK
+from components.release.inference.ensemble import check_age
 from components.release.manifest import Contents, release_beside
-from components.release.settings import ImageLimits
+from components.release.settings import RequestLimits
 from components.release.tensors import AGE_YEARS
 from serving.images.case import CANARY, canary_tensors, case_tensors
 from serving.images.preparer import PreparationFailed, Preparer
@@ -29,7 +29,7 @@ class TritonPythonModel:
         """Read the plan, and start the process that requests are prepared in copies of."""
         folder = Path(args["model_repository"])
         self.contents = Contents.read(folder / args["model_version"])
-        limits = ImageLimits.model_validate_json(parameter(config_of(args), "limits", "{}"))
+        limits = RequestLimits.model_validate_json(parameter(config_of(args), "limits", "{}"))
         self.preparer = Preparer(self.contents.plan, limits)
         self.counters = PrepareCounters(release_beside(folder), args["model_name"])
 

@@ -10,7 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from components.cohort.dicom.headers import Instance
-from components.cohort.dicom.sequence_type import Verdict, has_agent, named_with, sequence_type
+from components.cohort.dicom.selection.sequence_type import (
+    Verdict,
+    has_agent,
+    named_with,
+    sequence_type,
+)
 from components.cohort.dicom.slice_order import order_stack
 from components.cohort.dicom.stacks import by_series, join_series, split
 from components.core.errors import BadInput

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.core.hardware import cores
+from components.core.device import cores
 
 
 class OnnxNetwork:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from components.core.errors import BadInput
-from components.core.weights import load_tensors, prefixed, save_tensors, unprefixed
+from components.training.weights import load_tensors, prefixed, save_tensors, unprefixed
 
 
 def test_tensors_and_description_come_back(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from components.cohort.dicom.contrast_agent import agent_given
 from components.cohort.dicom.headers import Instance
+from components.cohort.dicom.selection.contrast_agent import agent_given
 from components.cohort.dicom.stacks import derived_kind
 from components.core.vocabulary import Sequence
 

@@ -8,26 +8,26 @@ from pathlib import Path
 
 import numpy as np
 
-from components.release.ensemble import (
+from components.release.inference.ensemble import (
     ServedStep,
     check_request,
     digest_request,
     stack_channels,
 )
+from components.release.inference.onnx_network import OnnxNetwork
+from components.release.inference.outputs import Limits, final_tensors, step_tensors
+from components.release.inference.request import Answer
+from components.release.integrity.verification import verify_release
 from components.release.manifest import Contents
-from components.release.onnx_network import OnnxNetwork
-from components.release.outputs import Limits, final_tensors, step_tensors
 from components.release.release import VERSION, network_file
-from components.release.request import Answer
 from components.release.tensors import CLASSIFIED, Step, named_in_ensemble
-from components.release.verification import verify_release
 
 
 class LocalRelease:
     """A verified release; `ask` answers like serving.client.client.Client.ask.
 
     Raises:
-        BadInput: see `components.release.verification.verify_release`.
+        BadInput: see `components.release.integrity.verification.verify_release`.
     """
 
     def __init__(self, repository: Path | str) -> None:

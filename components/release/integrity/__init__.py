@@ -1,0 +1,1 @@
+"""Whether a release is whole and unaltered: scan, digests, signature."""
