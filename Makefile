@@ -30,8 +30,8 @@ test: setup lint types  ## lint, types and the fast tests
 test-slow: setup  ## the tests that take minutes
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m slow
 
-lint: setup  ## ruff: style and formatting
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: setup  ## style, formatting, rules of the source tree, dead code
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python infra/check_tree.py
 
 types: setup  ## mypy
 	@$(BIN)/mypy

@@ -19,7 +19,9 @@ MAX_FOLDER_FILES = 12
 
 SAME_NAME = {
     "TritonPythonModel": "Triton looks for this name in every model.py",
-    "export_onnx": "each network's export; called through its package",
+    "export_onnx": "one per network, called by its package's name",
+    "export_untrained": "one per network, called by its package's name",
+    "main": "entry points of processes",
     "add_to": "each group of CLI commands registers itself",
 }
 """Public names that may be defined in several modules, and why."""
@@ -35,10 +37,16 @@ LONG_FUNCTIONS = {
 CALLED_BY_OTHERS = {
     "TritonPythonModel", "initialize", "execute", "finalize",  # Triton
     "load_context", "predict",  # MLflow
+    "redirect_request",  # urllib
 }  # fmt: skip
 """Names that a framework calls."""
 
 DECORATORS = ["@model_validator", "@field_validator", "@property", "@cached_property"]
+
+
+OWN_NAMES = ("pipelines/cli/", "serving/client/")
+"""Folders left out: commands are named like the functions that they call, and the thin client is a
+package of its own, whose classes the full client extends under their names."""
 
 
 def main() -> int:
@@ -76,8 +84,7 @@ def _modules() -> Iterator[str]:
                 and node.name not in LONG_FUNCTIONS
             ):
                 yield f"{name}:{node.lineno}: {node.name} has {_length(node)} lines"
-        # A command of the command line is named like the function that it calls.
-        for node in [] if name.startswith("pipelines/cli/") else tree.body:
+        for node in [] if name.startswith(OWN_NAMES) else tree.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 defined[node.name].append(name)
     for public, places in sorted(defined.items()):

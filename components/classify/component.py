@@ -31,11 +31,8 @@ def train_classifiers_op(
     from pathlib import Path
 
     from components.classify.settings import ClassifySettings
-    from components.classify.training.train import (
-        test_sets,
-        train_classifiers,
-        write_classifier_outputs,
-    )
+    from components.classify.training.outputs import test_sets, write_classifier_outputs
+    from components.classify.training.train import train_classifiers
     from components.core.progress import reporter, seconds
 
     kept = checkpoints or os.environ.get("GLIOFLOW_CHECKPOINTS", "")

@@ -1,7 +1,4 @@
-"""evaluation.json as a typed document: what every reader of it may rely on.
-
-A figure that does not exist is None. Areas and proportions are shares in 0..1.
-"""
+"""evaluation.json as a typed document. A figure that does not exist is None; areas are 0 to 1."""
 
 from __future__ import annotations
 

@@ -259,7 +259,8 @@ def _quality(
     case: PreparedCase, result: StepResult, probability: np.ndarray, job: _Job
 ) -> dict[str, Any]:
     """Agreement with the manual mask, where there is one; the age, known without any tumour."""
-    from components.segment.evaluation.metrics import dice, hd95
+    from components.core.imaging.overlap import dice
+    from components.segment.evaluation.metrics import hd95
 
     quality: dict[str, Any] = {"dice": "", "hd95_mm": "", "volume_error_ml": ""}
     if case.tumor_working is not None:

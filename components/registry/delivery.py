@@ -10,8 +10,9 @@ from components.core.files import read_json
 from components.registry import names
 from components.registry.ledger import Entry, Ledger, read_ledger
 from components.registry.names import Alias, RegisteredModel
+from components.registry.tracking.lock import exclusive
 from components.registry.tracking.model_versions import fetch_repository, resolve
-from components.registry.tracking.store import TrackingStore, connect_to, exclusive
+from components.registry.tracking.store import TrackingStore, connect_to
 from components.release import store as depot
 from components.release.integrity.signature import RELEASE_FILE, SIGNATURE_FILE
 

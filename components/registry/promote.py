@@ -14,8 +14,9 @@ from components.registry.ledger import Aliases, Entry, Ledger, LedgerMovedError,
 from components.registry.ledger_sync import apply_aliases, settle
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.environment import actor
+from components.registry.tracking.lock import exclusive
 from components.registry.tracking.model_versions import resolve
-from components.registry.tracking.store import TrackingStore, connect_to, exclusive
+from components.registry.tracking.store import TrackingStore, connect_to
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -31,9 +31,10 @@ from components.registry.run_artifacts import FOLDERS, RunArtifacts
 from components.registry.settings import PublishSettings
 from components.registry.tracking.environment import completed
 from components.registry.tracking.lineage import Recorded, record_run
+from components.registry.tracking.lock import exclusive
 from components.registry.tracking.model_versions import Uploaded, ensure_version, upload_models
 from components.registry.tracking.run_page import verdict_line
-from components.registry.tracking.store import TrackingStore, connect, exclusive, patiently
+from components.registry.tracking.store import TrackingStore, connect, patiently
 from components.release.integrity.scan import screen_release, screen_tree
 
 
@@ -154,6 +155,20 @@ class _Upload:
     champion: Champion | None
 
 
+def _versions(upload: _Upload, store: TrackingStore, tags: dict[str, str]) -> dict[str, Any]:
+    """Registered model -> its version, made or found, and the digests of its files."""
+    models: dict[str, Any] = {}
+    for made in upload.uploaded:
+        version, digests = ensure_version(store, made, upload.recorded.run_id, tags)
+        models[made.model.value] = {
+            "version": str(version.version),
+            "model_id": version.model_id,
+            "source": version.source,
+            "files": digests,
+        }
+    return models
+
+
 def _commit(
     upload: _Upload,
     store: TrackingStore,
@@ -169,15 +184,7 @@ def _commit(
         names.TRAINED_ON: release["trained_on"],
         names.PLAN: release["plan"],
     }
-    models: dict[str, Any] = {}
-    for made in upload.uploaded:
-        version, digests = ensure_version(store, made, recorded.run_id, tags)
-        models[made.model.value] = {
-            "version": str(version.version),
-            "model_id": version.model_id,
-            "source": version.source,
-            "files": digests,
-        }
+    models = _versions(upload, store, tags)
     gate = _judge(artifacts, settings, upload.champion, scratch)
     evidence = {
         "runs": recorded.digests,

@@ -27,7 +27,7 @@ from components.segment.data.sampling import (
 from components.segment.network.loss import DeepSupervision
 from components.segment.network.unet import UNet, parameter_count
 from components.segment.settings import Precision, SegmentSettings
-from components.segment.training.member import at_once
+from components.segment.training.journal import at_once
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ def submit(
     from pipelines.profile import load_profile
 
     login = cluster.Login.of(token, token_file, cookie, ca, namespace)
-    client = cluster.connect(host, login)
+    client = cluster.connect_to_kubeflow(host, login)
     done = cluster.submit(
         client, load_profile(profile), named(cohort or []), tracking_uri, experiment
     )
@@ -216,7 +216,7 @@ def schedule(
 
     cluster.check_cron(cron)
     login = cluster.Login.of(token, token_file, cookie, ca, namespace)
-    client = cluster.connect(host, login)
+    client = cluster.connect_to_kubeflow(host, login)
     done = cluster.schedule(
         client,
         load_profile(profile),
@@ -246,7 +246,7 @@ def status(
     from pipelines.kubeflow import cluster
 
     login = cluster.Login.of(token, token_file, cookie, ca, namespace)
-    found = cluster.status(cluster.connect(host, login), run_id)
+    found = cluster.status(cluster.connect_to_kubeflow(host, login), run_id)
     if as_json:
         print_json(asdict(found))
     else:

@@ -91,7 +91,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Never followed: what redirects is a login, and its page would pass for an answer."""
 
 
-def connect(host: str, login: Login | None = None) -> kfp.Client:
+def connect_to_kubeflow(host: str, login: Login | None = None) -> kfp.Client:
     """Client of a KFP API.
 
     Raises:
@@ -108,7 +108,7 @@ def connect(host: str, login: Login | None = None) -> kfp.Client:
         )
     import kfp
 
-    with explained(host):
+    with api_error(host):
         return kfp.Client(
             host=host.rstrip("/"),
             namespace=login.namespace or "kubeflow",
@@ -162,7 +162,7 @@ def _refusal(where: str, status: int, location: str = "") -> BadInput:
 
 
 @contextmanager
-def explained(host: str) -> Iterator[None]:
+def api_error(host: str) -> Iterator[None]:
     """Turn the KFP client's errors into one line. Raises BadInput."""
     import urllib3
     from kfp_server_api import ApiException

@@ -16,7 +16,7 @@ from components.core.errors import BadInput
 from components.core.files import atomic
 from components.core.kfp import CPU_IMAGE, GPU_IMAGE
 from components.monitor.kfp_tasks import Task, read_tasks, shown
-from pipelines.kubeflow.api import Login, connect, explained, proven
+from pipelines.kubeflow.api import Login, api_error, connect_to_kubeflow, proven
 from pipelines.kubeflow.guarded import build_guarded
 from pipelines.local import check_cohorts
 from pipelines.pipeline import NAME
@@ -26,7 +26,7 @@ from pipelines.version import code_digest, run_info
 if TYPE_CHECKING:
     import kfp
 
-__all__ = ["Login", "connect"]
+__all__ = ["Login", "connect_to_kubeflow"]
 
 CRON_FIELDS = 6
 """Seconds first, as KFP reads cron expressions."""
@@ -106,7 +106,7 @@ def _sending(host: str) -> Iterator[str]:
     with (
         tempfile.TemporaryDirectory() as folder,
         redirect_stdout(sys.stderr),
-        explained(host),
+        api_error(host),
     ):
         yield folder
 
@@ -213,7 +213,7 @@ def status(client: kfp.Client, run_id: str = "") -> RunState:
     from kfp_server_api import ApiException
 
     host = _host(client)
-    with explained(host):
+    with api_error(host):
         wanted = run_id or _newest(client)
         try:
             run = client.get_run(wanted)

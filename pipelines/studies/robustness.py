@@ -28,7 +28,7 @@ FAR_SEED = 90_000
 
 
 @dataclass(frozen=True)
-class Level:
+class DegradationLevel:
     """One position of one dial.
 
     Attributes:
@@ -65,21 +65,24 @@ class Level:
         return replace(patient, **given)
 
 
-def levels(sequences: tuple[Sequence, ...]) -> list[Level]:
+def levels(sequences: tuple[Sequence, ...]) -> list[DegradationLevel]:
     """All levels for a release that prepares these sequences.
 
     The T1C is what everything is aligned to: without it nobody is answered.
     """
     found = [
-        Level("slice thickness", "mm", mm, f"{mm:g} mm", thickness_mm=mm) for mm in THICKNESS_MM
+        DegradationLevel("slice thickness", "mm", mm, f"{mm:g} mm", thickness_mm=mm)
+        for mm in THICKNESS_MM
     ]
-    found += [Level("noise", "share", s, f"{100 * s:g} %", noise=s) for s in NOISE]
+    found += [DegradationLevel("noise", "share", s, f"{100 * s:g} %", noise=s) for s in NOISE]
     swaps = [(a, b) for a in sequences for b in sequences if a not in (Sequence.T1C, b)]
-    found.append(Level("missing sequence", "", 0.0, "none"))
+    found.append(DegradationLevel("missing sequence", "", 0.0, "none"))
     for number, (missing, given) in enumerate(swaps, start=1):
         label = f"no {SEQUENCE_TITLES[missing]}, {SEQUENCE_TITLES[given]} in its place"
         found.append(
-            Level("missing sequence", "", float(number), label, replaced=((missing, given),))
+            DegradationLevel(
+                "missing sequence", "", float(number), label, replaced=((missing, given),)
+            )
         )
     return found
 
@@ -138,7 +141,13 @@ def study_robustness(
 
 
 def _phantoms(
-    level: Level, out: Path, site: str, patients: int, seed: int, resolution_mm: float, workers: int
+    level: DegradationLevel,
+    out: Path,
+    site: str,
+    patients: int,
+    seed: int,
+    resolution_mm: float,
+    workers: int,
 ) -> Path:
     from components.cohort.phantom.dataset import make_cohort
 
@@ -161,11 +170,11 @@ def _release(repository: str) -> Any:
     return LocalRelease(Path(repository))
 
 
-def _try(repository: str, level: Level, patient: Patient) -> Trial:
+def _try(repository: str, level: DegradationLevel, patient: Patient) -> Trial:
     """One patient at one level, in a process of its own."""
+    from components.core.imaging.overlap import dice
     from components.preprocess.cohort import prepare_patient
     from components.release.inference.request import request_tensors
-    from components.segment.evaluation.metrics import dice
 
     release = _release(repository)
     contents = release.contents()

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,3 +67,24 @@ def _wheel() -> Path:
             "Triton server", "nvidia-pytriton is not installed", "run `make setup` on Linux"
         )
     return Path(spec.submodule_search_locations[0])
+
+
+def server_command(binary: Path, flags: Mapping[str, object], models: Iterable[str]) -> list[str]:
+    """The command line of a server that loads what it is told to, and nothing else.
+
+    Args:
+        flags: addresses, ports and folders, by Triton's names.
+        models: loaded at start.
+    """
+    ours: dict[str, object] = {
+        "model-control-mode": "explicit",
+        "strict-readiness": "true",
+        # One broken model must not take the server down with it.
+        "exit-on-error": "false",
+        "allow-gpu-metrics": "false",
+        "log-verbose": 0,
+        **flags,
+    }
+    options = [f"--{name}={value}" for name, value in ours.items()]
+    loaded = [f"--load-model={name}" for name in models]
+    return [str(binary), "--disable-auto-complete-config", *options, *loaded]

@@ -6,21 +6,20 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 
 from components.core.errors import BadInput
 from components.release.release import model_name, suffix_of
 from components.release.tensors import ENSEMBLES, Step
 from serving.client.client import Client
-from serving.triton.binary import prepare_backends, server_environment, tritonserver
+from serving.triton.binary import prepare_backends, server_command, server_environment, tritonserver
 from serving.triton.control import load, unanswered, unload
 from serving.triton.metrics import IDLE, read_activity
+from serving.triton.process import free_port, stop_signals
 from serving.triton.server_folder import Store
 
 log = logging.getLogger(__name__)
@@ -133,7 +132,7 @@ class LocalServer:
         self.store = Store(self._folder or scratch / "store")
         self._choose_release()
         self.log = self._log_file or self.store.folder / "triton.log"
-        self._ports = [_free_port(self._host, port) for port in self._ports]
+        self._ports = [free_port(self._host, port) for port in self._ports]
         command = self._command(binary, prepare_backends(scratch / "backends"))
         environment = server_environment()
         if self._audit is not None:
@@ -165,31 +164,20 @@ class LocalServer:
         grpc, http, metrics = self._ports
         # Each by name: what an ensemble alone brought in would leave with its next config.
         names = [*(model_name(step, suffix_of(self.release)) for step in Step), *ENSEMBLES]
-        flags = {
-            "model-repository": self.store.models,
-            "backend-directory": backends,
-            "model-control-mode": "explicit",
-            "strict-readiness": "true",
-            # One broken model must not take the server down with it.
-            "exit-on-error": "false",
-            "disable-auto-complete-config": None,
-            "allow-gpu-metrics": "false",
-            "http-address": self._host,
-            "grpc-address": self._host,
-            "metrics-address": self._host,
-            "http-port": http,
-            "grpc-port": grpc,
-            "metrics-port": metrics,
-            "exit-timeout-secs": round(STOP_TIMEOUT_S),
-            "log-verbose": 0,
-        }
-        return (
-            [str(binary)]
-            + [
-                f"--{name}" if value is None else f"--{name}={value}"
-                for name, value in flags.items()
-            ]
-            + [f"--load-model={name}" for name in names]
+        return server_command(
+            binary,
+            {
+                "model-repository": self.store.models,
+                "backend-directory": backends,
+                "http-address": self._host,
+                "grpc-address": self._host,
+                "metrics-address": self._host,
+                "http-port": http,
+                "grpc-port": grpc,
+                "metrics-port": metrics,
+                "exit-timeout-secs": round(STOP_TIMEOUT_S),
+            },
+            names,
         )
 
     def _await_answer(self) -> None:
@@ -226,7 +214,7 @@ class LocalServer:
             ServerFailed: the server died by itself.
         """
         assert self._process is not None
-        with _stop_signals() as stopped:
+        with stop_signals() as stopped:
             while not stopped:
                 try:
                     code = self._process.wait(timeout=0.5)
@@ -310,33 +298,3 @@ class LocalServer:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that is filled when SIGTERM or SIGINT arrives."""
-    received: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
-
-    kinds = (signal.SIGTERM, signal.SIGINT)
-    before = {kind: signal.signal(kind, note) for kind in kinds}
-    try:
-        yield received
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-
-
-def _free_port(host: str, wanted: int) -> int:
-    """`wanted` if it is free, any free one for 0. Raises BadInput when it is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, wanted))
-        except OSError as error:
-            raise BadInput(
-                f"port {wanted} on {host}", f"cannot be used ({error.strerror})", "choose another"
-            ) from None
-        return int(probe.getsockname()[1])

@@ -20,7 +20,8 @@ from components.classify.settings import (
     ResNetSettings,
     StageSettings,
 )
-from components.classify.training.train import train_classifiers, write_classifier_outputs
+from components.classify.training.outputs import write_classifier_outputs
+from components.classify.training.train import train_classifiers
 from components.core.device import Device
 from components.core.errors import BadInput
 from components.core.files import sha256_file

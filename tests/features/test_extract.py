@@ -16,12 +16,12 @@ from components.cohort.prepared import read_cases
 from components.core.device import Device
 from components.core.errors import BadInput
 from components.core.files import sha256_tree, write_json
+from components.core.imaging.overlap import dice
 from components.core.vocabulary import FEATURE_NAMES, Sequence
 from components.features.extract import COLUMNS, extract_samples
 from components.features.settings import FeatureSettings, MaskSource
 from components.preprocess.plan import make_plan
 from components.preprocess.settings import PreprocessSettings
-from components.segment.evaluation.metrics import dice
 from components.segment.inference.segmenter import Segmenter
 from components.segment.settings import SegmentSettings, UNetSettings
 from components.segment.training.train import train_segmenter

@@ -10,7 +10,7 @@ import pytest
 from components.core.errors import BadInput
 from pipelines import cli
 from pipelines.kubeflow import cluster
-from pipelines.kubeflow.api import Login, connect
+from pipelines.kubeflow.api import Login, connect_to_kubeflow
 from pipelines.profile import load_profile
 from tests.pipelines.kfp_api import (
     ANSWERS,
@@ -61,13 +61,16 @@ def test_a_token_may_lie_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     with kfp_api(iap) as (host, _):
-        assert cluster.status(connect(host, Login.of(token_file=file)), "run-1").run_id == "run-1"
+        assert (
+            cluster.status(connect_to_kubeflow(host, Login.of(token_file=file)), "run-1").run_id
+            == "run-1"
+        )
 
 
 @pytest.mark.parametrize("front", [read_only, late_login])
 def test_a_run_that_was_not_taken_is_not_called_submitted(front: Front) -> None:
     with kfp_api(front) as (host, _):
-        client = connect(host)
+        client = connect_to_kubeflow(host)
         with pytest.raises(BadInput):
             cluster.submit(client, load_profile("demo"), COHORTS, "", "glioflow")
         with pytest.raises(BadInput):
@@ -80,7 +83,7 @@ def test_a_run_must_be_found_under_its_id(
 ) -> None:
     monkeypatch.setitem(ANSWERS, ("POST", "/apis/v2beta1/runs"), answer)
     with kfp_api() as (host, _), pytest.raises(BadInput):
-        cluster.submit(connect(host), load_profile("demo"), COHORTS, "", "glioflow")
+        cluster.submit(connect_to_kubeflow(host), load_profile("demo"), COHORTS, "", "glioflow")
 
 
 def test_an_installation_of_several_users_wants_a_namespace(
@@ -89,9 +92,9 @@ def test_an_installation_of_several_users_wants_a_namespace(
     monkeypatch.setitem(ANSWERS, ("GET", "/apis/v2beta1/healthz"), {"multi_user": True})
     with kfp_api() as (host, requests):
         with pytest.raises(BadInput) as refused:
-            connect(host)
+            connect_to_kubeflow(host)
         assert "--namespace" in refused.value.remedy
-        client = connect(host, Login(namespace="anna"))
+        client = connect_to_kubeflow(host, Login(namespace="anna"))
         cluster.submit(client, load_profile("demo"), COHORTS, "", "glioflow")
     made = next(body for m, path, body in requests if m == "POST" and path.endswith("experiments"))
     assert made["namespace"] == "anna"

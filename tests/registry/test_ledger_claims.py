@@ -17,7 +17,7 @@ from components.registry.ledger import (
 )
 from components.registry.ledger_claims import claim, claims
 from components.registry.settings import PublishSettings
-from components.registry.tracking import store as tracking
+from components.registry.tracking import lock as tracking
 from components.registry.tracking.store import connect
 
 

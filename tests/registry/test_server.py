@@ -19,8 +19,9 @@ from components.registry.ledger import read_ledger
 from components.registry.names import RegisteredModel
 from components.registry.publish import publish_run
 from components.registry.settings import PublishSettings
+from components.registry.tracking.lock import LEASE_PREFIX, exclusive
 from components.registry.tracking.model_versions import fetch_repository
-from components.registry.tracking.store import LEASE_PREFIX, connect, exclusive
+from components.registry.tracking.store import connect
 from components.release import store as depot
 from tests.registry.fabricated_run import fabricate
 from tests.registry.servers import BUCKET, Servers, free_port

@@ -11,9 +11,10 @@ import torch
 
 from components.core.errors import BadInput
 from components.core.files import read_json
+from components.core.imaging.overlap import dice
 from components.segment.component import train_segmenter_op
 from components.segment.evaluation.evaluate import evaluate_segmenter
-from components.segment.evaluation.metrics import Summary, dice, hd95
+from components.segment.evaluation.metrics import Summary, hd95
 from components.segment.inference.segmenter import (
     Segmenter,
 )

@@ -21,7 +21,8 @@ from components.core.files import read_json, sha256_file
 from components.segment.inference.segmenter import Segmenter
 from components.segment.settings import Norm, Precision, SegmentSettings, UNetSettings
 from components.segment.training import member as loop
-from components.segment.training.member import LAST, learning_rate
+from components.segment.training.journal import learning_rate
+from components.segment.training.member import LAST
 from components.segment.training.train import CHECKPOINTS, train_segmenter
 from components.training import weights
 from tests.factories import make_prepared_case, make_prepared_set

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from components.classify.settings import ClassifySettings, ForestSettings
-from components.classify.training.train import PREDICTIONS_FILE, train_classifiers
+from components.classify.training.outputs import PREDICTIONS_FILE
+from components.classify.training.train import train_classifiers
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress

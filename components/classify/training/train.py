@@ -2,94 +2,43 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 import shutil
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from components.classify.comparators.age import AgeModel, train_age
-from components.classify.comparators.forest import Forest, permutation_importance, train_forest
+from components.classify.comparators.forest import Forest, train_forest
 from components.classify.data.samples import (
     MemberSamples,
-    Samples,
     plan_classifier_members,
     read_samples,
 )
 from components.classify.data.selection import Selection, select
-from components.classify.explanation.run_summary import write_explanations
 from components.classify.inference.calibrated import (
-    Judged,
     NetworkOutputs,
-    calibrated_answers,
-    may_ask,
 )
-from components.classify.inference.classifier import AGE_FILE, FOREST_FILE, MODEL_FILE
-from components.classify.inference.uncertainty import Reference, risk_coverage
+from components.classify.inference.uncertainty import Reference
 from components.classify.network.resnet import Hybrid, ResNet
-from components.classify.predictions import Answers, write_predictions
 from components.classify.settings import ClassifySettings
 from components.classify.training.epochs import (
-    ClassifierCurvePoint,
     Patients,
     StageTraining,
     outputs,
 )
+from components.classify.training.outputs import CHECKPOINTS, ClassifierRun, write_model
 from components.core.device import choose_device
-from components.core.files import atomic, read_json, sha256_file, write_json
+from components.core.files import sha256_file
 from components.core.progress import Progress
-from components.core.tables import write_csv
-from components.core.vocabulary import FEATURE_NAMES, Model, Split
+from components.core.vocabulary import FEATURE_NAMES, Model
 from components.features.extract import FEATURES_FILE, SAMPLES_FILE
 from components.training.weights import prefixed, save_tensors
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS = ".checkpoints"
-PREDICTIONS_FILE = "predictions.csv"
-CURVES_FILE = "curves.csv"
-
-
-@dataclass
-class _Run:
-    """What one call of `train_classifiers` gathers on its way."""
-
-    samples: Samples
-    members: list[MemberSamples]
-    settings: ClassifySettings
-    out: Path
-    checkpoints: Path
-    identity: str
-    device: torch.device
-    progress: Progress | None
-    resnet: NetworkOutputs
-    hybrid: NetworkOutputs
-    described: list[dict[str, Any]] = field(default_factory=list)
-    hybrids: list[list[nn.Module]] = field(default_factory=list)
-    points: list[ClassifierCurvePoint] = field(default_factory=list)
-    done: int = 0
-
-    @property
-    def seeds(self) -> list[int]:
-        """Seeds of each member's networks."""
-        return list(range(self.settings.seed, self.settings.seed + self.settings.seeds))
-
-    @property
-    def total(self) -> int:
-        """Epochs to train, and one unit for each comparator."""
-        epochs = self.settings.warm.epochs + self.settings.fine.epochs
-        return len(self.members) * (len(self.seeds) * epochs + 2)
-
-    def report(self, done: int, what: str) -> None:
-        """Tell the caller."""
-        if self.progress:
-            self.progress(min(self.done + done, self.total), self.total, what)
 
 
 def train_classifiers(
@@ -125,7 +74,7 @@ def train_classifiers(
     members = plan_classifier_members(table, settings.min_patients)
     shape = (len(members), len(table.patient_ids), settings.seeds, table.slices)
     identity = _identity(samples)
-    run = _Run(
+    run = ClassifierRun(
         table, members, settings, out,
         checkpoints / identity[:16] if checkpoints else out / CHECKPOINTS,
         identity, choose_device(settings.device, "classify.device"), progress,
@@ -138,28 +87,8 @@ def train_classifiers(
         forest, age = _train_comparators(run, member, selection)
         forests.append(forest)
         ages.append(age)
-    _write(run, forests, ages)
+    write_model(run, forests, ages)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
-
-
-def write_classifier_outputs(model: Path, predictions: Path, metrics: Path) -> dict[str, float]:
-    """Copy the predictions and write the held-out numbers (JSON) where a pipeline wants them.
-
-    Returns the numbers by name.
-    """
-    numbers = read_json(model / MODEL_FILE)["held_out_auroc"]
-    summary = {f"held_out_auroc_{k}": v for k, v in numbers.items() if v is not None}
-    with atomic(predictions) as temporary:
-        shutil.copyfile(model / PREDICTIONS_FILE, temporary)
-    write_json(metrics, summary)
-    return summary
-
-
-def test_sets(predictions: Path) -> list[str]:
-    """Sets in predictions.csv that nothing was learnt from, sorted."""
-    with predictions.open(newline="") as stream:
-        found = {row["subset"] for row in csv.DictReader(stream)}
-    return sorted(found - {Split.TRAINING.value, Split.TUNING.value})
 
 
 def _identity(samples: Path) -> str:
@@ -168,7 +97,7 @@ def _identity(samples: Path) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def _train_networks(run: _Run, member: MemberSamples) -> Selection:
+def _train_networks(run: ClassifierRun, member: MemberSamples) -> Selection:
     """Warm-up and hybrid of one member, all seeds; files and outputs are kept."""
     table, settings = run.samples, run.settings
     idh = table.idh[member.training]
@@ -197,7 +126,7 @@ def _train_networks(run: _Run, member: MemberSamples) -> Selection:
 
 
 def _train_stage(
-    run: _Run,
+    run: ClassifierRun,
     member: MemberSamples,
     seed: int,
     network: ResNet | Hybrid,
@@ -218,7 +147,7 @@ def _train_stage(
 
 
 def _train_comparators(
-    run: _Run, member: MemberSamples, selection: Selection
+    run: ClassifierRun, member: MemberSamples, selection: Selection
 ) -> tuple[Forest, AgeModel]:
     table, settings = run.samples, run.settings
     features, idh = table.features[member.training], table.idh[member.training]
@@ -233,7 +162,7 @@ def _train_comparators(
 
 
 def _keep_member(
-    run: _Run,
+    run: ClassifierRun,
     member: MemberSamples,
     selection: Selection,
     warm: list[nn.Module],
@@ -266,112 +195,3 @@ def _keep_member(
         "training_patients": names[member.training].tolist(),
         "held_out_patients": names[member.held_out].tolist(),
     }
-
-
-def _forest_answers(run: _Run, forests: list[Forest]) -> Answers:
-    everyone = np.full((len(forests), len(run.samples.patient_ids)), np.nan)
-    for member, forest in zip(run.members, forests, strict=True):
-        rows = may_ask(member, run.samples)
-        everyone[member.index, rows] = forest.predict(run.samples.features[rows])
-    return _mean_answers(everyone)
-
-
-def _age_answers(run: _Run, ages: list[AgeModel]) -> Answers:
-    """Age is answered without a tumour, too."""
-    table = run.samples
-    everyone = np.full((len(ages), len(table.patient_ids)), np.nan)
-    for member, model in zip(run.members, ages, strict=True):
-        rows = may_ask(member, table, unusable=True)
-        everyone[member.index, rows] = model.predict(table.age[rows])
-    return _mean_answers(everyone)
-
-
-def _mean_answers(everyone: np.ndarray) -> Answers:
-    """Mean over the members [members, n] that answered; NaN where none did."""
-    known = np.isfinite(everyone)
-    total = np.where(known, everyone, 0.0).sum(axis=0)
-    return Answers(np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan))
-
-
-def _write(run: _Run, forests: list[Forest], ages: list[AgeModel]) -> None:
-    hybrid = calibrated_answers(run.hybrid, run.samples, run.members, run.settings)
-    resnet = calibrated_answers(run.resnet, run.samples, run.members, run.settings)
-    answers = {
-        Model.HYBRID: hybrid.answers,
-        Model.RESNET: resnet.answers,
-        Model.RADIOMICS: _forest_answers(run, forests),
-        Model.AGE: _age_answers(run, ages),
-    }
-    write_json(
-        run.out / FOREST_FILE,
-        {
-            "members": [forest.to_json() for forest in forests],
-            "permutation_importance": _importance(run, forests),
-        },
-    )
-    write_json(run.out / AGE_FILE, {"members": [age.to_json() for age in ages]})
-    cross_fitted = len(run.members) > 1
-    write_predictions(run.out / PREDICTIONS_FILE, run.samples, answers, cross_fitted=cross_fitted)
-    if run.settings.explain:
-        probability, kept = hybrid.answers.probability, run.settings.explain
-        write_explanations(run.out, run.samples, run.members, run.hybrids, probability, kept)
-    _write_curves(run.out / CURVES_FILE, run.points)
-    write_json(run.out / MODEL_FILE, _describe(run, hybrid, resnet, answers))
-
-
-def _importance(run: _Run, forests: list[Forest]) -> list[dict[str, Any]]:
-    """Of each member's forest on its held-out patients; empty where they are of one class."""
-    found = []
-    for member, forest in zip(run.members, forests, strict=True):
-        features, idh = run.samples.features[member.held_out], run.samples.idh[member.held_out]
-        both = len(set(idh.tolist())) == 2
-        repeats, seed = run.settings.forest.repeats, run.settings.seed
-        found.append(permutation_importance(forest, features, idh, repeats, seed) if both else {})
-    return found
-
-
-def _describe(
-    run: _Run, hybrid: Judged, resnet: Judged, answers: dict[Model, Answers]
-) -> dict[str, Any]:
-    """model.json."""
-    held_out = np.concatenate([member.held_out for member in run.members])
-    idh = run.samples.idh[held_out]
-    surest = hybrid.answers
-    assert surest.uncertainty is not None
-    description = run.samples.description
-    return {
-        "architecture": {"network": run.settings.network.model_dump(mode="json")},
-        "channels": description["channels"],
-        "grid": description["grid"],
-        "members": run.described,
-        "seeds": run.seeds,
-        "temperature": hybrid.calibrator.temperature,
-        "shift": hybrid.calibrator.shift,
-        "resnet": {
-            "temperature": resnet.calibrator.temperature,
-            "shift": resnet.calibrator.shift,
-        },
-        "abstention": {"threshold": hybrid.abstain_above, "coverage": run.settings.coverage},
-        "ood": {"scale": hybrid.ood_scale, "limit": run.settings.ood_limit},
-        "risk_coverage": risk_coverage(
-            surest.uncertainty[held_out], surest.probability[held_out], idh
-        ),
-        "held_out_auroc": {
-            model.value: _auroc(answer.probability[held_out], idh)
-            for model, answer in answers.items()
-        },
-        "trained_on": run.samples.trained_on.value,
-        "samples": description,
-        "settings": run.settings.model_dump(mode="json"),
-    }
-
-
-def _auroc(probability: np.ndarray, idh: np.ndarray) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(idh, probability)) if len(set(idh.tolist())) == 2 else None
-
-
-def _write_curves(path: Path, points: list[ClassifierCurvePoint]) -> None:
-    names = [f.name for f in fields(ClassifierCurvePoint)]
-    write_csv(path, names, map(asdict, points))

@@ -60,8 +60,6 @@ def convert(name: object, images: Several[Instance]) -> sitk.Image:
     Raises:
         BadInput: `name` as its subject; dcm2niix cannot convert it to one volume.
     """
-    import dcm2niix
-
     files = Counter(image.path for image in images)
     if any(image.frames > files[image.path] for image in images):
         raise BadInput(
@@ -81,17 +79,7 @@ def convert(name: object, images: Several[Instance]) -> sitk.Image:
                 _write_plain(name, path, target, images[0].series)
             else:
                 target.symlink_to(path.resolve())
-        # -m y: what order_stack found to be one stack is not to be taken apart again.
-        options = ["-b", "n", "-z", "n", "-m", "y", "-f", "volume", "-o", str(made)]
-        try:
-            # What it prints may quote the header, and goes nowhere.
-            subprocess.run(
-                [dcm2niix.bin, *options, str(given)], capture_output=True, timeout=CONVERSION_S
-            )
-        except subprocess.TimeoutExpired:
-            raise BadInput(
-                name, f"no conversion within {CONVERSION_S} s", "export the series again"
-            ) from None
+        _run_dcm2niix(name, given, made)
         # It writes a second, resampled volume ("_Eq") where positions are rounded.
         volumes = sorted(file for file in made.glob("*.nii") if "_Eq" not in file.stem)
         if len(volumes) != 1:
@@ -112,6 +100,22 @@ def convert(name: object, images: Several[Instance]) -> sitk.Image:
     raise BadInput(
         name, "the converted volume lies elsewhere than its slices", "convert it to NIfTI"
     )
+
+
+def _run_dcm2niix(name: object, given: Path, made: Path) -> None:
+    import dcm2niix
+
+    # -m y: what order_stack found to be one stack is not to be taken apart again.
+    options = ["-b", "n", "-z", "n", "-m", "y", "-f", "volume", "-o", str(made)]
+    try:
+        # What it prints may quote the header, and goes nowhere.
+        subprocess.run(
+            [dcm2niix.bin, *options, str(given)], capture_output=True, timeout=CONVERSION_S
+        )
+    except subprocess.TimeoutExpired:
+        raise BadInput(
+            name, f"no conversion within {CONVERSION_S} s", "export the series again"
+        ) from None
 
 
 def _write_plain(name: object, source: Path, target: Path, series: str) -> None:

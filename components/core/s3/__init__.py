@@ -7,9 +7,9 @@ AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_PROFILE ...), as boto3 reads it.
 from components.core.s3.address import (
     CACHE_VARIABLE,
     SCHEME,
-    cache_folder,
     is_remote,
     parent_of,
+    s3_cache_folder,
 )
 from components.core.s3.cache import local_copy, remote_version
 from components.core.s3.objects import (
@@ -23,13 +23,13 @@ from components.core.s3.objects import (
 __all__ = [
     "CACHE_VARIABLE",
     "SCHEME",
-    "cache_folder",
     "fetch_object",
     "is_remote",
     "local_copy",
     "parent_of",
     "read_object",
     "remote_version",
+    "s3_cache_folder",
     "sha256_object",
     "upload_object",
     "write_object",

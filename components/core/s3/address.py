@@ -30,7 +30,7 @@ def parse(address: str) -> tuple[str, str]:
     return bucket, key.rstrip("/")
 
 
-def cache_folder() -> Path:
+def s3_cache_folder() -> Path:
     """$GLIOFLOW_CACHE/s3, or ~/.cache/glioflow/s3; it may be deleted whenever nothing runs."""
     base = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "glioflow"
     return Path(base) / "s3"

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from components.core.errors import BadInput, Outage
-from components.core.s3.address import cache_folder, is_remote, parse
-from components.core.s3.client import client, explained, head
+from components.core.s3.address import is_remote, parse, s3_cache_folder
+from components.core.s3.client import client, head, s3_error
 from components.core.s3.download import ChangedMeanwhile, RemoteObject, download
 
 
@@ -45,7 +45,7 @@ def local_copy(address: Path | str) -> Path:
 
 def _look_up(address: str, bucket: str, key: str) -> tuple[list[RemoteObject], bool]:
     """The objects behind an address, and whether it is one object rather than a prefix."""
-    with explained(address):
+    with s3_error(address):
         found = head(bucket, key)
         if found is not None:
             name = PurePosixPath(key).name
@@ -71,11 +71,11 @@ def _bring(address: str, objects: list[RemoteObject]) -> Path:
     """Folder in the cache that holds `objects`; downloaded unless it is there."""
     endpoint = client().meta.endpoint_url
     version = [(item.name, item.etag) for item in objects]
-    shelf = cache_folder() / _short(endpoint, address)
+    shelf = s3_cache_folder() / _short(endpoint, address)
     place = shelf / _short(json.dumps(sorted(version)))
     if place.exists():
         return place
-    with explained(address), _locked(shelf, place.name):
+    with s3_error(address), _locked(shelf, place.name):
         if not place.exists():
             partial = shelf / f".{place.name}.part"
             partial.mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import BadInput, Outage, outage_of
-from components.core.s3.address import cache_folder, parse
+from components.core.s3.address import parse, s3_cache_folder
 
 ATTEMPTS = 5
 """Requests without any progress before a download is given up; AWS_MAX_ATTEMPTS overrides it."""
@@ -136,7 +136,7 @@ def _code(error: Any) -> str:
 
 
 @contextmanager
-def explained(address: str, folder: Path | None = None) -> Iterator[None]:
+def s3_error(address: str, folder: Path | None = None) -> Iterator[None]:
     """Turn boto's errors into ours; `folder` is where the copy goes, by default the cache.
 
     Raises:
@@ -159,7 +159,7 @@ def explained(address: str, folder: Path | None = None) -> Iterator[None]:
         known = outage_of(error, address)
         raise Outage(
             address,
-            f"cannot be written to {folder or cache_folder()} ({error.strerror})",
+            f"cannot be written to {folder or s3_cache_folder()} ({error.strerror})",
             f"{known.remedy if known else 'make room'} (GLIOFLOW_CACHE moves the cache); the "
             "download goes on where it stopped",
         ) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.core.errors import BadInput, Outage
 from components.core.s3.address import parse
-from components.core.s3.client import CHUNK, client, explained, head
+from components.core.s3.client import CHUNK, client, head, s3_error
 from components.core.s3.download import ChangedMeanwhile, RemoteObject, download
 
 
@@ -19,7 +19,7 @@ def read_object(address: str) -> bytes | None:
         Outage: see `local_copy`.
     """
     bucket, key = parse(address)
-    with explained(address):
+    with s3_error(address):
         try:
             return client().get_object(Bucket=bucket, Key=key)["Body"].read()
         except client().exceptions.NoSuchKey:
@@ -33,7 +33,7 @@ def write_object(address: str, content: bytes) -> None:
         BadInput, Outage: see `read_object`.
     """
     bucket, key = parse(address)
-    with explained(address):
+    with s3_error(address):
         client().put_object(Bucket=bucket, Key=key, Body=content)
 
 
@@ -44,7 +44,7 @@ def upload_object(source: Path, address: str, sha256: str) -> bool:
         BadInput, Outage: see `read_object`.
     """
     bucket, key = parse(address)
-    with explained(address):
+    with s3_error(address):
         found = head(bucket, key)
         same = found is not None and found["Metadata"].get("sha256") == sha256
         if found is not None and same and found["ContentLength"] == source.stat().st_size:
@@ -58,7 +58,7 @@ def sha256_object(address: str) -> str:
     """sha256 (hex) of what S3 gives back, read in chunks. Raises as `read_object`."""
     bucket, key = parse(address)
     digest = hashlib.sha256()
-    with explained(address):
+    with s3_error(address):
         for chunk in client().get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -75,7 +75,7 @@ def fetch_object(address: str, target: Path, limit: int) -> None:
         Outage: see `local_copy`.
     """
     bucket, key = parse(address)
-    with explained(address, target.parent):
+    with s3_error(address, target.parent):
         found = head(bucket, key)
         if found is None:
             raise BadInput(address, "no such object in S3", "check bucket and key")

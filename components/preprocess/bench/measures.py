@@ -63,8 +63,3 @@ def brain_in(name: Sequence, space: Space, image: sitk.Image) -> sitk.Image:
         return brain
     back = np.linalg.inv(space.aligned[name].matrix)
     return resample_to(brain, Grid.of(image), back)
-
-
-def dice(one: np.ndarray, two: np.ndarray) -> float:
-    """Dice of two boolean arrays; 0 where both are empty."""
-    return 2.0 * float((one & two).sum()) / max(float(one.sum() + two.sum()), 1.0)

@@ -12,13 +12,13 @@ import SimpleITK as sitk
 from components.cohort.manifest import Patient
 from components.core.files import read_json
 from components.core.imaging.grid import Grid, resample
+from components.core.imaging.overlap import dice
 from components.core.vocabulary import Sequence
 from components.preprocess.bench.ants import compare_with_ants
 from components.preprocess.bench.measures import (
     Images,
     Note,
     brain_in,
-    dice,
     displacement,
     mean_change,
     on_one_mm,

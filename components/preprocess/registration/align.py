@@ -16,10 +16,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.core.errors import Implausible
-from components.preprocess.registration.resampling import as_matrix, as_transform, coarse
+from components.preprocess.registration.level import PyramidLevel, level_of
+from components.preprocess.registration.resampling import as_matrix, as_transform
 from components.preprocess.settings import AlignSettings
 
-_SEED = 20210
 _ANGLE = np.deg2rad(15.0)
 """Rotation of the perturbed starts; each level's capture range is about that wide again."""
 
@@ -30,9 +30,6 @@ _FINE_STEP_MM = 0.5
 """First step of an affine stage: longer ones have diverged."""
 
 _LOOK = "look at the images: one of them is empty or cut"
-
-_SEARCH_MM = 1.0
-"""First step of the search along each line."""
 
 
 class Kind(StrEnum):
@@ -67,78 +64,6 @@ class Alignment:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Level:
-    """One level of the pyramid: both images at `mm`, and the metric between them."""
-
-    fixed: sitk.Image
-    moving: sitk.Image
-    mask: sitk.Image | None
-    mm: float
-    settings: AlignSettings
-
-    def method(self) -> sitk.ImageRegistrationMethod:
-        method = sitk.ImageRegistrationMethod()
-        method.SetNumberOfThreads(1)
-        method.SetMetricAsMattesMutualInformation(self.settings.bins)
-        share = self.settings.samples / self.fixed.GetNumberOfPixels()
-        if share < 1.0:
-            method.SetMetricSamplingStrategy(method.REGULAR)
-            method.SetMetricSamplingPercentage(share, _SEED)
-        if self.mask is not None:
-            method.SetMetricFixedMask(self.mask)
-        method.SetInterpolator(sitk.sitkLinear)
-        return method
-
-    def similarity(self, transform: sitk.Transform) -> float:
-        """Mutual information in nats; minus infinity where the images do not overlap."""
-        method = self.method()
-        method.SetInitialTransform(transform)
-        try:
-            return -float(method.MetricEvaluate(self.fixed, self.moving))
-        except RuntimeError:
-            return -np.inf
-
-    def descend(self, transform: sitk.Transform, step_mm: float) -> sitk.Transform | None:
-        """Follow the gradient from `transform`; None where the optimiser lost the overlap."""
-        method = self.method()
-        method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=step_mm,
-            minStep=min(0.02 * self.mm, step_mm / 4.0),
-            numberOfIterations=self.settings.iterations,
-            relaxationFactor=self.settings.relaxation,
-            gradientMagnitudeTolerance=1e-6,
-        )
-        return self._run(method, transform)
-
-    def search(self, transform: sitk.Transform) -> sitk.Transform | None:
-        """Search line by line around `transform` (Powell); None where the overlap was lost.
-
-        The gradient of the mutual information is rough between thick slices, and following it
-        stops short: from the truth itself it found nowhere better to go.
-        """
-        method = self.method()
-        method.SetOptimizerAsPowell(
-            numberOfIterations=5,
-            maximumLineIterations=20,
-            stepLength=_SEARCH_MM,
-            stepTolerance=0.02 * _SEARCH_MM,
-            valueTolerance=1e-5,
-        )
-        return self._run(method, transform)
-
-    def _run(
-        self, method: sitk.ImageRegistrationMethod, transform: sitk.Transform
-    ) -> sitk.Transform | None:
-        method.SetOptimizerScalesFromPhysicalShift()
-        method.SetInitialTransform(transform, inPlace=False)
-        try:
-            found = method.Execute(self.fixed, self.moving)
-        except RuntimeError:
-            return None
-        return found.GetBackTransform() if hasattr(found, "GetBackTransform") else found
-
-
 def align(
     fixed: sitk.Image,
     moving: sitk.Image,
@@ -164,7 +89,7 @@ def align(
         Implausible: an image is empty where the other one is not.
     """
     levels = [
-        _level(
+        level_of(
             fixed,
             moving,
             None if mask_last and mm != settings.levels_mm[-1] else mask,
@@ -198,7 +123,7 @@ def is_aligned(
     fixed: sitk.Image, moving: sitk.Image, settings: AlignSettings, mask: sitk.Image | None = None
 ) -> bool:
     """Whether the identity is a better alignment than each of 12 shifts (3 mm) and turns (3°)."""
-    level = _level(fixed, moving, mask, min(settings.levels_mm[0], 4.0), settings)
+    level = level_of(fixed, moving, mask, min(settings.levels_mm[0], 4.0), settings)
     here = level.similarity(sitk.Euler3DTransform())
     centre = _centroid(level.fixed, level.mask)
     for axis, sign, turn in itertools.product(range(3), (-1.0, 1.0), (False, True)):
@@ -207,19 +132,6 @@ def is_aligned(
         if level.similarity(_rigid(centre, angles, shift)) >= here:
             return False
     return bool(np.isfinite(here))
-
-
-def _level(
-    fixed: sitk.Image,
-    moving: sitk.Image,
-    mask: sitk.Image | None,
-    mm: float,
-    settings: AlignSettings,
-) -> _Level:
-    small = coarse(fixed, mm)
-    if mask is not None:
-        mask = sitk.Resample(mask, small, sitk.Transform(), sitk.sitkNearestNeighbor)
-    return _Level(small, coarse(moving, mm), mask, mm, settings)
 
 
 def _centroid(image: sitk.Image, mask: sitk.Image | None = None) -> np.ndarray:
@@ -242,7 +154,7 @@ def _rigid(centre: np.ndarray, angles: np.ndarray, shift: np.ndarray) -> sitk.Eu
 
 
 def _coarsest(
-    level: _Level, starts: list[np.ndarray], kind: Kind, centre: np.ndarray
+    level: PyramidLevel, starts: list[np.ndarray], kind: Kind, centre: np.ndarray
 ) -> np.ndarray:
     """The most similar `settings.starts` of the starts, optimised; all where that ends poorly."""
     ranked = sorted(starts, key=lambda start: level.similarity(as_transform(start)), reverse=True)
@@ -255,7 +167,7 @@ def _coarsest(
 
 
 def _best(
-    level: _Level, starts: list[np.ndarray], kind: Kind, centre: np.ndarray
+    level: PyramidLevel, starts: list[np.ndarray], kind: Kind, centre: np.ndarray
 ) -> tuple[np.ndarray, float]:
     found = [_refine(level, start, kind, centre, step_mm=level.mm / 2.0) for start in starts]
     scores = [level.similarity(as_transform(matrix)) for matrix in found]
@@ -264,20 +176,20 @@ def _best(
 
 
 def _refine(
-    level: _Level, matrix: np.ndarray, kind: Kind, centre: np.ndarray, *, step_mm: float
+    level: PyramidLevel, matrix: np.ndarray, kind: Kind, centre: np.ndarray, *, step_mm: float
 ) -> np.ndarray:
     """Optimise within `kind`; the start is kept where the optimiser did not better it."""
     start = _parametrised(matrix, kind, centre)
     return _better(level, start, level.descend(start, step_mm))
 
 
-def _polish(level: _Level, matrix: np.ndarray, kind: Kind, centre: np.ndarray) -> np.ndarray:
+def _polish(level: PyramidLevel, matrix: np.ndarray, kind: Kind, centre: np.ndarray) -> np.ndarray:
     """Search around the best place that the gradient led to."""
     start = _parametrised(matrix, kind, centre)
     return _better(level, start, level.search(start))
 
 
-def _better(level: _Level, start: sitk.Transform, found: sitk.Transform | None) -> np.ndarray:
+def _better(level: PyramidLevel, start: sitk.Transform, found: sitk.Transform | None) -> np.ndarray:
     if found is None or not np.isfinite(as_matrix(found)).all():
         return as_matrix(start)
     better = level.similarity(found) >= level.similarity(start)
@@ -299,7 +211,7 @@ def _parametrised(matrix: np.ndarray, kind: Kind, centre: np.ndarray) -> sitk.Tr
 
 
 def _affine(
-    levels: list[_Level],
+    levels: list[PyramidLevel],
     rigid: np.ndarray,
     first: Kind,
     centre: np.ndarray,

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from components.core.vocabulary import Model, Origin, Split
-from components.evaluate.statistics.delong import paired_delong
 from components.evaluate.statistics.metrics import expected_calibration_error
-from components.evaluate.statistics.paired_tests import exact_binomial
 from components.registry import settings as rules
 from components.registry.gate.champion import Champion
-from components.registry.gate.evidence import Scores, leaks, scores
+from components.registry.gate.evidence import leaks, scores
+from components.registry.gate.figures import SMALLEST_CLASS, _accuracy_by, _against, _paired
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AGE_GROUPS = ((0.0, 45.0, "under 45"), (45.0, 60.0, "45 to 59"), (60.0, 200.0, "60 and over"))
-"""Years; IDH mutation gets rare with age, so that a model may lean on it."""
 
 CALIBRATION_BINS = 10
 """Equal-width bins of the calibration error."""
 
-SMALLEST_CLASS = 2
-"""Patients of each class from which on DeLong's variance, and so a comparison, exists."""
 
 NEVER_OVERRIDDEN = frozenset({"trained_on_patients"})
 """Rules that no person's approval can lift."""
@@ -231,25 +223,6 @@ def _subgroup_gap(rule: rules.SubgroupGap, evidence: Evidence) -> Finding:
     )
 
 
-def _accuracy_by(answers: Scores, attribute: str, smallest: int) -> dict[str, float]:
-    if attribute == "age_group":
-        groups = answers.table["age"].map(_age_group) if "age" in answers.table else None
-    else:
-        groups = answers.table.get(attribute)
-    if groups is None:
-        return {}
-    names = groups.dropna().astype(str)
-    return {
-        str(group): float(answers.correct[(groups.astype(str) == group).to_numpy()].mean())
-        for group, count in names.value_counts().sort_index().items()
-        if count >= smallest
-    }
-
-
-def _age_group(age: float) -> str | None:
-    return next((name for low, high, name in AGE_GROUPS if low <= age < high), None)
-
-
 def _calibration(rule: rules.CalibrationCeiling, evidence: Evidence) -> Finding:
     errors = {}
     for name in evidence.set_names:
@@ -266,43 +239,6 @@ def _calibration(rule: rules.CalibrationCeiling, evidence: Evidence) -> Finding:
         {"expected_calibration_error": errors},
         f"largest calibration error {errors[worst]:.3f} ({worst}), ceiling {rule.ceiling:g}",
     )
-
-
-def _paired(
-    first: pd.DataFrame, second: pd.DataFrame, name: str | None, model: Model, other: Model
-) -> tuple[Scores, Scores] | None:
-    """Answers of two models for the same patients, in the same order.
-
-    `name` None takes every test set. None where a class has fewer than SMALLEST_CLASS patients.
-    """
-    tables = []
-    for table, which in ((first, model), (second, other)):
-        rows = table[table["model"] == which.value].dropna(subset=["idh", "probability"])
-        rows = rows if name is None else rows[rows["set"] == name]
-        tables.append(rows.drop_duplicates("patient_id").set_index("patient_id"))
-    shared = sorted(set(tables[0].index) & set(tables[1].index))
-    ours, theirs = (Scores(table.loc[shared].reset_index()) for table in tables)
-    mutants = int(ours.idh.sum())
-    return (ours, theirs) if min(mutants, len(shared) - mutants) >= SMALLEST_CLASS else None
-
-
-def _against(ours: Scores, theirs: Scores, confidence: float = 0.95) -> dict[str, float]:
-    """Paired comparison: AUROC difference with its DeLong interval, and the exact binomial test."""
-    test = paired_delong(ours.idh, ours.probability, theirs.probability, confidence)
-    rate = float(theirs.correct.mean())
-    return {
-        "patients": len(ours.idh),
-        "auroc": test.first,
-        "other_auroc": test.second,
-        "difference": test.difference,
-        "low": test.low,
-        "high": test.high,
-        # Equal rankings have no P; they are no evidence of a difference.
-        "delong_p": 1.0 if math.isnan(test.p) else test.p,
-        "accuracy": float(np.mean(ours.correct)),
-        "other_accuracy": rate,
-        "binomial_p": exact_binomial(int(ours.correct.sum()), len(ours.correct), rate),
-    }
 
 
 _JUDGES: dict[type, Callable[[Any, Evidence], Finding]] = {

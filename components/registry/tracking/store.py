@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
-import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from components.core.errors import BadInput, Outage, outage_of
 from components.registry.settings import PublishSettings
+from components.registry.tracking.lock import file_lock, first_line, touch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,11 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LEASE_PREFIX = "glioflow-lock-"
-"""Names of the registered models that serve as locks on a server, where no file can be shared."""
-
-LEASE_S = 300.0
-"""A holder that was killed blocks others no longer than this."""
 
 _SQLITE = "sqlite:///"
 _QUIET = ("mlflow", "alembic")
@@ -61,7 +54,7 @@ class StoreUnreachable(Outage):
         """What an error of the store means, in one line."""
         text = str(error)
         remedy = next((r for part, r in _REMEDIES if part in text), "check it, and try again")
-        return cls(uri.partition("?")[0], f"MLflow did not take it ({_first_line(error)})", remedy)
+        return cls(uri.partition("?")[0], f"MLflow did not take it ({first_line(error)})", remedy)
 
 
 @dataclass(frozen=True)
@@ -131,7 +124,7 @@ def connect(settings: PublishSettings) -> TrackingStore:
     def opened() -> MlflowClient:
         with _initialising(folder):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            _touch(client)
+            touch(client)
         return client
 
     client = patiently(opened, settings)
@@ -153,7 +146,7 @@ def patiently(action: Callable[[], T], settings: PublishSettings) -> T:
                 "MLflow store away (attempt %d of %d): %s; next try in %.0f s",
                 attempt,
                 settings.attempts,
-                _first_line(error),
+                first_line(error),
                 wait,
             )
             time.sleep(wait)
@@ -202,116 +195,13 @@ def is_refusal(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive(store: TrackingStore) -> Iterator[None]:
-    """Hold the store's lock: judging, naming versions and moving aliases happen one at a time."""
-    if store.folder is not None:
-        with _file_lock(store.folder / ".publish.lock"):
-            yield
-        return
-    owner = secrets.token_hex(8)
-    name = _acquire_lease(store.client, owner)
-    done = threading.Event()
-    renewal = threading.Thread(target=_renew, args=(store.client, name, owner, done), daemon=True)
-    renewal.start()
-    try:
-        yield
-    finally:
-        done.set()
-        renewal.join()
-        if _owner(store.client, name) == owner:
-            _delete_leases(store.client, [name])
-
-
-def _renew(client: Any, name: str, owner: str, done: threading.Event) -> None:
-    """Prolong a lease while its holder works; a lost one is left to its new holder."""
-    while not done.wait(LEASE_S / 3):
-        try:
-            if _owner(client, name) != owner:
-                log.warning("the lock of the MLflow store was lost to another process")
-                return
-            client.set_registered_model_tag(name, "until", str(time.time() + LEASE_S))
-        except Exception as error:
-            # What the ledger refuses to a slow writer needs no renewal; the next try may do.
-            log.warning("the lock of the MLflow store was not renewed: %s", _first_line(error))
-
-
-def _owner(client: Any, name: str) -> str:
-    """Who holds a lease; "" where it is gone."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return str(client.get_registered_model(name).tags.get("owner", ""))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return ""
-
-
-@contextlib.contextmanager
 def _initialising(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with _file_lock(folder / ".initialise.lock"):
+    with file_lock(folder / ".initialise.lock"):
         yield
-
-
-@contextlib.contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    # The kernel drops this lock when its holder dies, even by kill -9.
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(stream, fcntl.LOCK_UN)
-
-
-def _acquire_lease(client: Any, owner: str) -> str:
-    """Create the only live lock on a server, and return its name.
-
-    Names of registered models are unique, so that of several creators of one name one wins. Who
-    created a lock looks again: two holders would both have seen the other, and both step back.
-    """
-    from mlflow.exceptions import MlflowException
-
-    while True:
-        held = _leases(client)
-        if not any(until > time.time() for until in held.values()):
-            number = 1 + max((int(n.removeprefix(LEASE_PREFIX)) for n in held), default=0)
-            mine = f"{LEASE_PREFIX}{number}"
-            try:
-                tags = {"until": str(time.time() + LEASE_S), "owner": owner}
-                client.create_registered_model(mine, tags=tags)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-            else:
-                now = _leases(client)
-                if not any(until > time.time() for name, until in now.items() if name != mine):
-                    _delete_leases(client, [name for name in now if name != mine])
-                    return mine
-                _delete_leases(client, [mine])
-        time.sleep(0.2 + secrets.randbelow(400) / 1000)
-
-
-def _leases(client: Any) -> dict[str, float]:
-    found = client.search_registered_models(f"name LIKE '{LEASE_PREFIX}%'")
-    return {model.name: float(model.tags.get("until", 0.0)) for model in found}
-
-
-def _delete_leases(client: Any, names: list[str]) -> None:
-    from mlflow.exceptions import MlflowException
-
-    for name in names:
-        with contextlib.suppress(MlflowException):
-            client.delete_registered_model(name)
-
-
-def _touch(client: Any) -> None:
-    client.search_experiments(max_results=1)
-    client.search_registered_models(max_results=1)
 
 
 def _quiet_mlflow(settings: PublishSettings) -> None:
@@ -320,7 +210,3 @@ def _quiet_mlflow(settings: PublishSettings) -> None:
     # Our own attempts are counted; MLflow's seven per request would hide an outage for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -12,9 +12,10 @@ import numpy as np
 from components.cohort.prepared import PreparedCase, read_cases
 from components.core.errors import BadInput
 from components.core.files import write_json
+from components.core.imaging.overlap import dice
 from components.core.progress import Progress
 from components.core.tables import write_csv
-from components.segment.evaluation.metrics import Summary, dice, hd95
+from components.segment.evaluation.metrics import Summary, hd95
 from components.segment.inference.segmenter import Segmenter
 
 

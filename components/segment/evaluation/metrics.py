@@ -8,12 +8,6 @@ import numpy as np
 from scipy import ndimage
 
 
-def dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    """Dice coefficient of two bool arrays of one shape; 1.0 when both are empty."""
-    total = int(mask.sum()) + int(truth.sum())
-    return 1.0 if total == 0 else 2.0 * int((mask & truth).sum()) / total
-
-
 def hd95(
     mask: np.ndarray, truth: np.ndarray, spacing_zyx: tuple[float, float, float]
 ) -> float | None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from components.cohort.prepared import PreparedCase
 from components.core.imaging.grid import resample
-from components.segment.evaluation.metrics import dice, hd95
+from components.core.imaging.overlap import dice
+from components.segment.evaluation.metrics import hd95
 from components.segment.inference.mask import THRESHOLDS, MaskRule, confidences
 from components.segment.inference.segmenter import Segmenter
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from components.core.errors import BadInput
+from components.core.imaging.overlap import dice
 from components.core.progress import Progress
 from components.segment.data.augmentation import augment_volume, draw_volume
 from components.segment.data.sampling import (
@@ -28,11 +26,17 @@ from components.segment.data.sampling import (
     sample_keys,
     sample_stream,
 )
-from components.segment.evaluation.metrics import dice
 from components.segment.inference.segmenter import architecture_of, probability_map
 from components.segment.network.loss import DeepSupervision
 from components.segment.network.unet import UNet
-from components.segment.settings import Norm, Precision, SegmentSettings
+from components.segment.settings import Precision, SegmentSettings
+from components.segment.training.journal import (
+    Journal,
+    SegmenterCurvePoint,
+    at_once,
+    learning_rate,
+    run_digest,
+)
 from components.segment.training.processes import Process
 from components.training.checkpoint import require_same
 from components.training.weights import load_tensors, save_tensors
@@ -42,35 +46,6 @@ log = logging.getLogger(__name__)
 LAST, BEST = "last.safetensors", "best.safetensors"
 MONITOR_THRESHOLD = 0.5
 """Probability cut while training; the deployed threshold is chosen afterwards."""
-
-
-@dataclass(frozen=True)
-class SegmenterCurvePoint:
-    """One row of curves.csv: means since the row before. `tuning_dice` is on the network grid."""
-
-    member: int
-    step: int
-    learning_rate: float
-    loss: float
-    gradient_norm: float
-    seconds: float
-    tuning_dice: float | None
-
-
-@dataclass
-class Journal:
-    """What a resumed run must remember beside its tensors."""
-
-    step: int = 0
-    best_dice: float = -1.0
-    best_step: int = 0
-    stale: int = 0
-    finished: bool = False
-    points: list[dict[str, Any]] = field(default_factory=list)
-    loss_sum: float = 0.0
-    norm_sum: float = 0.0
-    summed: int = 0
-    seconds: float = 0.0
 
 
 class MemberTraining:
@@ -313,36 +288,3 @@ class MemberTraining:
     def _put(self, state: dict[str, Tensor]) -> None:
         for name, tensor in self._state().items():
             tensor.copy_(state[name])
-
-
-def at_once(settings: SegmentSettings, device: torch.device, samples: int) -> int:
-    """How many of a step's samples go through the network together.
-
-    On a CPU it is one: nothing is gained by more, and the caches are small. What is taken over the
-    whole batch needs the whole batch.
-    """
-    whole = settings.network.norm is Norm.BATCH or settings.batch_dice
-    return samples if whole or device.type == "cuda" else 1
-
-
-def learning_rate(step: int, settings: SegmentSettings) -> float:
-    """Learning rate of a 0-based step: linear warm-up, then a cosine to zero."""
-    warm = settings.warmup * settings.steps
-    if step < warm:
-        return settings.learning_rate * (step + 1) / warm
-    done = (step - warm) / max(settings.steps - warm, 1)
-    return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def run_digest(member: MemberCases, settings: SegmentSettings) -> str:
-    """sha256 of everything that decides a member's weights: settings, cases, their plan."""
-    trained = [case.patient_id for case in member.training]
-    held_out = [case.patient_id for case in member.held_out]
-    plan = member.training[0].plan_digest
-    aside = {
-        *("workers", "members_at_once", "checkpoint_every", "device"),
-        *("min_ml", "doubt", "flips"),
-    }
-    decisive = settings.model_dump(mode="json", exclude=aside)
-    content = json.dumps([decisive, member.index, trained, held_out, plan], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()

@@ -33,7 +33,7 @@ from components.segment.inference.segmenter import (
 )
 from components.segment.network.unet import parameter_count
 from components.segment.settings import SegmentSettings
-from components.segment.training.member import SegmenterCurvePoint, run_digest
+from components.segment.training.journal import SegmenterCurvePoint, run_digest
 from components.segment.training.members import prepare_torch, train_members
 from components.segment.training.processes import joined
 

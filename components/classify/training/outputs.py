@@ -1,0 +1,186 @@
+"""What a training of the classifiers leaves: model folder, curves, metrics."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from components.classify.comparators.age import AgeModel
+from components.classify.comparators.forest import Forest, permutation_importance
+from components.classify.data.samples import (
+    MemberSamples,
+    Samples,
+)
+from components.classify.explanation.run_summary import write_explanations
+from components.classify.inference.calibrated import (
+    Judged,
+    NetworkOutputs,
+    calibrated_answers,
+)
+from components.classify.inference.classifier import AGE_FILE, FOREST_FILE, MODEL_FILE
+from components.classify.inference.uncertainty import risk_coverage
+from components.classify.predictions import Answers, write_predictions
+from components.classify.settings import ClassifySettings
+from components.classify.training.comparator_answers import age_answers, forest_answers
+from components.classify.training.epochs import (
+    ClassifierCurvePoint,
+)
+from components.core.files import atomic, read_json, write_json
+from components.core.progress import Progress
+from components.core.tables import write_csv
+from components.core.vocabulary import Model, Split
+
+CHECKPOINTS = ".checkpoints"
+
+
+PREDICTIONS_FILE = "predictions.csv"
+
+
+CURVES_FILE = "curves.csv"
+
+
+@dataclass
+class ClassifierRun:
+    """What one call of `train_classifiers` gathers on its way."""
+
+    samples: Samples
+    members: list[MemberSamples]
+    settings: ClassifySettings
+    out: Path
+    checkpoints: Path
+    identity: str
+    device: torch.device
+    progress: Progress | None
+    resnet: NetworkOutputs
+    hybrid: NetworkOutputs
+    described: list[dict[str, Any]] = field(default_factory=list)
+    hybrids: list[list[nn.Module]] = field(default_factory=list)
+    points: list[ClassifierCurvePoint] = field(default_factory=list)
+    done: int = 0
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of each member's networks."""
+        return list(range(self.settings.seed, self.settings.seed + self.settings.seeds))
+
+    @property
+    def total(self) -> int:
+        """Epochs to train, and one unit for each comparator."""
+        epochs = self.settings.warm.epochs + self.settings.fine.epochs
+        return len(self.members) * (len(self.seeds) * epochs + 2)
+
+    def report(self, done: int, what: str) -> None:
+        """Tell the caller."""
+        if self.progress:
+            self.progress(min(self.done + done, self.total), self.total, what)
+
+
+def write_classifier_outputs(model: Path, predictions: Path, metrics: Path) -> dict[str, float]:
+    """Copy the predictions and write the held-out numbers (JSON) where a pipeline wants them.
+
+    Returns the numbers by name.
+    """
+    numbers = read_json(model / MODEL_FILE)["held_out_auroc"]
+    summary = {f"held_out_auroc_{k}": v for k, v in numbers.items() if v is not None}
+    with atomic(predictions) as temporary:
+        shutil.copyfile(model / PREDICTIONS_FILE, temporary)
+    write_json(metrics, summary)
+    return summary
+
+
+def test_sets(predictions: Path) -> list[str]:
+    """Sets in predictions.csv that nothing was learnt from, sorted."""
+    with predictions.open(newline="") as stream:
+        found = {row["subset"] for row in csv.DictReader(stream)}
+    return sorted(found - {Split.TRAINING.value, Split.TUNING.value})
+
+
+def write_model(run: ClassifierRun, forests: list[Forest], ages: list[AgeModel]) -> None:
+    hybrid = calibrated_answers(run.hybrid, run.samples, run.members, run.settings)
+    resnet = calibrated_answers(run.resnet, run.samples, run.members, run.settings)
+    answers = {
+        Model.HYBRID: hybrid.answers,
+        Model.RESNET: resnet.answers,
+        Model.RADIOMICS: forest_answers(run, forests),
+        Model.AGE: age_answers(run, ages),
+    }
+    write_json(
+        run.out / FOREST_FILE,
+        {
+            "members": [forest.to_json() for forest in forests],
+            "permutation_importance": _importance(run, forests),
+        },
+    )
+    write_json(run.out / AGE_FILE, {"members": [age.to_json() for age in ages]})
+    cross_fitted = len(run.members) > 1
+    write_predictions(run.out / PREDICTIONS_FILE, run.samples, answers, cross_fitted=cross_fitted)
+    if run.settings.explain:
+        probability, kept = hybrid.answers.probability, run.settings.explain
+        write_explanations(run.out, run.samples, run.members, run.hybrids, probability, kept)
+    _write_curves(run.out / CURVES_FILE, run.points)
+    write_json(run.out / MODEL_FILE, _describe(run, hybrid, resnet, answers))
+
+
+def _importance(run: ClassifierRun, forests: list[Forest]) -> list[dict[str, Any]]:
+    """Of each member's forest on its held-out patients; empty where they are of one class."""
+    found = []
+    for member, forest in zip(run.members, forests, strict=True):
+        features, idh = run.samples.features[member.held_out], run.samples.idh[member.held_out]
+        both = len(set(idh.tolist())) == 2
+        repeats, seed = run.settings.forest.repeats, run.settings.seed
+        found.append(permutation_importance(forest, features, idh, repeats, seed) if both else {})
+    return found
+
+
+def _describe(
+    run: ClassifierRun, hybrid: Judged, resnet: Judged, answers: dict[Model, Answers]
+) -> dict[str, Any]:
+    """model.json."""
+    held_out = np.concatenate([member.held_out for member in run.members])
+    idh = run.samples.idh[held_out]
+    surest = hybrid.answers
+    assert surest.uncertainty is not None
+    description = run.samples.description
+    return {
+        "architecture": {"network": run.settings.network.model_dump(mode="json")},
+        "channels": description["channels"],
+        "grid": description["grid"],
+        "members": run.described,
+        "seeds": run.seeds,
+        "temperature": hybrid.calibrator.temperature,
+        "shift": hybrid.calibrator.shift,
+        "resnet": {
+            "temperature": resnet.calibrator.temperature,
+            "shift": resnet.calibrator.shift,
+        },
+        "abstention": {"threshold": hybrid.abstain_above, "coverage": run.settings.coverage},
+        "ood": {"scale": hybrid.ood_scale, "limit": run.settings.ood_limit},
+        "risk_coverage": risk_coverage(
+            surest.uncertainty[held_out], surest.probability[held_out], idh
+        ),
+        "held_out_auroc": {
+            model.value: _auroc(answer.probability[held_out], idh)
+            for model, answer in answers.items()
+        },
+        "trained_on": run.samples.trained_on.value,
+        "samples": description,
+        "settings": run.settings.model_dump(mode="json"),
+    }
+
+
+def _auroc(probability: np.ndarray, idh: np.ndarray) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(idh, probability)) if len(set(idh.tolist())) == 2 else None
+
+
+def _write_curves(path: Path, points: list[ClassifierCurvePoint]) -> None:
+    names = [f.name for f in fields(ClassifierCurvePoint)]
+    write_csv(path, names, map(asdict, points))
