@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 TrackingOption = Annotated[str, typer.Option("--tracking-uri", help="MLflow tracking URI.")]
 
+_PANEL = "Register and audit"
+"""Heading of these commands in `glioflow --help`."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     for command in (audit, publish, promote, rollback):
-        app.command()(command)
+        app.command(rich_help_panel=_PANEL)(command)
 
 
 def audit(

@@ -14,12 +14,15 @@ from pipelines.cli.terminal import Json, console, print_json, progress_bar
 if TYPE_CHECKING:
     import numpy as np
 
+_PANEL = "Measure"
+"""Heading of these commands in `glioflow --help`."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    app.command("bench-preprocess")(bench_preprocess)
-    app.command("bench-segment")(bench_segment)
-    app.command()(bench)
+    app.command("bench-preprocess", rich_help_panel=_PANEL)(bench_preprocess)
+    app.command("bench-segment", rich_help_panel=_PANEL)(bench_segment)
+    app.command(rich_help_panel=_PANEL)(bench)
 
 
 def bench_preprocess(

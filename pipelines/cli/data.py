@@ -14,11 +14,14 @@ ManifestArgument = Annotated[
     str, typer.Argument(help="Cohort manifest: CSV path or s3:// address.")
 ]
 
+_PANEL = "Data"
+"""Heading of these commands in `glioflow --help`."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     for command in (phantom, ingest, adapt, validate, preprocess, features):
-        app.command()(command)
+        app.command(rich_help_panel=_PANEL)(command)
 
 
 def phantom(

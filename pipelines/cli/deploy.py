@@ -19,11 +19,14 @@ WaitOption = Annotated[
     str, typer.Option("--server", help="HOST:PORT: wait until this server serves it.")
 ]
 
+_PANEL = "Serve and predict"
+"""Heading of these commands in `glioflow --help`."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    app.command()(deploy)
-    app.command()(drift)
+    app.command(rich_help_panel=_PANEL)(deploy)
+    app.command(rich_help_panel=_PANEL)(drift)
 
 
 def deploy(

@@ -1,10 +1,10 @@
-"""Commands that run the pipeline: here, or on Kubeflow."""
+"""Commands that run the pipeline, on this machine or on Kubeflow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ CohortOption = Annotated[
     typer.Option(
         "--cohort",
         metavar="NAME=MANIFEST",
-        help="A cohort; 'development' is trained on, any other name is an external test set.",
+        help="A cohort; 'development' is the training data, any other name an external test set.",
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
@@ -52,8 +52,10 @@ NamespaceOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    for command in (run, check, compile_pipeline, submit, schedule, status):
-        app.command(command.__name__.partition("_")[0])(command)
+    for panel, commands in _PANELS.items():
+        for command in commands:
+            name = command.__name__.partition("_")[0]
+            app.command(name, rich_help_panel=panel)(command)
 
 
 def run(
@@ -192,13 +194,11 @@ def schedule(
     experiment: Annotated[str, typer.Option(help="KFP experiment.")] = "glioflow",
     only_new: Annotated[
         str,
-        typer.Option(
-            help="s3:// address of a record of manifests; a run on none but those ends at once."
-        ),
+        typer.Option(help="s3:// record of known manifests; a run without a new one ends at once."),
     ] = "",
     drift: Annotated[
         str,
-        typer.Option(help="s3:// audit log of late; a run ends when its answers did not drift."),
+        typer.Option(help="s3:// log of recent predictions; without drift a run ends at once."),
     ] = "",
     drift_reference: Annotated[
         str, typer.Option(help="s3:// audit log of the reference patients, for --drift.")
@@ -266,3 +266,10 @@ def _task_table(tasks: Sequence[Task]) -> Table:
         took = str(task.ended - task.started) if task.started and task.ended else ""
         result.add_row(task.name, task.state, took, task.message[:300])
     return result
+
+
+_PANELS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "Run": (run, check),
+    "Kubeflow": (compile_pipeline, submit, schedule, status),
+}
+"""Headings in `glioflow --help`, and the commands below each."""

@@ -1,4 +1,4 @@
-"""Commands that answer: the local Triton server and its client."""
+"""Commands of the Triton server and its client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CaOption = Annotated[
     typer.Option("--ca", help="PEM file of the authorities to trust; else the system's."),
 ]
 CertificateOption = Annotated[
-    Path | None, typer.Option("--certificate", help="PEM file that tells the server who asks.")
+    Path | None, typer.Option("--certificate", help="PEM file with this client's certificate.")
 ]
 KeyOption = Annotated[Path | None, typer.Option("--key", help="PEM file of its private key.")]
 TokenOption = Annotated[
@@ -31,20 +31,23 @@ SharedOption = Annotated[
     bool,
     typer.Option(
         "--shared-memory/--no-shared-memory",
-        help="Hand images over in memory to a server on this machine.",
+        help="Use shared memory with a server on this machine.",
     ),
 ]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Folder of a run, whose release is served.")
 ]
 
+_PANEL = "Serve and predict"
+"""Heading of these commands in `glioflow --help`."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     for command in (serve, ready, predict):
-        app.command()(command)
-    app.command("predict-cohort")(predict_cohort)
-    app.command("fetch-release")(fetch_release)
+        app.command(rich_help_panel=_PANEL)(command)
+    app.command("predict-cohort", rich_help_panel=_PANEL)(predict_cohort)
+    app.command("fetch-release", rich_help_panel=_PANEL)(fetch_release)
 
 
 def serve(
@@ -57,12 +60,12 @@ def serve(
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder that `fetch-release` fills: what is live there is served."),
+        typer.Option(help="Folder filled by `fetch-release`; its current release is served."),
     ] = None,
     tracking_uri: Annotated[str, typer.Option(help="MLflow that holds --model.")] = "",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     audit_log: Annotated[
-        Path | None, typer.Option(help="File that gets one JSON line a prediction.")
+        Path | None, typer.Option(help="File that gets one JSON line per prediction.")
     ] = None,
     grpc_port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
     http_port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
@@ -158,9 +161,7 @@ def predict(
     server: ServerOption = "localhost:8001",
     explain: Annotated[
         Path | None,
-        typer.Option(
-            help="Run (or classifier folder) that the release came from: draw where it looked."
-        ),
+        typer.Option(help="Run (or classifier folder) of the release: adds saliency maps."),
     ] = None,
     tls: TlsOption = False,
     ca: CaOption = None,
@@ -174,7 +175,7 @@ def predict(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask about one patient; write a page to read, the mask, and prediction.json."""
+    """Predict one patient; write prediction.json, the mask and a page to read."""
     from serving.predict import PatientFiles, predict_in_process, predict_patient
 
     files = PatientFiles(t1c=t1c, t2=t2, flair=flair, age=age, patient_id=patient_id)
@@ -221,12 +222,12 @@ def _tell(answer: dict[str, Any], out: Path, as_json: bool) -> None:
 
 
 def predict_cohort(
-    manifest: Annotated[Path, typer.Argument(help="CSV with one row a patient.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV with one row per patient.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
     server: ServerOption = "localhost:8001",
-    workers: Annotated[int, typer.Option(min=1, help="Patients at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Patients processed at once.")] = 2,
     deadline: Annotated[
-        float, typer.Option(min=1, help="Longest wait for one patient's answer, seconds.")
+        float, typer.Option(min=1, help="Longest wait for one patient, seconds.")
     ] = 300.0,
     tls: TlsOption = False,
     ca: CaOption = None,
@@ -236,7 +237,7 @@ def predict_cohort(
     shared_memory: SharedOption = True,
     as_json: Json = False,
 ) -> None:
-    """Send a manifest's patients; run again, it skips the answered. Bad ones are set apart."""
+    """Predict a manifest's patients; skips patients already predicted."""
     from serving.batch import predict_manifest
     from serving.client.client import Client
 
@@ -256,16 +257,14 @@ def predict_cohort(
 
 
 def fetch_release(
-    address: Annotated[str, typer.Argument(help="Folder or s3:// prefix that releases go to.")],
+    address: Annotated[str, typer.Argument(help="Folder or s3:// prefix of the release store.")],
     store: Annotated[Path, typer.Option(help="Folder whose models/ Triton reads.")],
-    watch: Annotated[
-        float, typer.Option(min=0, help="Look again every so many seconds; 0: once.")
-    ] = 0.0,
+    watch: Annotated[float, typer.Option(min=0, help="Repeat every N seconds; 0: once.")] = 0.0,
     key: Annotated[
-        str, typer.Option(help="Public key (PEM file) that must have signed the release.")
+        str, typer.Option(help="Public key (PEM file) whose signature is required.")
     ] = "",
 ) -> None:
-    """Bring the release that is served there, verified, to the folder that Triton reads."""
+    """Fetch and verify the current release into the folder that Triton reads."""
     from pipelines import fetch
     from serving.triton.server_folder import Store
 

@@ -9,13 +9,16 @@ import typer
 
 from pipelines.cli.terminal import Json, console, print_json, progress_bar
 
+_PANEL = "Evaluate"
+"""Heading of these commands in `glioflow --help`."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    app.command()(evaluate)
-    app.command("compare-cohorts")(compare_cohorts)
-    app.command()(numbers)
-    app.command("evaluate-segmentation")(evaluate_segmentation)
+    app.command(rich_help_panel=_PANEL)(evaluate)
+    app.command("compare-cohorts", rich_help_panel=_PANEL)(compare_cohorts)
+    app.command(rich_help_panel=_PANEL)(numbers)
+    app.command("evaluate-segmentation", rich_help_panel=_PANEL)(evaluate_segmentation)
 
 
 def evaluate(

@@ -14,11 +14,14 @@ OutOption = Annotated[
     Path | None, typer.Option("--out", help="Folder to write to; inside the run unless given.")
 ]
 
+_PANEL = "Evaluate"
+"""Heading of these commands in `glioflow --help`."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     for command in (ablate, robustness, report):
-        app.command()(command)
+        app.command(rich_help_panel=_PANEL)(command)
 
 
 def ablate(
