@@ -103,7 +103,7 @@ def _repository(
         raise BadInput(
             "release",
             "give exactly one place to take it from",
-            "try --run runs/demo",
+            "try --run runs/demo, or --model champion",
         )
     if model is not None:
         from components.registry.tracking.model_versions import fetch_repository

@@ -33,9 +33,9 @@ class Desk:
         self.root = root
         rng = np.random.default_rng(0)
         for name in ("t1c", "t2", "flair"):
-            self._image(f"{name}.nii.gz", rng.random((8, 9, 10)).astype(np.float32))
-        self._image("4d.nii.gz", rng.random((3, 8, 9, 10)).astype(np.float32))
-        self._image("empty.nii.gz", np.zeros((8, 9, 10), np.uint8))
+            self._image(f"{name}.nii.gz", rng.random((12, 9, 10)).astype(np.float32))
+        self._image("4d.nii.gz", rng.random((3, 12, 9, 10)).astype(np.float32))
+        self._image("empty.nii.gz", np.zeros((12, 9, 10), np.uint8))
         self._image("nan.nii.gz", np.full((8, 9, 10), np.nan, np.float32))
         (root / "text.nii.gz").write_text("no image at all")
         self.manifest("good.csv", ROW)
