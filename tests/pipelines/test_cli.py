@@ -33,9 +33,9 @@ class Desk:
         self.root = root
         rng = np.random.default_rng(0)
         for name in ("t1c", "t2", "flair"):
-            self._image(f"{name}.nii.gz", rng.random((12, 9, 10)).astype(np.float32))
-        self._image("4d.nii.gz", rng.random((3, 12, 9, 10)).astype(np.float32))
-        self._image("empty.nii.gz", np.zeros((12, 9, 10), np.uint8))
+            self._image(f"{name}.nii.gz", rng.random((12, 13, 14)).astype(np.float32))
+        self._image("4d.nii.gz", rng.random((3, 12, 13, 14)).astype(np.float32))
+        self._image("empty.nii.gz", np.zeros((12, 13, 14), np.uint8))
         self._image("nan.nii.gz", np.full((8, 9, 10), np.nan, np.float32))
         (root / "text.nii.gz").write_text("no image at all")
         self.manifest("good.csv", ROW)
@@ -55,6 +55,7 @@ class Desk:
             if array.ndim == 4
             else sitk.GetImageFromArray(array)
         )
+        image.SetSpacing([9.0] * image.GetDimension())
         sitk.WriteImage(image, str(self.root / name))
 
     def manifest(self, name: str, row: dict[str, str]) -> None:
