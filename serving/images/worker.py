@@ -26,10 +26,10 @@ from components.cohort.dicom.headers import read_instances
 from components.cohort.images import read_image
 from components.cohort.manifest import Patient
 from components.cohort.prepared import write_case
-from components.core import errors
-from components.core.errors import BadInput
+from components.core.errors import BadInput, Implausible
 from components.core.files import write_json
 from components.core.imaging.grid import Grid
+from components.preprocess.brain.deepbet import load_networks
 from components.preprocess.patient import prepare_patient
 from components.preprocess.plan import PreprocessingPlan
 from components.preprocess.sequences import BRAIN_MASK
@@ -86,6 +86,8 @@ def main() -> None:
     """Serve until the input ends."""
     plan = PreprocessingPlan.model_validate_json(sys.stdin.readline())
     limits = RequestLimits.model_validate_json(sys.stdin.readline())
+    # Read before the first fork, so that no request waits for them; they are run in forks only.
+    load_networks()
     for line in sys.stdin:
         end = _run(Job.model_validate_json(line), plan, limits)
         sys.stdout.write(end.model_dump_json() + "\n")
@@ -147,13 +149,9 @@ def _prepare(
     found: dict[str, Any] = {"dicom": paths["t1c"].is_dir(), "abstains": None}
     try:
         case = prepare_patient(patient, plan, subset="prediction", fold=None, cache=None)
-    except BadInput as error:
-        if not abstains(error):
-            raise
+    except Implausible as error:
         native = Grid.of(read_image(paths["t1c"]))
-        reason = Reason(
-            check=getattr(error, "check", ""), sentence=_bad(error, str(folder))["problem"]
-        )
+        reason = Reason(check=error.check, sentence=_bad(error, str(folder))["problem"])
         return found | {"native": native.to_json(), "abstains": reason.model_dump()}
     write_case(folder, case)
     return found | {"native": case.native.to_json()}
@@ -171,12 +169,6 @@ def _check_series(paths: dict[str, Path], limits: RequestLimits) -> None:
         patients |= {image.patient for image in images}
     if len(patients) > 1:
         raise BadInput("images", "series of several patients", "send one patient's series")
-
-
-def abstains(error: BadInput) -> bool:
-    """Whether an error says that these images allow no answer, and not that they must be mended."""
-    kind = getattr(errors, "Implausible", None)
-    return kind is not None and isinstance(error, kind)
 
 
 def _bad(error: BadInput, folder: str) -> dict[str, str]:

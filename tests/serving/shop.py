@@ -7,8 +7,12 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.classify.settings import ClassifySettings, ForestSettings, StageSettings
-from components.classify.settings import UNetSettings as ResNetSettings
+from components.classify.settings import (
+    ClassifySettings,
+    ForestSettings,
+    ResNetSettings,
+    StageSettings,
+)
 from components.classify.training.train import train_classifiers
 from components.cohort.prepared import PreparedCase
 from components.core.files import sha256_tree, write_json
@@ -18,7 +22,6 @@ from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.settings import (
     AlignSettings,
     BiasSettings,
-    BrainSettings,
     PreprocessSettings,
 )
 from components.release.inference.ensemble import ServedStep
@@ -41,7 +44,6 @@ QUICK = PreprocessSettings(
     mni=AlignSettings(
         degrees_of_freedom=12, levels_mm=(8.0,), samples=6000, iterations=20, starts=1
     ),
-    brain=BrainSettings(spacing_mm=4.0),
     bias=BiasSettings(spacing_mm=8.0, iterations=(8, 8)),
 )
 """The same, preparing images in little time and with little care."""

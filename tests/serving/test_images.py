@@ -86,7 +86,7 @@ def test_both_ensembles_agree(
         answer = client.ask(request_tensors(case, contents))
     result = json.loads(answered["result"])
     assert result["probability_idh_mutant"] == pytest.approx(answer.probability, abs=1e-6)
-    assert result["slice_indices"] == list(answer.slices or ())
+    assert (result["slice_indices"] or []) == list(answer.slices or ())
     assert result["tumor_volume_ml"] == pytest.approx(answer.tumor_ml)
     assert tuple(sorted(result["features"])) == tuple(sorted(FEATURE_NAMES))
 

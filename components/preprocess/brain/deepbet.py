@@ -89,7 +89,7 @@ def brain_by_deepbet(t1c: sitk.Image) -> sitk.Image:
 def _mask(canonical: np.ndarray) -> np.ndarray:
     """bool, as `canonical` (x, y, z); empty where the first network marks too little for a box."""
     # A copy, since it remembers its last box: threads share the networks alone.
-    networks = copy(_networks())
+    networks = copy(load_networks())
     try:
         probability = networks.run_model(canonical.copy())
         return np.asarray(networks.postprocess(probability > THRESHOLD), dtype=bool)
@@ -98,7 +98,8 @@ def _mask(canonical: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _networks() -> BrainExtraction:
+def load_networks() -> BrainExtraction:
+    """Both networks, checked and read once per process. Raises BadInput: not the pinned ones."""
     from deepbet.bet import BrainExtraction
 
     return BrainExtraction(
