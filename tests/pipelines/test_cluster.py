@@ -24,7 +24,7 @@ STEPS = {
     "train-classifiers-op": {"extract-features-op"},
     "test-sets": {"validate-op", "train-classifiers-op", "extract-features-op"},
     "evaluate-op": {"validate-op", "train-classifiers-op", "extract-features-op", "test-sets"},
-    "export-op": {"train-segmenter-op", "train-classifiers-op"},
+    "export-op": {"preprocess-shards", "train-segmenter-op", "train-classifiers-op"},
     "publish-op": {
         "validate-op",
         "train-segmenter-op",
@@ -188,7 +188,7 @@ def test_what_the_api_would_refuse_is_refused(body: dict[str, Any]) -> None:
 def test_submit_sends_the_pipeline_and_its_cohorts() -> None:
     cohorts = {"development": "s3://bucket/dev.csv", "new": "s3://bucket/new.csv"}
     with kfp_api() as (host, requests):
-        client = cluster.connect(host)
+        client = cluster.connect_to_kubeflow(host)
         answer = cluster.submit(client, load_profile("paper"), cohorts, "http://mlflow", "glioflow")
     assert answer == {"run_id": "run-1"}
     body = next(body for method, path, body in requests if (method, path[-5:]) == ("POST", "/runs"))
@@ -201,7 +201,7 @@ def test_submit_sends_the_pipeline_and_its_cohorts() -> None:
 
 def test_schedule_makes_one_recurring_run() -> None:
     with kfp_api() as (host, requests):
-        client = cluster.connect(host)
+        client = cluster.connect_to_kubeflow(host)
         answer = cluster.schedule(
             client,
             load_profile("paper"),
@@ -222,7 +222,7 @@ def test_a_schedule_may_wait_for_drift() -> None:
     audits = cluster.Audits("s3://b/reference.jsonl", "s3://b/now.jsonl")
     profile = load_profile("demo")
     with kfp_api() as (host, requests):
-        client = cluster.connect(host)
+        client = cluster.connect_to_kubeflow(host)
         cluster.schedule(client, profile, cohorts, "", "glioflow", "0 0 2 * * 1", drift=audits)
         for wrong in (cluster.Audits("", "s3://b/now.jsonl"), cluster.Audits("s3://b/r", "now")):
             with pytest.raises(BadInput, match="not an S3 address"):
@@ -234,7 +234,7 @@ def test_a_schedule_may_wait_for_drift() -> None:
 
 def test_nothing_listening_is_one_line() -> None:
     with pytest.raises(BadInput, match="no KFP API answers"):
-        cluster.connect("http://127.0.0.1:9")
+        cluster.connect_to_kubeflow("http://127.0.0.1:9")
 
 
 def test_pods_cannot_read_local_paths() -> None:

@@ -104,7 +104,7 @@ def test_schedule_only_on_new_data() -> None:
     record = "s3://bucket/glioflow/seen.json"
     cohorts = {"development": "s3://b/d.csv"}
     with kfp_api() as (host, requests):
-        client = cluster.connect(host)
+        client = cluster.connect_to_kubeflow(host)
         cluster.schedule(
             client, load_profile("demo"), cohorts, "", "glioflow", "0 */15 * * * *", record
         )
@@ -117,7 +117,7 @@ def test_schedule_only_on_new_data() -> None:
 def test_the_record_of_a_schedule_lies_in_s3(record: str) -> None:
     with kfp_api() as (host, requests), pytest.raises(BadInput, match="not an S3 address"):
         cluster.schedule(
-            cluster.connect(host),
+            cluster.connect_to_kubeflow(host),
             load_profile("demo"),
             {"development": "s3://b/d.csv"},
             "",
@@ -130,7 +130,7 @@ def test_the_record_of_a_schedule_lies_in_s3(record: str) -> None:
 
 def test_status_names_steps_as_people_know_them() -> None:
     with kfp_api() as (host, _):
-        found = cluster.status(cluster.connect(host), "run-1")
+        found = cluster.status(cluster.connect_to_kubeflow(host), "run-1")
     assert found.failed
     assert [(task.name, task.state) for task in found.tasks] == [
         ("train-segmenter-op", "FAILED"),
