@@ -25,6 +25,9 @@ class PaperFigures:
 
 
 PATIENTS = {"internal": 129, "snuh": 107, "tcia": 203}
+DICE = {"internal": (0.91, 0.04), "snuh": (0.92, 0.01), "tcia": (0.86, 0.08)}
+"""Mean and SD of the segmenter's Dice; read by the report's template."""
+
 PER_PATIENT: dict[str, dict[Model, PaperFigures]] = {
     "internal": {
         Model.HYBRID: PaperFigures(0.938, (0.96, 0.93, 0.99), (0.88, 0.72, 0.98)),
