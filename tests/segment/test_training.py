@@ -192,7 +192,7 @@ def test_early_stop_keeps_the_best_average(tmp_path, prepared) -> None:
 def test_a_loss_that_is_not_finite_names_the_patients_and_keeps_the_checkpoint(
     tmp_path, prepared, monkeypatch
 ) -> None:
-    real = loop.augment
+    real = loop.augment_volume
 
     def poison(volumes, masks, *rest):
         poison.calls += 1
@@ -200,11 +200,11 @@ def test_a_loss_that_is_not_finite_names_the_patients_and_keeps_the_checkpoint(
         return (x * float("nan") if poison.calls > 10 else x), target
 
     poison.calls = 0
-    monkeypatch.setattr(loop, "augment", poison)
+    monkeypatch.setattr(loop, "augment_volume", poison)
     with pytest.raises(BadInput, match=r"case-00\d, case-00\d.*not finite at step 5"):
         train_segmenter([prepared], TINY, tmp_path)
     assert (tmp_path / CHECKPOINTS / "member_0" / LAST).is_file()
-    monkeypatch.setattr(loop, "augment", real)
+    monkeypatch.setattr(loop, "augment_volume", real)
     train_segmenter([prepared], TINY, tmp_path)
     train_segmenter([prepared], TINY, tmp_path / "clean")
     one, two = (folder / "member_0.safetensors" for folder in (tmp_path, tmp_path / "clean"))

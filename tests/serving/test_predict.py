@@ -27,7 +27,8 @@ from tests.serving.shop import Shop
 def files(tmp_path: Path) -> PatientFiles:
     rng = np.random.default_rng(0)
     for name in ("t1c", "t2", "flair"):
-        image = sitk.GetImageFromArray(rng.random((8, 9, 10)).astype(np.float32))
+        image = sitk.GetImageFromArray(rng.random((12, 13, 14)).astype(np.float32))
+        image.SetSpacing([9.0] * 3)
         sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
     return PatientFiles(
         t1c=tmp_path / "t1c.nii.gz",
