@@ -27,8 +27,7 @@ from tests.serving.shop import Shop
 def files(tmp_path: Path) -> PatientFiles:
     rng = np.random.default_rng(0)
     for name in ("t1c", "t2", "flair"):
-        image = sitk.GetImageFromArray(rng.random((12, 13, 14)).astype(np.float32))
-        image.SetSpacing([9.0] * 3)
+        image = sitk.GetImageFromArray(rng.random((8, 9, 10)).astype(np.float32))
         sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
     return PatientFiles(
         t1c=tmp_path / "t1c.nii.gz",
@@ -97,6 +96,11 @@ def test_an_output_folder_that_is_a_file_is_refused(
 def test_images_without_a_brain_are_abstained_on_with_the_reason(
     shop: Shop, files: PatientFiles, tmp_path: Path
 ) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("t1c", "t2", "flair"):
+        image = sitk.GetImageFromArray(rng.random((12, 13, 14)).astype(np.float32))
+        image.SetSpacing([9.0] * 3)
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
     out = tmp_path / "out"
     out.mkdir()
     (out / MASK_FILE).write_text("of an earlier prediction")
