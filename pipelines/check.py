@@ -14,26 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
-from components.core.device import choose_device, cores
+from components.core.device import choose_device
 from components.core.errors import BadInput
 from components.core.vocabulary import DEVELOPMENT, Idh
+from pipelines.estimates import GIB, Estimate, disk_gib, estimates
 from pipelines.profile import Profile
-
-GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """About what one step takes on this machine.
-
-    Attributes:
-        minutes: wall time; None where nothing was measured for it.
-        memory_gib: of the largest process.
-    """
-
-    step: str
-    minutes: float | None
-    memory_gib: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,13 @@ def check_run(
         choose_device(wish, field)
     _check_signing_key()
     make_plan(profile.preprocess)
-    found = Checked(counts, _estimates(profile, counts), _disk_gib(profile, counts), warnings)
+    external = sum(counts.values()) - counts[DEVELOPMENT]
+    found = Checked(
+        counts,
+        estimates(profile, counts[DEVELOPMENT], external),
+        disk_gib(profile, sum(counts.values())),
+        warnings,
+    )
     if out is not None:
         _check_room(out, found)
     if networks:
@@ -186,32 +177,6 @@ def _check_signing_key() -> None:
     signing_key()
 
 
-def _disk_gib(profile: Profile, counts: Mapping[str, int]) -> float:
-    """Prepared volumes (float16), brain, masks and samples of every patient."""
-    voxels = profile.preprocess.grid**3
-    each = voxels * (2 * len(profile.preprocess.sequences) + 1) + 2e6
-    return sum(counts.values()) * each / GIB + 1.0
-
-
-def _estimates(profile: Profile, counts: Mapping[str, int]) -> tuple[Estimate, ...]:
-    """From figures measured on two CPU cores; see docs/scale.md."""
-    grid, patients = profile.preprocess.grid, sum(counts.values())
-    workers = min(profile.preprocess.workers or cores(), cores())
-    prepare = patients * 14.0 / 60.0 / max(workers, 1)
-    patch = profile.segment.crop or (grid,) * 3
-    voxels = patch[0] * patch[1] * patch[2]
-    width = profile.segment.network.width
-    # Activations kept for the backward pass, about 40 maps of the first width, in bfloat16.
-    training = 1.5 + profile.segment.batch_size * voxels * width * 40 * 2 / GIB
-    predict = 1.0 + grid**3 * width * 16 * 4 / GIB
-    return (
-        Estimate("preprocess", prepare, 1.5 * workers),
-        Estimate("segment", None, training),
-        Estimate("features", None, predict),
-        Estimate("export", None, predict),
-    )
-
-
 def _check_room(out: Path, found: Checked) -> None:
     """Refuse an output folder that cannot be written, or has not the room."""
     import psutil
@@ -237,28 +202,39 @@ def _check_room(out: Path, found: Checked) -> None:
 
 
 def check_networks(profile: Profile) -> None:
-    """Export the profile's networks, untrained, and load them as serving does.
+    """Export the profile's networks, untrained, and serve each a request of the right shape.
 
     Raises:
-        BadInput: the architecture cannot be exported.
+        BadInput: the architecture cannot be exported or served.
     """
     from components.classify.network.export import export_untrained as export_classifier
     from components.release.inference.onnx_network import OnnxNetwork
+    from components.release.tensors import Interface, Step
     from components.segment.network.export import export_untrained as export_segmenter
+    from serving.triton.server import ServerFailed
+    from serving.triton.trial import try_networks
 
-    grid = profile.preprocess.grid
-    exports: dict[str, Callable[[Path], None]] = {
-        "segment.network": lambda path: export_segmenter(profile.segment, grid, path),
-        "classify.network": lambda path: export_classifier(profile.classify, grid, path),
+    plan, inputs = profile.preprocess, profile.segment.inputs
+    interface = Interface(plan.grid, inputs, profile.features.channels, plan.strip, plan.sequences)
+    exports: dict[Step, Callable[[Path], None]] = {
+        Step.SEGMENTER: lambda path: export_segmenter(profile.segment, plan.grid, path),
+        Step.CLASSIFIER: lambda path: export_classifier(profile.classify, plan.grid, path),
     }
+    fields = {Step.SEGMENTER: "segment.network", Step.CLASSIFIER: "classify.network"}
     with tempfile.TemporaryDirectory() as folder:
-        for name, export in exports.items():
-            path = Path(folder) / f"{name}.onnx"
+        files = {step: Path(folder) / f"{step.value}.onnx" for step in exports}
+        for step, export in exports.items():
             try:
-                export(path)
-                OnnxNetwork(path)
+                export(files[step])
+                OnnxNetwork(files[step])
             except Exception as error:
                 # torch's exporter raises many kinds of its own; any means: not to be served.
                 raise BadInput(
-                    name, f"cannot be exported ({type(error).__name__})", "change the architecture"
+                    fields[step],
+                    f"cannot be exported ({type(error).__name__})",
+                    "change the architecture",
                 ) from error
+        try:
+            try_networks(files, interface, profile.serving)
+        except ServerFailed as error:
+            raise BadInput("serving", str(error), "change the architecture") from error

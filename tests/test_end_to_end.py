@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 import SimpleITK as sitk
 
 from components.cohort.manifest import Patient, read_manifest
+from components.core.errors import StepFailed
 from components.registry.audit.audit import audit
 from pipelines import local
 from pipelines.profile import load_profile
@@ -210,3 +212,21 @@ def test_no_secret_reaches_log_or_artifacts(summary: dict[str, Any], out: Path) 
     secrets = [v for k, v in os.environ.items() if k.endswith(("_KEY", "_TOKEN", "_PASSWORD"))]
     log = (out / "run.log").read_text(errors="replace")
     assert not [secret for secret in secrets if len(secret) > 8 and secret in log]
+
+
+def test_a_killed_export_is_resumed_where_it_was(summary: dict[str, Any], out: Path) -> None:
+    profile = load_profile(str(TINY))
+    serving = profile.serving.model_copy(update={"classifier_delay_ms": 3.0})
+    changed = profile.model_copy(update={"serving": serving})
+    kept = {name: (out / name).resolve() for name in STEPS if name != "repository"}
+
+    def kill(event: local.Event) -> None:
+        if event.step == "export":
+            os.kill(event.pid, signal.SIGKILL)
+
+    with pytest.raises(StepFailed, match="step export failed"):
+        local.run(changed, {}, out, watch=kill)
+    again = local.run(changed, {}, out)
+    assert {name: (out / name).resolve() for name in kept} == kept
+    assert again["sets"] == summary["sets"]
+    assert again["release"] != summary["release"]

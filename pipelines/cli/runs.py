@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from components.monitor.kfp_tasks import Task
+    from pipelines.estimates import Estimate
 
 ProfileOption = Annotated[
     str,
@@ -112,13 +113,23 @@ def check(
         return
     for name, count in found.patients.items():
         console.print(f"cohort {name}: {count} patients")
-    for estimate in found.estimates:
-        minutes = "" if estimate.minutes is None else f"about {estimate.minutes:.0f} min, "
-        console.print(f"{estimate.step}: {minutes}about {estimate.memory_gib:.1f} GiB of memory")
-    console.print(f"disk: about {found.disk_gib:.1f} GiB (estimates; see docs/scale.md)")
+    console.print(_cost(found.estimates))
+    console.print(f"disk: about {found.disk_gib:.1f} GiB")
     for warning in found.warnings:
         console.print(f"warning: {warning}", style="yellow")
     console.print("The profile can be run.")
+
+
+def _cost(estimates: Sequence[Estimate]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Estimate for this machine")
+    for heading in ("step", "minutes", "memory, GiB"):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
+    for each in estimates:
+        minutes = "not measured on a GPU" if each.minutes is None else f"{max(each.minutes, 1):.0f}"
+        table.add_row(each.step, minutes, f"{each.memory_gib:.1f}")
+    return table
 
 
 def _print_next_steps(summary: dict, out: Path, tracking_uri: str | None) -> None:

@@ -55,7 +55,8 @@ def test_shipped_profiles_are_sound() -> None:
 def test_what_a_run_takes_is_said(tmp_path: Path) -> None:
     found = check_run(tiny(), {"development": manifest(tmp_path)}, tmp_path / "out", networks=False)
     assert found.patients == {"development": 24}
-    assert {estimate.step for estimate in found.estimates} >= {"preprocess", "segment", "export"}
+    steps = ["validate", "preprocess", "segment", "features", "classify", "export"]
+    assert [estimate.step for estimate in found.estimates] == steps
     assert found.disk_gib > 0
 
 
@@ -126,11 +127,24 @@ def test_an_external_cohort_of_one_class_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["demo", "lgg"])
-def test_untrained_networks_of_a_profile_are_exported_and_loaded(name: str) -> None:
+def test_untrained_networks_of_a_profile_are_exported_and_served(name: str) -> None:
     check_networks(load_profile(name))
 
 
-def test_the_paper_s_networks_are_exported_and_loaded() -> None:
+def test_the_paper_s_networks_are_exported_and_served() -> None:
     profile = load_profile("paper")
     small = profile.preprocess.model_copy(update={"grid": 32})
     check_networks(profile.model_copy(update={"preprocess": small}))
+
+
+def test_networks_that_do_not_serve_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The profile's own checks let no such network through, so the exporter is made to lie.
+    from components.segment.network import export
+
+    whole = export.export_untrained
+    monkeypatch.setattr(
+        export, "export_untrained", lambda settings, grid, path: whole(settings, grid // 2, path)
+    )
+    with pytest.raises(BadInput) as refused:
+        check_networks(tiny())
+    assert refused.value.subject == "serving"

@@ -13,7 +13,7 @@ from components.classify.inference.classifier import SLICES, Classifier, Ensembl
 from components.classify.inference.uncertainty import Reference
 from components.classify.network.resnet import Hybrid
 from components.classify.settings import ClassifySettings
-from components.core.onnx import OPSET, save_onnx
+from components.core.onnx import export_module
 from components.core.vocabulary import FEATURE_NAMES
 
 INPUT_NAMES = ("images", "features")
@@ -52,14 +52,11 @@ def _write(ensemble: Ensemble, grid: int, path: Path | str) -> None:
     # Two patients, not one: a dimension of one would be baked in.
     example = (torch.rand(2, SLICES, 3, grid, grid), torch.rand(2, len(FEATURE_NAMES)))
     patients = torch.export.Dim("patients", min=1, max=1024)
-    program = torch.onnx.export(
+    export_module(
         ensemble,
         example,
-        input_names=list(INPUT_NAMES),
-        output_names=list(OUTPUT_NAMES),
+        path,
+        inputs=INPUT_NAMES,
+        outputs=OUTPUT_NAMES,
         dynamic_shapes={"images": {0: patients}, "features": {0: patients}},
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
     )
-    save_onnx(program, path)

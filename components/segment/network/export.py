@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from components.core.onnx import OPSET, save_onnx
+from components.core.onnx import export_module
 from components.segment.inference.segmenter import Segmenter, probability_map
 from components.segment.network.unet import UNet
 from components.segment.settings import SegmentSettings
@@ -66,13 +66,4 @@ def export_untrained(settings: SegmentSettings, grid: int, path: Path | str) -> 
 def _write(module: ExportedSegmenter, channels: int, grid: int, path: Path | str) -> None:
     size = (grid,) * 3
     example = (torch.zeros(channels, *size), torch.ones(size, dtype=torch.uint8))
-    program = torch.onnx.export(
-        module.eval(),
-        example,
-        input_names=list(INPUT_NAMES),
-        output_names=[OUTPUT_NAME],
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
-    save_onnx(program, path)
+    export_module(module.eval(), example, path, inputs=INPUT_NAMES, outputs=[OUTPUT_NAME])
