@@ -106,7 +106,7 @@ def test_patches_lie_inside_and_hold_the_tumour_when_asked() -> None:
     case = make_prepared_case(4)
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        centre = np.array(patch_centre(case, (8, 12, 16), 1.0, rng))
+        centre = np.array(patch_centre(case.tumor, (8, 12, 16), 1.0, rng))
         start = centre - np.array([3.5, 5.5, 7.5])
         assert (start >= 0).all()
         assert (start + np.array([8, 12, 16]) <= 24).all()

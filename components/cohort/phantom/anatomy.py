@@ -44,7 +44,7 @@ class Tissues:
 
 
 @cache
-def _map(name: str) -> sitk.Image:
+def tissue_map(name: str) -> sitk.Image:
     spec = find_spec("nilearn")
     if spec is None or spec.origin is None:
         raise RuntimeError("nilearn is not installed: its package carries the MNI152 maps")
@@ -89,7 +89,7 @@ def render_anatomy(draw: PhantomParameters, resolution_mm: float) -> Tissues:
     reference = grid.image(np.zeros(grid.shape, np.uint8))
 
     def warped(name: str) -> np.ndarray:
-        moved = sitk.Resample(_map(name), reference, warp, sitk.sitkLinear, 0.0)
+        moved = sitk.Resample(tissue_map(name), reference, warp, sitk.sitkLinear, 0.0)
         return sitk.GetArrayFromImage(moved)
 
     t1, grey, white = warped("t1"), warped("gm"), warped("wm")

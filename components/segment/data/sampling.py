@@ -191,10 +191,11 @@ class TrainingSet(Dataset[Sample]):
         if index not in self._masks:
             self._masks[index] = masks(case)
         size = self.settings.crop or case.grid.shape
+        assert case.tumor is not None
         return Sample(
             channels(case, self.settings.inputs),
             self._masks[index],
-            patch_centre(case, size, self.settings.foreground, key.rng(0)),
+            patch_centre(case.tumor, size, self.settings.foreground, key.rng(0)),
             key,
             case.patient_id,
         )
@@ -230,17 +231,16 @@ def case_of(key: Key, batch_size: int, cases: int) -> int:
 
 
 def patch_centre(
-    case: PreparedCase, size: tuple[int, int, int], foreground: float, rng: np.random.Generator
+    tumor: np.ndarray, size: tuple[int, int, int], foreground: float, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Centre (z, y, x) in voxels of a patch that lies inside the volume.
 
-    With probability `foreground` it is drawn among the tumour's voxels, otherwise anywhere, then
-    moved as little as needed for the patch to fit.
+    With probability `foreground` it is drawn among the tumour's voxels (bool [z, y, x]), where
+    there are any, otherwise anywhere, then moved as little as needed for the patch to fit.
     """
-    shape = case.grid.shape
-    assert case.tumor is not None
-    if rng.random() < foreground:
-        inside = np.flatnonzero(case.tumor)
+    shape = tumor.shape
+    if rng.random() < foreground and tumor.any():
+        inside = np.flatnonzero(tumor)
         wish = np.unravel_index(inside[rng.integers(len(inside))], shape)
     else:
         wish = tuple(rng.integers(n) for n in shape)
@@ -264,7 +264,7 @@ def sample_keys(
 
 
 def sample_stream(
-    dataset: TrainingSet, keys: list[Key], settings: SegmentSettings, *, pin: bool
+    dataset: Dataset[Sample], keys: list[Key], settings: SegmentSettings, *, pin: bool
 ) -> Iterator[Sample]:
     """The samples of `keys`, read ahead by `settings.workers` processes."""
     loader = DataLoader(

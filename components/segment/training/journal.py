@@ -68,7 +68,7 @@ def run_digest(member: MemberCases, settings: SegmentSettings) -> str:
     """sha256 of everything that decides a member's weights: settings, cases, their plan."""
     trained = [case.patient_id for case in member.training]
     held_out = [case.patient_id for case in member.held_out]
-    plan = member.training[0].plan_digest
+    plan = member.held_out[0].plan_digest
     aside = {
         *("workers", "members_at_once", "checkpoint_every", "device"),
         *("min_ml", "doubt", "flips"),

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
 
 from components.core.errors import BadInput
 from components.core.imaging.overlap import dice
@@ -49,12 +50,22 @@ MONITOR_THRESHOLD = 0.5
 
 
 class MemberTraining:
-    """Trains one member; every random number is a function of (seed, member, step, sample)."""
+    """Trains one member; every random number is a function of (seed, member, step, sample).
+
+    Args:
+        dataset: samples by `Key`; those of the member's training cases by default.
+    """
 
     def __init__(
-        self, member: MemberCases, settings: SegmentSettings, process: Process, folder: Path
+        self,
+        member: MemberCases,
+        settings: SegmentSettings,
+        process: Process,
+        folder: Path,
+        dataset: Dataset[Sample] | None = None,
     ) -> None:
         self.member, self.settings, self.process = member, settings, process
+        self.dataset = dataset or TrainingSet(member, settings)
         self.folder = folder / member.name
         self.device = process.device
         self.architecture = architecture_of(len(settings.inputs), settings.network)
@@ -148,11 +159,10 @@ class MemberTraining:
     def _steps(self, progress: Progress | None) -> None:
         settings, journal = self.settings, self.journal
         trained = self.process.wrap(self._compiled())
-        dataset = TrainingSet(self.member, settings)
         process = self.process
         keys = sample_keys(settings, self.member.index, journal.step, process.rank, process.world)
         pin = self.device.type == "cuda"
-        stream = sample_stream(dataset, keys, settings, pin=pin)
+        stream = sample_stream(self.dataset, keys, settings, pin=pin)
         what = f"segmenter {self.member.index + 1}/{settings.folds}"
         started = time.monotonic() - journal.seconds
         while journal.step < settings.steps and not journal.finished:

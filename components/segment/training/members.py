@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import Dataset
 
 from components.core.files import atomic
 from components.core.progress import Progress
-from components.segment.data.sampling import MemberCases, development_cases, plan_segmenter_members
+from components.segment.data.sampling import (
+    MemberCases,
+    Sample,
+    development_cases,
+    plan_segmenter_members,
+)
 from components.segment.settings import SegmentSettings
 from components.segment.training.member import BEST, MemberTraining
 from components.segment.training.processes import Process
@@ -71,9 +77,10 @@ def train_member(
     folder: Path,
     out: Path,
     progress: Progress | None,
+    dataset: Dataset[Sample] | None = None,
 ) -> Points:
     """Train one member and keep its averaged weights; returns its learning curve."""
-    training = MemberTraining(member, settings, process, folder)
+    training = MemberTraining(member, settings, process, folder, dataset)
     training.run(progress)
     target = out / f"{member.name}.safetensors"
     if process.leads:

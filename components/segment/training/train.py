@@ -34,7 +34,7 @@ from components.segment.inference.segmenter import (
 from components.segment.network.unet import parameter_count
 from components.segment.settings import SegmentSettings
 from components.segment.training.journal import SegmenterCurvePoint, run_digest
-from components.segment.training.members import prepare_torch, train_members
+from components.segment.training.members import Points, prepare_torch, train_members
 from components.segment.training.processes import joined
 
 log = logging.getLogger(__name__)
@@ -78,8 +78,7 @@ def train_segmenter(
             folder = checkpoints / run_digest(members[0], settings)[:16]
         points = train_members(members, folders, settings, process, folder, out, progress)
         if process.leads:
-            _write_table(out / "curves.csv", SegmenterCurvePoint, points)
-            _finish(cases, members, settings, out)
+            write_segmenter(cases, members, settings, out, points)
             shutil.rmtree(folder, ignore_errors=True)
         process.wait()
 
@@ -98,10 +97,21 @@ def write_segmenter_outputs(model: Path, curves: Path, metrics: Path) -> dict[st
     return numbers
 
 
-def _finish(
-    cases: list[PreparedCase], members: list[MemberCases], settings: SegmentSettings, out: Path
+def write_segmenter(
+    cases: list[PreparedCase],
+    members: list[MemberCases],
+    settings: SegmentSettings,
+    out: Path,
+    points: Points,
 ) -> None:
-    """Choose the threshold on held-out predictions, measure, and write model.json."""
+    """Choose the threshold on held-out predictions, measure, and write what is not weights.
+
+    Args:
+        cases: of all members.
+        out: holds the members' weights; gets curves.csv, tuning.csv and model.json.
+        points: rows of curves.csv.
+    """
+    _write_table(out / "curves.csv", SegmenterCurvePoint, points)
     segmenter = _assemble(cases, members, settings, out)
     held_out = [
         one
