@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def prepare_patient(
     cache: Path | None,
     clock: Clock | None = None,
     accept_implausible: bool = False,
+    unchecked: Collection[str] = (),
 ) -> PreparedCase:
     """Align, extract the brain, correct the bias, standardise and crop one patient.
 
@@ -55,6 +57,7 @@ def prepare_patient(
         cache: folder where alignments and the brain mask are kept for the next time; None for none.
         clock: gathers CPU seconds by stage.
         accept_implausible: carry on where a limit is broken, with a warning.
+        unchecked: limits that do not apply, by the name of their check.
 
     Raises:
         Implausible: the preparation breaks a limit of components.preprocess.quality.plausibility.
@@ -78,7 +81,7 @@ def prepare_patient(
         if accept_implausible:
             sentences = tuple(f"accepted though {text}" for _, text in broken(case.quality, plan))
             return replace(case, warnings=(*case.warnings, *sentences))
-        refuse_implausible(f"patient {patient.patient_id}", case.quality, plan)
+        refuse_implausible(f"patient {patient.patient_id}", case.quality, plan, unchecked)
         return case
     except BadInput as error:
         if patient.patient_id in error.subject:

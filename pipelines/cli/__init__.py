@@ -8,7 +8,7 @@ import sys
 import typer
 
 from components.core.errors import BadInput, ExitCode, StepFailed, outage_of
-from pipelines.cli import audit, benches, data, deploy, runs, serve, statistics, studies
+from pipelines.cli import audit, benches, data, deploy, runs, segment, serve, statistics, studies
 
 app = typer.Typer(
     name="glioflow",
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, statistics, runs, studies, serve, deploy, audit, benches):
+for module in (data, statistics, runs, studies, serve, segment, deploy, audit, benches):
     module.add_to(app)
 
 

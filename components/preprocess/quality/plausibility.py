@@ -7,6 +7,7 @@ that is broken leaves the patient out of training, and makes serving abstain.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,9 +108,18 @@ def broken(quality: dict[str, float], plan: PreprocessingPlan) -> list[tuple[str
     return found
 
 
-def refuse_implausible(subject: str, quality: dict[str, float], plan: PreprocessingPlan) -> None:
-    """Raises Implausible, named after the first limit that is broken, with a sentence for each."""
-    found = broken(quality, plan)
+def refuse_implausible(
+    subject: str,
+    quality: dict[str, float],
+    plan: PreprocessingPlan,
+    unchecked: Collection[str] = (),
+) -> None:
+    """Raises Implausible, named after the first limit that is broken, with a sentence for each.
+
+    Args:
+        unchecked: names of checks that do not apply.
+    """
+    found = [each for each in broken(quality, plan) if each[0] not in unchecked]
     if found:
         raise Implausible(subject, "; ".join(text for _, text in found), REMEDY, found[0][0])
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from components.core.device import choose_device
 from components.core.errors import BadInput
+from components.core.files import write_json
 from components.core.progress import Progress
 from components.preprocess.plan import PreprocessingPlan
 from components.segment.data.sampling import MemberCases
 from components.segment.settings import SegmentSettings
+from components.segment.synthetic.model import PLAN_FILE
 from components.segment.synthetic.patients import SyntheticSet, synthetic_case
 from components.segment.training.members import prepare_torch, train_member
 from components.segment.training.processes import Process
@@ -53,6 +55,7 @@ def train_on_synthetic(
     process = Process(0, 1, choose_device(settings.device, "segment.device"))
     folder = out / CHECKPOINTS
     dataset = SyntheticSet(plan, settings)
+    write_json(out / PLAN_FILE, plan.model_dump(mode="json"))
     points = train_member(member, settings, process, folder, out, progress, dataset)
     write_segmenter(cases, [member], settings, out, points)
     shutil.rmtree(folder, ignore_errors=True)
