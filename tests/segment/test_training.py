@@ -21,8 +21,8 @@ from components.core.files import read_json, sha256_file
 from components.segment.inference.segmenter import Segmenter
 from components.segment.settings import Norm, Precision, SegmentSettings, UNetSettings
 from components.segment.training import member as loop
-from components.segment.training.journal import learning_rate
 from components.segment.training.member import LAST
+from components.segment.training.state import learning_rate
 from components.segment.training.train import CHECKPOINTS, train_segmenter
 from components.training import weights
 from tests.factories import make_prepared_case, make_prepared_set
@@ -165,7 +165,7 @@ def test_a_run_killed_at_a_random_step_continues_bitwise(tmp_path, prepared, nor
     assert not (tmp_path / "broken" / "model.json").exists()
     last = tmp_path / "broken" / CHECKPOINTS / "member_0" / LAST
     with safe_open(last, framework="pt") as stream:
-        reached = json.loads(stream.metadata()["glioflow"])["journal"]["step"]
+        reached = json.loads(stream.metadata()["glioflow"])["state"]["done"]
     assert 2 <= reached <= victim
     train_segmenter([prepared], settings, tmp_path / "broken")
     for name in ("member_0.safetensors", "model.json", "tuning.csv"):
@@ -230,7 +230,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_survives(
     folder = tmp_path / CHECKPOINTS / "member_0"
     assert [file.name for file in folder.iterdir()] == [LAST]
     with safe_open(folder / LAST, framework="pt") as stream:
-        assert json.loads(stream.metadata()["glioflow"])["journal"]["step"] == 6
+        assert json.loads(stream.metadata()["glioflow"])["state"]["done"] == 6
 
 
 def _interrupted(tmp_path: Path, prepared: Path) -> Path:

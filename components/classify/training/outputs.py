@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ from components.classify.training.epochs import (
 )
 from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
-from components.core.tables import write_csv
 from components.core.vocabulary import Model, Split
+from components.training.state import write_records
 
 CHECKPOINTS = ".checkpoints"
 
@@ -62,7 +62,7 @@ class ClassifierRun:
     hybrid: NetworkOutputs
     described: list[dict[str, Any]] = field(default_factory=list)
     hybrids: list[list[nn.Module]] = field(default_factory=list)
-    points: list[ClassifierCurvePoint] = field(default_factory=list)
+    points: list[dict[str, Any]] = field(default_factory=list)
     done: int = 0
 
     @property
@@ -124,7 +124,7 @@ def write_model(run: ClassifierRun, forests: list[Forest], ages: list[AgeModel])
     if run.settings.explain:
         probability, kept = hybrid.answers.probability, run.settings.explain
         write_explanations(run.out, run.samples, run.members, run.hybrids, probability, kept)
-    _write_curves(run.out / CURVES_FILE, run.points)
+    write_records(run.out / CURVES_FILE, ClassifierCurvePoint, run.points)
     write_json(run.out / MODEL_FILE, _describe(run, hybrid, resnet, answers))
 
 
@@ -179,8 +179,3 @@ def _auroc(probability: np.ndarray, idh: np.ndarray) -> float | None:
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(idh, probability)) if len(set(idh.tolist())) == 2 else None
-
-
-def _write_curves(path: Path, points: list[ClassifierCurvePoint]) -> None:
-    names = [f.name for f in fields(ClassifierCurvePoint)]
-    write_csv(path, names, map(asdict, points))

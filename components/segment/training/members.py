@@ -83,7 +83,7 @@ def train_member(
                 shutil.copyfile(training.folder / BEST, temporary)
         else:
             training.save_weights(target)
-    return training.journal.points
+    return training.state.points
 
 
 def _overall(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from components.cohort.prepared import PreparedCase
 from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
-from components.core.tables import write_csv
 from components.core.vocabulary import Origin
 from components.segment.data.sampling import MemberCases, development_cases, plan_segmenter_members
 from components.segment.evaluation.metrics import Summary
@@ -33,9 +31,10 @@ from components.segment.inference.segmenter import (
 )
 from components.segment.network.unet import parameter_count
 from components.segment.settings import SegmentSettings
-from components.segment.training.journal import SegmenterCurvePoint, run_digest
 from components.segment.training.members import prepare_torch, train_members
 from components.segment.training.processes import joined
+from components.segment.training.state import SegmenterCurvePoint, run_digest
+from components.training.state import write_records
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def train_segmenter(
             folder = checkpoints / run_digest(members[0], settings)[:16]
         points = train_members(members, folders, settings, process, folder, out, progress)
         if process.leads:
-            _write_table(out / "curves.csv", SegmenterCurvePoint, points)
+            write_records(out / "curves.csv", SegmenterCurvePoint, points)
             _finish(cases, members, settings, out)
             shutil.rmtree(folder, ignore_errors=True)
         process.wait()
@@ -112,7 +111,7 @@ def _finish(
     threshold = best_threshold([one.curve_with(doubt) for one in held_out])
     reported = cross_fitted_thresholds(held_out, doubt)
     rows = [evaluate_members(one, _rule(reported[one.member], settings)) for one in held_out]
-    _write_table(out / "tuning.csv", Row, [asdict(row) for row in rows])
+    write_records(out / "tuning.csv", Row, [asdict(row) for row in rows])
     described = [_describe_member(member, rows, out) for member in members]
     content = {
         **segmenter.description,
@@ -176,8 +175,3 @@ def _describe_member(member: MemberCases, rows: list[Row], out: Path) -> dict[st
         "held_out_patients": sorted(case.patient_id for case in member.held_out),
         "dice": asdict(Summary.of([row.dice for row in rows if row.member == member.index])),
     }
-
-
-def _write_table(path: Path, row: type, rows: list[dict[str, Any]]) -> None:
-    names = [f.name for f in fields(row)]
-    write_csv(path, names, ([r[n] for n in names] for r in json.loads(json.dumps(rows))))
