@@ -162,7 +162,7 @@ def bench_segmenter(
     """
     cases = development_cases([prepared], settings)
     settings = settings.model_copy(update={"steps": 10 * steps})
-    bench = Bench(settings, plan_segmenter_members(cases, settings)[0], steps)
+    bench = Bench(settings, plan_segmenter_members(cases)[0], steps)
     label = f"{settings.network.model_dump_json()}, batch {settings.batch_size}"
     size = settings.crop or cases[0].grid.shape
     label += f", {'x'.join(map(str, size))}, {settings.precision.value}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ class Checkpoint:
         self,
         network: nn.Module,
         optimizer: Optimizer,
-        kept: Mapping[str, Tensor],
+        kept: dict[str, Tensor],
         state: TrainingState,
     ) -> None:
         """Write weights, optimiser, state and the tensors to be kept beside the current weights.

@@ -77,7 +77,7 @@ def test_it_learns_to_find_the_tumour(tmp_path, prepared) -> None:
 
 def test_folds_give_members_that_have_not_seen_their_fold(tmp_path) -> None:
     folder = make_prepared_set(tmp_path / "set", 6, folds=3)
-    train_segmenter([folder], with_(folds=3, steps=3), tmp_path / "out")
+    train_segmenter([folder], with_(steps=3), tmp_path / "out")
     content = read_json(tmp_path / "out" / "model.json")
     assert [member["fold"] for member in content["members"]] == [0, 1, 2]
     for member in content["members"]:
@@ -115,7 +115,7 @@ def test_members_side_by_side_are_those_trained_in_turn(tmp_path) -> None:
     folder = make_prepared_set(tmp_path / "set", 6, folds=3)
     seen: list[tuple[int, int]] = []
     for at_once in (1, 2):
-        settings = with_(folds=3, steps=3, members_at_once=at_once)
+        settings = with_(steps=3, members_at_once=at_once)
         out = tmp_path / str(at_once)
         train_segmenter([folder], settings, out, progress=lambda d, t, _: seen.append((d, t)))
     assert seen[-1] == (9, 9)
@@ -126,7 +126,7 @@ def test_members_side_by_side_are_those_trained_in_turn(tmp_path) -> None:
 
 def test_one_failing_member_stops_the_others(tmp_path) -> None:
     folder = make_prepared_set(tmp_path / "set", 6, folds=3)
-    settings = with_(folds=3, steps=100_000, members_at_once=2)
+    settings = with_(steps=100_000, members_at_once=2)
     broken = tmp_path / "out" / CHECKPOINTS / "member_1" / LAST
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"cut")
@@ -136,7 +136,7 @@ def test_one_failing_member_stops_the_others(tmp_path) -> None:
 
 def test_a_killed_run_leaves_no_member_behind(tmp_path) -> None:
     folder = make_prepared_set(tmp_path / "set", 6, folds=3)
-    settings = with_(folds=3, steps=100_000, members_at_once=2)
+    settings = with_(steps=100_000, members_at_once=2)
     process = _start(folder, tmp_path / "out", settings)
     for line in process.stdout:
         if int(line) > 0:

@@ -46,6 +46,9 @@ from components.training.weights import save_tensors
 log = logging.getLogger(__name__)
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+CLIP_NORM = 1.0
+"""Largest norm of the gradient."""
+
 MONITOR_THRESHOLD = 0.5
 """Probability cut while training; the deployed threshold is chosen afterwards."""
 
@@ -60,7 +63,7 @@ def training_batch(
         volumes = sample.volumes.to(device, non_blocking=True)
         masks = sample.masks.to(device, non_blocking=True)
         size = settings.crop or tuple(volumes.shape[1:])
-        pairs.append(augment_volume(volumes, masks, sample.centre, size, drawn, settings.clip))
+        pairs.append(augment_volume(volumes, masks, sample.centre, size, drawn))
     x, target = (torch.stack(parts) for parts in zip(*pairs, strict=True))
     return x, target
 
@@ -140,7 +143,7 @@ class MemberTraining:
         keys = sample_keys(settings, self.member.index, state.done, process.rank, process.world)
         pin = self.device.type == "cuda"
         stream = sample_stream(dataset, keys, settings, pin=pin)
-        what = f"segmenter {self.member.index + 1}/{settings.folds}"
+        what = f"segmenter {self.member.index + 1}"
         started = time.monotonic() - state.seconds
         while state.done < settings.steps and not state.finished:
             share = settings.batch_size // process.world
@@ -177,7 +180,7 @@ class MemberTraining:
                 loss = self._loss(trained, part) / len(parts)
                 loss.backward()
             total += float(loss.detach())
-        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm))
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM))
         if not (math.isfinite(total) and math.isfinite(norm)):
             self._refuse(samples, total)
         self.optimizer.step()
@@ -231,7 +234,7 @@ class MemberTraining:
         state.loss_sum = state.norm_sum = 0.0
         state.summed = 0
         log.info("member %d step %d: Dice %.4f", self.member.index, state.done, value)
-        if settings.folds == 1 and state.record(value, settings.patience):
+        if self.member.fold is None and state.record(value, settings.patience):
             self.save_weights(self.folder / BEST)
 
     @torch.no_grad()
@@ -242,9 +245,7 @@ class MemberTraining:
             volumes = channels(case, self.settings.inputs).float().to(self.device)
             brain = torch.from_numpy(case.brain).to(self.device)
             with self._autocast():
-                map_ = probability_map(
-                    self.average, volumes, brain, self.settings.clip, flips=False
-                )
+                map_ = probability_map(self.average, volumes, brain, flips=False)
             mask = (map_ >= MONITOR_THRESHOLD).cpu().numpy()
             assert case.tumor is not None
             values.append(dice(mask, case.tumor))

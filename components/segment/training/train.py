@@ -12,7 +12,7 @@ from typing import Any
 from components.cohort.prepared import PreparedCase
 from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
-from components.core.vocabulary import Origin
+from components.core.vocabulary import CLIP_SD, Origin
 from components.segment.data.sampling import MemberCases, development_cases, plan_segmenter_members
 from components.segment.evaluation.metrics import Summary
 from components.segment.evaluation.threshold import (
@@ -71,7 +71,7 @@ def train_segmenter(
     folders = list(prepared)
     with joined(settings) as process:
         cases = development_cases(folders, settings)
-        members = plan_segmenter_members(cases, settings)
+        members = plan_segmenter_members(cases)
         folder = out / CHECKPOINTS
         if checkpoints is not None:
             folder = checkpoints / run_digest(members[0], settings)[:16]
@@ -134,11 +134,11 @@ def _assemble(
     description: dict[str, Any] = {
         "architecture": architecture,
         "inputs": [sequence.value for sequence in settings.inputs],
-        "clip": settings.clip,
+        "clip": CLIP_SD,
         "min_ml": settings.min_ml,
         "doubt": settings.doubt,
         "flips": settings.flips,
-        "folds": settings.folds,
+        "folds": len(members),
         "grid": cases[0].grid.size[0],
         "plan_digest": cases[0].plan_digest,
         # One phantom among the cases is enough: such a model must never pass for a clinical one.
@@ -151,7 +151,6 @@ def _assemble(
     return Segmenter(
         inputs=settings.inputs,
         rule=_rule(0.5, settings),
-        clip=settings.clip,
         flips=settings.flips,
         grid=description["grid"],
         trained_on=Origin(description["trained_on"]),
