@@ -101,7 +101,7 @@ def estimates(profile: Profile, development: int, external: int) -> tuple[Estima
 
 
 def _members(profile: Profile) -> int:
-    return profile.segment.folds
+    return profile.validation.folds
 
 
 def _passes(profile: Profile) -> int:
@@ -109,13 +109,13 @@ def _passes(profile: Profile) -> int:
 
 
 def _segment_s(profile: Profile, development: int, patch: float, whole: float) -> float:
-    settings = profile.segment
+    settings, folds = profile.segment, profile.validation.folds
     rounds = 1 + (settings.steps - 1) // settings.evaluate_every if settings.evaluate_every else 1
-    held_out = development / settings.folds if settings.folds > 1 else development * 0.153
+    held_out = development / folds if folds > 1 else development * 0.153
     steps = settings.steps * settings.batch_size * 3 * patch / TRAINING
     each = steps + (rounds + 1) * held_out * whole / PREDICTION
     threads = min(settings.threads or cores(), cores())
-    at_once = min(settings.members_at_once, settings.folds, cores())
+    at_once = min(settings.members_at_once, folds, cores())
     return _members(profile) * each / max(at_once, min(threads * at_once, cores()))
 
 

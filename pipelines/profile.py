@@ -107,15 +107,11 @@ class Profile(Settings):
         return self.validation.model_copy(update={"min_development": least})
 
     @model_validator(mode="after")
-    def _rooms_agree(self) -> Profile:
-        """Packages do not know each other; values that two of them share are compared here."""
+    def _sequences_agree(self) -> Profile:
+        """Packages do not know each other; the sequences they name are compared here."""
         prepared = self.preprocess.sequences
         if self.validation.sequences != prepared:
             raise ValueError("validation.sequences and preprocess.sequences must be the same")
-        if self.validation.folds != self.segment.folds:
-            raise ValueError("validation.folds and segment.folds must be the same")
-        if self.preprocess.clip != self.segment.clip:
-            raise ValueError("preprocess.clip and segment.clip must be the same")
         for name, used in (
             ("segment.inputs", self.segment.inputs),
             ("features.channels", self.features.channels),

@@ -16,7 +16,7 @@ from components.core.errors import BadInput, Implausible
 from components.core.files import write_json
 from components.core.vocabulary import Sequence, Status
 from components.preprocess.sequences import input_digests, refuse_changed
-from components.segment.synthetic.model import SyntheticSegmenter
+from components.synthetic.model import SyntheticSegmenter
 from serving.report.files import MASK_FILE, SEGMENTATION_FILE, file_digests, with_segmentation
 from serving.report.segmentation import write_segmentation_page
 

@@ -1,4 +1,4 @@
-"""The house's arrows: which room may import which, held by reading every import in the tree."""
+"""Which package may import which, held by reading every import in the tree."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ ALLOWED: dict[str, set[str]] = {
     "preprocess": {"core", "cohort"},
     "training": {"core"},
     "segment": {"core", "cohort", "training"},
+    "synthetic": {"core", "cohort", "preprocess", "segment"},
     "features": {"core", "cohort", "preprocess", "segment"},
     "classify": {"core", "cohort", "features", "training"},
     "evaluate": {"core", "cohort"},
     "release": {"core", "cohort", "preprocess", "segment", "features", "classify"},
     "registry": {"core", "cohort", "evaluate", "release"},
     "monitor": {"core", "cohort"},
-    "serving": {"core", "cohort", "preprocess", "segment", "features", "classify", "release"},
+    "serving": {
+        *("core", "cohort", "preprocess", "segment", "synthetic", "features", "classify"),
+        "release",
+    },
 }
 """Package -> packages of `components` whose modules it may import."""
 
-LIBRARIES = {"core", "training", "release"}
+LIBRARIES = {"core", "training", "synthetic", "release"}
 """Packages that are no step of the pipeline: they have no component.py."""
 
 TRAVELS = {"components/registry/tracking/model_code.py": ALLOWED["release"]}
@@ -38,7 +42,7 @@ ONLY_IN = {
     "tritonclient": {"serving"},
     "great_expectations": {"validate"},
 }
-"""Package -> where alone it may be imported: a room, the pipelines, or a file name."""
+"""Package -> where alone it may be imported: a package, the pipelines, or a file name."""
 
 
 def _sources() -> list[Path]:
@@ -57,7 +61,7 @@ def _imports(file: Path) -> set[str]:
     return names
 
 
-def _room(file: Path) -> str:
+def _package(file: Path) -> str:
     parts = file.relative_to(ROOT).parts
     return parts[1] if parts[0] == "components" and len(parts) > 2 else parts[0]
 
@@ -66,34 +70,34 @@ SOURCES = _sources()
 
 
 def test_the_tree_is_walked() -> None:
-    assert {_room(file) for file in SOURCES} >= set(ALLOWED) | {"pipelines"}
+    assert {_package(file) for file in SOURCES} >= set(ALLOWED) | {"pipelines"}
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda f: f.relative_to(ROOT).as_posix())
 def test_arrows_point_one_way(file: Path) -> None:
-    room = _room(file)
+    package = _package(file)
     for name in _imports(file):
         top, *rest = name.split(".")
-        if room != "pipelines":
+        if package != "pipelines":
             assert top != "pipelines", f"{file} imports {name}"
         if top == "serving":
-            assert room in ("serving", "pipelines"), f"{file} imports {name}"
-        if top == "components" and rest and room in ALLOWED:
+            assert package in ("serving", "pipelines"), f"{file} imports {name}"
+        if top == "components" and rest and package in ALLOWED:
             travels = TRAVELS.get(file.relative_to(ROOT).as_posix(), set())
-            assert rest[0] in ALLOWED[room] | {room} | travels, f"{file} imports {name}"
+            assert rest[0] in ALLOWED[package] | {package} | travels, f"{file} imports {name}"
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda f: f.relative_to(ROOT).as_posix())
-def test_packages_stay_in_their_rooms(file: Path) -> None:
+def test_libraries_stay_where_they_belong(file: Path) -> None:
     for name in _imports(file):
         homes = ONLY_IN.get(name.split(".")[0])
         if homes is not None:
-            assert {_room(file), file.name} & homes, f"{file} imports {name}"
+            assert {_package(file), file.name} & homes, f"{file} imports {name}"
 
 
-@pytest.mark.parametrize("room", sorted(set(ALLOWED) - LIBRARIES - {"serving"}))
-def test_every_room_has_a_thin_component(room: str) -> None:
-    component = ROOT / "components" / room / "component.py"
+@pytest.mark.parametrize("package", sorted(set(ALLOWED) - LIBRARIES - {"serving"}))
+def test_every_room_has_a_thin_component(package: str) -> None:
+    component = ROOT / "components" / package / "component.py"
     tree = ast.parse(component.read_text())
     top_level = _imports(component)
     assert any(name.startswith("components.core.kfp") for name in top_level)
@@ -104,12 +108,12 @@ def test_every_room_has_a_thin_component(room: str) -> None:
             assert not module.startswith("components.") or module == "components.core.kfp", module
 
 
-@pytest.mark.parametrize("room", sorted(set(ALLOWED) - LIBRARIES - {"serving"}))
-def test_every_room_tells_what_goes_in_and_out(room: str) -> None:
-    text = (ROOT / "components" / room / "README.md").read_text()
-    assert text.startswith(f"# {room}\n")
+@pytest.mark.parametrize("package", sorted(set(ALLOWED) - LIBRARIES - {"serving"}))
+def test_every_room_tells_what_goes_in_and_out(package: str) -> None:
+    text = (ROOT / "components" / package / "README.md").read_text()
+    assert text.startswith(f"# {package}\n")
     assert "| in |" in text
     assert "| out |" in text
     named = {word for word in text.replace("`", " ").split() if word.endswith(".py")}
     for name in named:
-        assert list((ROOT / "components" / room).rglob(name)), f"{room}/README.md names {name}"
+        assert list((ROOT / "components" / package).rglob(name)), f"{package}/README.md names {name}"

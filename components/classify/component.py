@@ -31,7 +31,7 @@ def train_classifiers_op(
     from pathlib import Path
 
     from components.classify.settings import ClassifySettings
-    from components.classify.training.outputs import test_sets, write_classifier_outputs
+    from components.classify.training.outputs import evaluation_sets, write_classifier_outputs
     from components.classify.training.train import train_classifiers
     from components.core.progress import reporter, seconds
 
@@ -49,4 +49,4 @@ def train_classifiers_op(
     for name, value in numbers.items():
         metrics.log_metric(name, value)
     classifier.metadata.update(code_version=code_version, seconds=seconds())
-    return test_sets(Path(predictions.path))
+    return evaluation_sets(Path(predictions.path))

@@ -1,4 +1,4 @@
-"""predictions.csv: every model's answer for every patient, each by a model that has not seen it."""
+"""predictions.csv: every model's prediction of every patient, by members that have not seen him."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One model's answers; row i is patient i of the samples, NaN where it has none.
+class Predictions:
+    """One model's predictions; row i is patient i of the samples, NaN where it has none.
 
     Attributes:
         probability: [n].
@@ -50,7 +50,7 @@ class Answers:
 
 
 def write_predictions(
-    path: Path, samples: Samples, answers: dict[Model, Answers], *, cross_fitted: bool
+    path: Path, samples: Samples, predictions: dict[Model, Predictions], *, cross_fitted: bool
 ) -> None:
     """Write one row a patient, model and slice, and one with an empty slice: the patient's mean.
 
@@ -62,8 +62,8 @@ def write_predictions(
     rows = []
     for index in range(len(samples.patient_ids)):
         person = _person(samples, index, cross_fitted)
-        for model, answer in answers.items():
-            rows += [person | {"model": model.value} | row for row in _rows(samples, index, answer)]
+        for model, found in predictions.items():
+            rows += [person | {"model": model.value} | row for row in _rows(samples, index, found)]
     write_csv(path, COLUMNS, rows)
 
 
@@ -79,22 +79,22 @@ def _person(samples: Samples, index: int, cross_fitted: bool) -> dict[str, Any]:
     }
 
 
-def _rows(samples: Samples, index: int, answer: Answers) -> list[dict[str, Any]]:
-    value = answer.probability[index]
+def _rows(samples: Samples, index: int, found: Predictions) -> list[dict[str, Any]]:
+    value = found.probability[index]
     if not np.isfinite(value):
         missing = samples.status[index] == Status.NO_TUMOR.value
         return [{"status": Status.NO_TUMOR.value}] if missing else []
-    abstained = answer.abstained is not None and bool(answer.abstained[index])
+    abstained = found.abstained is not None and bool(found.abstained[index])
     status = Status.ABSTAIN if abstained else Status.OK
     whole = {"probability": float(value), "status": status.value}
     for name in ("uncertainty", "ood"):
-        column = getattr(answer, name)
+        column = getattr(found, name)
         whole[name] = "" if column is None else float(column[index])
-    if answer.slices is None:
+    if found.slices is None:
         return [whole]
     single = [
         {"slice": number, "probability": float(p), "status": status.value}
-        for number, p in enumerate(answer.slices[index])
+        for number, p in enumerate(found.slices[index])
     ]
     return [*single, whole]
 

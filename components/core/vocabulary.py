@@ -58,6 +58,10 @@ class Status(StrEnum):
     ABSTAIN = "abstain"
 
 
+CLIP_SD = 5.0
+"""z-scores are cut at this many SDs, and [-CLIP_SD, CLIP_SD] becomes [0, 1] (method.md)."""
+
+
 class Model(StrEnum):
     """Classifiers carried through every evaluation: the hybrid and the paper's comparators."""
 

@@ -132,6 +132,14 @@ def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
+def _read_patients(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    """A table with one row per patient."""
+    table = _read(path, required)
+    twice = table.duplicated("patient_id")
+    _refuse(table, twice, "patient_id", path, "stands in two rows", "keep one row a patient")
+    return table
+
+
 def _numbers(table: pd.DataFrame, column: str, path: Path, remedy: str) -> pd.Series:
     import pandas as pd
 
@@ -221,9 +229,7 @@ def read_features(path: Path) -> pd.DataFrame:
     Raises:
         BadInput: unreadable, a column missing, or a patient in two rows.
     """
-    table = _read(path, ("patient_id", "cohort", "subset", "idh"))
-    _refuse(table, table.duplicated("patient_id"), "patient_id", path, "stands in two rows",
-            "keep one row a patient")  # fmt: skip
+    table = _read_patients(path, ("patient_id", "cohort", "subset", "idh"))
     table["idh"] = _numbers(table, "idh", path, "give 1 (mutant), 0 (wildtype) or nothing")
     return table.set_index("patient_id").sort_index()
 
@@ -236,9 +242,7 @@ def read_carried(path: Path) -> pd.DataFrame:
     Raises:
         BadInput: unreadable, or a patient in two rows.
     """
-    table = _read(path, ("patient_id",))
-    _refuse(table, table.duplicated("patient_id"), "patient_id", path, "stands in two rows",
-            "keep one row a patient")  # fmt: skip
+    table = _read_patients(path, ("patient_id",))
     return table.set_index("patient_id").drop(columns=[*_OURS], errors="ignore")
 
 
@@ -275,9 +279,7 @@ def read_people(path: Path) -> pd.DataFrame:
         BadInput: unreadable, patient_id, age or idh missing, a cell that cannot be, or a patient
             in two rows.
     """
-    table = _read(path, ("patient_id", "age", "idh"))
-    _refuse(table, table.duplicated("patient_id"), "patient_id", path, "stands in two rows",
-            "keep one row a patient")  # fmt: skip
+    table = _read_patients(path, ("patient_id", "age", "idh"))
     table["age"] = _numbers(table, "age", path, "give the age in years")
     impossible = ~table["age"].between(0, 130) & table["age"].notna()
     _refuse(table, impossible, "age", path, "is no age", "give the age in years")

@@ -259,17 +259,14 @@ def _quality(
     case: PreparedCase, result: StepResult, probability: np.ndarray, job: _Job
 ) -> dict[str, Any]:
     """Agreement with the manual mask, where there is one; the age, known without any tumour."""
-    from components.core.imaging.overlap import dice
-    from components.segment.evaluation.metrics import hd95
+    from components.segment.evaluation.metrics import Agreement
 
     quality: dict[str, Any] = {"dice": "", "hd95_mm": "", "volume_error_ml": ""}
     if case.tumor_working is not None:
-        x, y, z = case.working.spacing
-        distance = hd95(result.mask_working, case.tumor_working, (z, y, x))
-        true_ml = float(case.tumor_working.sum()) * case.working.voxel_ml
-        quality["dice"] = dice(result.mask_working, case.tumor_working)
-        quality["hd95_mm"] = "" if distance is None else distance
-        quality["volume_error_ml"] = result.tumor_ml - true_ml
+        found = Agreement.of(result.mask_working, case.tumor_working, case.working)
+        quality["dice"] = found.dice
+        quality["hd95_mm"] = "" if found.hd95_mm is None else found.hd95_mm
+        quality["volume_error_ml"] = result.tumor_ml - found.true_ml
     quality["confidence"] = job.spec.rule.confidence(probability)
     quality["t1c_slice_mm"] = round(max(case.native.spacing), 3)
     quality["age"] = "" if case.age is None else float(case.age)

@@ -9,14 +9,7 @@ import numpy as np
 
 from components.core.errors import BadInput
 from components.core.imaging.grid import Grid, resample
-from components.core.vocabulary import (
-    AGE,
-    FEATURE_NAMES,
-    REGIONS,
-    SLICE_OFFSETS,
-    Sequence,
-    Status,
-)
+from components.core.vocabulary import AGE, FEATURE_NAMES, REGIONS, SLICE_OFFSETS, Sequence, Status
 from components.features.loci import loci_features
 from components.features.normalise import normalise
 from components.features.shape import shape_features

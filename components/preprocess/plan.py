@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.settings import Settings
-from components.core.vocabulary import Sequence
+from components.core.vocabulary import CLIP_SD, Sequence
 from components.preprocess.brain.deepbet import NETWORK, BrainNetwork
 from components.preprocess.settings import (
     Aligned,
@@ -45,6 +45,7 @@ class PreprocessingPlan(Settings):
         template_sha256: of the MNI152 brain to which T1C is aligned.
         atlas: identity of the loci atlas.
         atlas_files: where to load it from.
+        clip: z-scores are cut at this many SDs at the networks' input.
         The others: see PreprocessSettings.
     """
 
@@ -52,7 +53,7 @@ class PreprocessingPlan(Settings):
     sequences: tuple[Sequence, ...]
     working_mm: float
     grid: int
-    clip: float
+    clip: float = CLIP_SD
     margin_mm: tuple[float, float, float]
     strip: bool
     aligned: Aligned
@@ -89,7 +90,6 @@ _SHARED = (
     "sequences",
     "working_mm",
     "grid",
-    "clip",
     "margin_mm",
     "strip",
     "aligned",

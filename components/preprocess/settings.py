@@ -154,7 +154,6 @@ class PreprocessSettings(Settings):
         sequences: what every patient must have, T1C and FLAIR at least; stored in this order.
         working_mm: spacing of the isotropic grid of shape and loci features (paper: 1 mm).
         grid: voxels a side of the cubic network grid (paper: 128).
-        clip: z-scores are clipped to +-clip at the networks' input (authors: 5).
         margin_mm: rim around the brain's box along x, y, z (authors: 6, 6, 2).
         strip: set everything outside the brain to 0, as the authors do. False keeps all of the box
             for the segmenter, which then finds tumours that an imperfect brain mask would have
@@ -169,7 +168,6 @@ class PreprocessSettings(Settings):
     sequences: tuple[Sequence, ...] = (Sequence.T1C, Sequence.T2, Sequence.FLAIR)
     working_mm: Positive = 1.0
     grid: int = Field(default=128, ge=16, le=256)
-    clip: Positive = 5.0
     margin_mm: tuple[float, float, float] = (6.0, 6.0, 2.0)
     strip: bool = True
     aligned: Aligned = Aligned.DETECT

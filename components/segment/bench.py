@@ -14,10 +14,8 @@ from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 from components.core.device import choose_device, processor_name
-from components.segment.data.augmentation import augment_volume, draw_volume
 from components.segment.data.sampling import (
     MemberCases,
-    Sample,
     TrainingSet,
     development_cases,
     plan_segmenter_members,
@@ -27,7 +25,8 @@ from components.segment.data.sampling import (
 from components.segment.network.loss import DeepSupervision
 from components.segment.network.unet import UNet, parameter_count
 from components.segment.settings import Precision, SegmentSettings
-from components.segment.training.journal import at_once
+from components.segment.training.member import training_batch
+from components.segment.training.state import at_once
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,8 @@ class Bench:
         dataset = TrainingSet(self.member, settings)
         stream = sample_stream(dataset, keys, settings, pin=self.device.type == "cuda")
         while True:
-            pairs = [self._prepare(next(stream)) for _ in range(settings.batch_size)]
-            x, target = (torch.stack(parts) for parts in zip(*pairs, strict=True))
-            yield x, target
-
-    def _prepare(self, sample: Sample) -> tuple[Tensor, Tensor]:
-        settings = self.settings
-        drawn = draw_volume(sample.key.rng(1), settings.augmentation, settings.inputs)
-        volumes = sample.volumes.to(self.device, non_blocking=True)
-        masks = sample.masks.to(self.device, non_blocking=True)
-        size = settings.crop or tuple(volumes.shape[1:])
-        return augment_volume(volumes, masks, sample.centre, size, drawn, settings.clip)
+            samples = [next(stream) for _ in range(settings.batch_size)]
+            yield training_batch(samples, settings, self.device)
 
     def train(self, network: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
         """Volumes per second of forward, backward and optimiser steps."""
@@ -172,7 +162,7 @@ def bench_segmenter(
     """
     cases = development_cases([prepared], settings)
     settings = settings.model_copy(update={"steps": 10 * steps})
-    bench = Bench(settings, plan_segmenter_members(cases, settings)[0], steps)
+    bench = Bench(settings, plan_segmenter_members(cases)[0], steps)
     label = f"{settings.network.model_dump_json()}, batch {settings.batch_size}"
     size = settings.crop or cases[0].grid.shape
     label += f", {'x'.join(map(str, size))}, {settings.precision.value}"

@@ -89,10 +89,10 @@ class VolumeAugmentationSettings(Settings):
         contrast: largest log of the factor on the z-scores.
         brightness: largest shift of the z-scores.
         intensity: probability of gamma, contrast and brightness.
-        bias, bias_strength: probability and largest log gain of a smooth multiplicative field.
+        bias: probability of a smooth multiplicative field.
         noise, noise_sd: probability and largest SD of white noise.
         blur: probability of losing in-plane resolution by up to a factor of 2.
-        thick_slices, thickness: probability and largest factor of simulated thick axial slices.
+        thick_slices: probability of simulated thick axial slices.
         drop: probability that a sequence other than FLAIR carries no information.
         invert: probability that a sequence other than FLAIR has its contrast inverted.
         erode: probability that up to two voxels of the rim of what is seen are missing.
@@ -108,12 +108,10 @@ class VolumeAugmentationSettings(Settings):
     brightness: float = Field(default=0.4, ge=0.0, le=3.0)
     intensity: float = Field(default=0.6, ge=0.0, le=1.0)
     bias: float = Field(default=0.3, ge=0.0, le=1.0)
-    bias_strength: float = Field(default=0.3, ge=0.0, le=1.0)
     noise: float = Field(default=0.2, ge=0.0, le=1.0)
     noise_sd: float = Field(default=0.3, ge=0.0, le=3.0)
     blur: float = Field(default=0.15, ge=0.0, le=1.0)
     thick_slices: float = Field(default=0.2, ge=0.0, le=1.0)
-    thickness: int = Field(default=4, ge=2, le=8)
     drop: float = Field(default=0.1, ge=0.0, le=1.0)
     invert: float = Field(default=0.05, ge=0.0, le=1.0)
     erode: float = Field(default=0.1, ge=0.0, le=1.0)
@@ -124,18 +122,14 @@ class SegmentSettings(Settings):
 
     Attributes:
         inputs: sequences the network sees, in its channel order.
-        clip: z-scores beyond this many SDs are cut (method.md: 5).
-        folds: 1 trains one member on training and tunes it on tuning cases; K > 1 trains K members,
-            member k on the development cases whose fold is not k.
         steps: optimiser steps per member.
-        patience: evaluations without a better tuning Dice before a member stops (folds = 1 only:
-            in cross-validation the held-out fold is the test, so every member takes all steps and
-            its last average is kept). 0 never stops early.
+        patience: evaluations without a better tuning Dice before a member stops; 0 never stops
+            early. In cross-validation the held-out fold is the test, so every member takes all
+            steps and its last average is kept.
         evaluate_every: steps between evaluations on held-out cases; 0 only at the end.
         batch_size: samples per step, over all processes.
         learning_rate, weight_decay, warmup: AdamW, with a linear warm-up over this share of the
             steps and a cosine decay to zero.
-        clip_norm: largest norm of the gradient.
         ema_decay: decay of the weights' moving average, which is what is evaluated and kept.
         crop: size in voxels (z, y, x) of the training patch; None trains on whole volumes.
         foreground: share of the patches centred on a tumour voxel.
@@ -153,10 +147,8 @@ class SegmentSettings(Settings):
     """
 
     inputs: tuple[Sequence, ...] = (Sequence.T1C, Sequence.FLAIR)
-    clip: float = Field(default=5.0, gt=0.0)
     network: UNetSettings = UNetSettings()
     augmentation: VolumeAugmentationSettings = VolumeAugmentationSettings()
-    folds: int = Field(default=1, ge=1, le=20)
     steps: int = Field(default=27_000, ge=1)
     patience: int = Field(default=0, ge=0)
     evaluate_every: int = Field(default=600, ge=0)
@@ -164,7 +156,6 @@ class SegmentSettings(Settings):
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=1e-2, ge=0.0)
     warmup: float = Field(default=0.05, ge=0.0, le=1.0)
-    clip_norm: float = Field(default=1.0, gt=0.0)
     ema_decay: float = Field(default=0.995, ge=0.0, lt=1.0)
     crop: tuple[int, int, int] | None = None
     foreground: float = Field(default=0.7, ge=0.0, le=1.0)

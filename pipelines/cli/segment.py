@@ -33,7 +33,7 @@ def segment(
 ) -> None:
     """Outline the tumour of one patient by the shipped segmenter; any of the three sequences."""
     from components.core.vocabulary import Sequence
-    from components.segment.synthetic.model import SHIPPED, SyntheticSegmenter
+    from components.synthetic.model import SHIPPED, SyntheticSegmenter
     from serving.segmentation import SegmentationFiles, segment_patient
 
     given = {Sequence.T1C: t1c, Sequence.T2: t2, Sequence.FLAIR: flair}
@@ -64,7 +64,7 @@ def train_synthetic(
 ) -> None:
     """Train a segmenter on synthetic patients alone; an interrupted training resumes."""
     from components.preprocess.plan import make_plan
-    from components.segment.synthetic.train import train_on_synthetic
+    from components.synthetic.train import train_on_synthetic
     from pipelines.profile import load_profile
 
     chosen = load_profile(profile)

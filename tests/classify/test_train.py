@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
+from components.classify.comparators.age import AgeModel
+from components.classify.comparators.forest import Forest
 from components.classify.data.samples import plan_classifier_members, read_samples
-from components.classify.inference.classifier import Classifier, load_ages, load_forests
+from components.classify.inference.classifier import AGE_FILE, FOREST_FILE, Classifier
 from components.classify.network.export import INPUT_NAMES, OUTPUT_NAMES, export_onnx
 from components.classify.predictions import COLUMNS
 from components.classify.settings import (
@@ -24,7 +26,7 @@ from components.classify.training.outputs import write_classifier_outputs
 from components.classify.training.train import train_classifiers
 from components.core.device import Device
 from components.core.errors import BadInput
-from components.core.files import sha256_file
+from components.core.files import read_json, sha256_file
 from components.core.vocabulary import Model, Status
 from tests.classify.factories import make_samples
 
@@ -97,10 +99,11 @@ def test_out_of_fold_answers_come_from_the_members_own_networks(
     samples: Path, model: Path, table: pd.DataFrame
 ) -> None:
     read = read_samples(samples)
-    for model_name, stored in (
-        (Model.RADIOMICS, load_forests(model)),
-        (Model.AGE, load_ages(model)),
+    for model_name, kind, file in (
+        (Model.RADIOMICS, Forest, FOREST_FILE),
+        (Model.AGE, AgeModel, AGE_FILE),
     ):
+        stored = [kind.from_json(one) for one in read_json(model / file)["members"]]
         rows = table[table["model"] == model_name.value].set_index("patient_id")["probability"]
         for member, one in zip(plan_classifier_members(read, 8), stored, strict=True):
             given = read.age if model_name is Model.AGE else read.features

@@ -107,6 +107,17 @@ def test_brier_and_wilson_equal_r(case: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.parametrize(("count", "total"), [(0, 9), (1, 1), (7, 7), (13, 40), (799, 800)])
+def test_wilson_equals_its_closed_form(count: int, total: int) -> None:
+    z, share = stats.norm.ppf(0.975), count / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    spread = share * (1 - share) / total + z**2 / (4 * total**2)
+    half = z / (1 + z**2 / total) * np.sqrt(spread)
+    limits = (max(middle - half, 0.0), min(middle + half, 1.0))
+    assert metrics.wilson(count, total, 0.95) == pytest.approx(limits, abs=1e-9)
+    assert np.isnan(metrics.wilson(0, 0, 0.95)).all()
+
+
 def test_binomial_and_mcnemar_equal_r(case: dict[str, Any]) -> None:
     right = (case["first"] >= 0.5) == (case["idh"] == 1)
     other = (case["second"] >= 0.5) == (case["idh"] == 1)

@@ -29,7 +29,7 @@ from tests.factories import make_prepared_case, write_prepared_set
 
 PLAN = make_plan(PreprocessSettings(grid=24, working_mm=4.0))
 SEGMENT = SegmentSettings(
-    folds=2, steps=60, batch_size=2, evaluate_every=0, threads=1, device="cpu",
+    steps=60, batch_size=2, evaluate_every=0, threads=1, device="cpu",
     network=UNetSettings(width=6, levels=3, dropout=0.0),
 )  # fmt: skip
 

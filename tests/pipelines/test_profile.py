@@ -42,7 +42,7 @@ def test_study_has_the_papers_cohorts() -> None:
         ("description: x\nsegment: {widht: 3}\n", r"segment\.widht"),
         ("description: x\npreprocess: {grid: abc}\n", r"preprocess\.grid"),
         ("description: [\n", "not YAML"),
-        ("description: x\nsegment: {folds: 5}\n", r"validation\.folds and segment\.folds"),
+        ("description: x\nsegment: {folds: 5}\n", r"segment\.folds"),
         ("description: x\nfeatures: {channels: [t1c, t1c]}\n", "two different"),
         ("description: x\npreprocess: {sequences: [t1c, flair]}\n", r"validation\.sequences"),
     ],

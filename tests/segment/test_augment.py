@@ -35,27 +35,27 @@ def test_the_same_generator_draws_the_same_sample(tensors) -> None:
         draw_volume(np.random.default_rng(5), VolumeAugmentationSettings(), INPUTS)
         for _ in range(2)
     ]
-    one, two = (augment_volume(*tensors, CENTRE, WHOLE, d, 5.0) for d in draws)
+    one, two = (augment_volume(*tensors, CENTRE, WHOLE, d) for d in draws)
     assert torch.equal(one[0], two[0])
     assert torch.equal(one[1], two[1])
 
 
 def test_no_draw_and_a_still_draw_leave_the_case_alone(tensors) -> None:
     volumes, pair = tensors
-    x, target = augment_volume(volumes, pair, CENTRE, WHOLE, None, 5.0)
+    x, target = augment_volume(volumes, pair, CENTRE, WHOLE, None)
     brain = pair[0] > 127
     assert torch.equal(x[:, ~brain], torch.zeros_like(x[:, ~brain]))
     expected = (volumes.float().clamp(-5, 5) / 10 + 0.5)[:, brain]
     torch.testing.assert_close(x[:, brain], expected)
-    y, same = augment_volume(volumes, pair, CENTRE, WHOLE, STILL, 5.0)
+    y, same = augment_volume(volumes, pair, CENTRE, WHOLE, STILL)
     torch.testing.assert_close(x, y, atol=1e-4, rtol=0)
     torch.testing.assert_close(target, same, atol=1e-4, rtol=0)
 
 
 def test_a_patch_is_the_slice_it_names(tensors) -> None:
     volumes, pair = tensors
-    whole, target = augment_volume(volumes, pair, CENTRE, WHOLE, None, 5.0)
-    part, part_target = augment_volume(volumes, pair, (9.5, 13.5, 7.5), (8, 16, 8), None, 5.0)
+    whole, target = augment_volume(volumes, pair, CENTRE, WHOLE, None)
+    part, part_target = augment_volume(volumes, pair, (9.5, 13.5, 7.5), (8, 16, 8), None)
     torch.testing.assert_close(part, whole[:, 6:14, 6:22, 4:12], atol=1e-4, rtol=0)
     torch.testing.assert_close(part_target, target[:, 6:14, 6:22, 4:12], atol=1e-4, rtol=0)
 
@@ -65,9 +65,9 @@ def test_a_turned_patch_is_the_patch_of_the_turned_volume(tensors) -> None:
     volumes, pair = tensors
     matrix = rotation(np.deg2rad([20.0, -15.0, 30.0])) * np.array([-1.2, 1.1, 0.9])
     turned = replace(STILL, matrix=matrix, shift=np.array([0.05, -0.1, 0.15]))
-    whole, target = augment_volume(volumes, pair, CENTRE, WHOLE, turned, 5.0)
+    whole, target = augment_volume(volumes, pair, CENTRE, WHOLE, turned)
     # Centred on the whole volume's middle, both name the same places.
-    part, part_target = augment_volume(volumes, pair, CENTRE, (8, 16, 8), turned, 5.0)
+    part, part_target = augment_volume(volumes, pair, CENTRE, (8, 16, 8), turned)
     torch.testing.assert_close(part, whole[:, 8:16, 4:20, 8:16], atol=1e-4, rtol=0)
     torch.testing.assert_close(part_target, target[:, 8:16, 4:20, 8:16], atol=1e-4, rtol=0)
 
@@ -82,23 +82,23 @@ def test_a_turned_patch_is_the_patch_of_the_turned_volume(tensors) -> None:
 )
 def test_mirror_and_quarter_turns_match_numpy(tensors, matrix, undo) -> None:
     volumes, pair = tensors
-    still, target = augment_volume(volumes, pair, CENTRE, WHOLE, None, 5.0)
-    x, moved = augment_volume(volumes, pair, CENTRE, WHOLE, replace(STILL, matrix=matrix), 5.0)
+    still, target = augment_volume(volumes, pair, CENTRE, WHOLE, None)
+    x, moved = augment_volume(volumes, pair, CENTRE, WHOLE, replace(STILL, matrix=matrix))
     torch.testing.assert_close(undo(x), still, atol=1e-3, rtol=0)
     torch.testing.assert_close(undo(moved), target, atol=1e-3, rtol=0)
 
 
 def test_scaling_changes_the_tumour_s_volume_by_its_cube(tensors) -> None:
     volumes, pair = tensors
-    _, target = augment_volume(volumes, pair, CENTRE, WHOLE, None, 5.0)
+    _, target = augment_volume(volumes, pair, CENTRE, WHOLE, None)
     halved = replace(STILL, matrix=np.eye(3) * 1.25)
-    _, smaller = augment_volume(volumes, pair, CENTRE, WHOLE, halved, 5.0)
+    _, smaller = augment_volume(volumes, pair, CENTRE, WHOLE, halved)
     assert float(smaller.sum() / target.sum()) == pytest.approx(1.25**-3, rel=0.05)
 
 
 def test_every_dial_changes_the_input_and_keeps_it_in_bounds(tensors) -> None:
     volumes, pair = tensors
-    still, _ = augment_volume(volumes, pair, CENTRE, WHOLE, STILL, 5.0)
+    still, _ = augment_volume(volumes, pair, CENTRE, WHOLE, STILL)
     bias = np.linspace(-0.3, 0.3, 64).reshape(4, 4, 4)
     for change in (
         {"gamma": 0.3},
@@ -112,7 +112,7 @@ def test_every_dial_changes_the_input_and_keeps_it_in_bounds(tensors) -> None:
         {"inverted": True},
     ):
         drawn = replace(STILL, channels=(ChannelDraw(**change), ChannelDraw()))
-        x, _ = augment_volume(volumes, pair, CENTRE, WHOLE, drawn, 5.0)
+        x, _ = augment_volume(volumes, pair, CENTRE, WHOLE, drawn)
         assert not torch.allclose(x[0], still[0], atol=1e-3), change
         assert torch.allclose(x[1], still[1], atol=1e-4), change
         assert 0.0 <= float(x.min()) <= float(x.max()) <= 1.0
@@ -121,7 +121,7 @@ def test_every_dial_changes_the_input_and_keeps_it_in_bounds(tensors) -> None:
 def test_gamma_keeps_the_mid_tone(tensors) -> None:
     volumes, pair = torch.zeros_like(tensors[0]), tensors[1]
     drawn = replace(STILL, channels=(ChannelDraw(gamma=0.3), ChannelDraw(gamma=-0.3)))
-    x, _ = augment_volume(volumes, pair, CENTRE, WHOLE, drawn, 5.0)
+    x, _ = augment_volume(volumes, pair, CENTRE, WHOLE, drawn)
     torch.testing.assert_close(x[:, pair[0] > 127], torch.full_like(x[:, pair[0] > 127], 0.5))
 
 
@@ -130,8 +130,8 @@ def test_thick_slices_are_constant_steps_smoothed_along_z_only(tensors) -> None:
     ramp = torch.arange(24.0)[None, :].expand(24, 24) / 24
     volumes = ramp[None, None].expand(2, 24, 24, 24).contiguous()
     drawn = replace(STILL, channels=(ChannelDraw(thickness=4), ChannelDraw(thickness=4)))
-    x, _ = augment_volume(volumes, pair, CENTRE, WHOLE, drawn, 5.0)
-    still, _ = augment_volume(volumes, pair, CENTRE, WHOLE, STILL, 5.0)
+    x, _ = augment_volume(volumes, pair, CENTRE, WHOLE, drawn)
+    still, _ = augment_volume(volumes, pair, CENTRE, WHOLE, STILL)
     torch.testing.assert_close(x, still, atol=1e-4, rtol=0)
 
 

@@ -25,9 +25,8 @@ SMALL = SegmentSettings(network=UNetSettings(width=4, levels=3))
 
 
 def test_every_fold_is_held_out_once_and_never_learnt_from(tmp_path) -> None:
-    settings = SMALL.model_copy(update={"folds": 3})
-    cases = development_cases([make_prepared_set(tmp_path, 7, folds=3)], settings)
-    members = plan_segmenter_members(cases, settings)
+    cases = development_cases([make_prepared_set(tmp_path, 7, folds=3)], SMALL)
+    members = plan_segmenter_members(cases)
     held_out = [case.patient_id for member in members for case in member.held_out]
     assert sorted(held_out) == sorted(case.patient_id for case in cases)
     for member in members:
@@ -49,9 +48,7 @@ def test_external_cohorts_and_unmarked_cases_are_not_development(tmp_path) -> No
 
 def _refused(tmp_path, cases, settings=SMALL) -> str:
     with pytest.raises(BadInput) as caught:
-        plan_segmenter_members(
-            development_cases([write_prepared_set(tmp_path, cases)], settings), settings
-        )
+        plan_segmenter_members(development_cases([write_prepared_set(tmp_path, cases)], settings))
     return str(caught.value)
 
 
@@ -80,7 +77,7 @@ def test_other_refusals_say_what_to_change(tmp_path) -> None:
     assert "preprocess.grid" in _refused(tmp_path / "c", [good], deep)
     wide = SMALL.model_copy(update={"crop": (32, 32, 32)})
     assert "segment.crop" in _refused(tmp_path / "d", [good], wide)
-    assert "segment.folds" in _refused(tmp_path / "e", [good])
+    assert "development cases" in _refused(tmp_path / "e", [good])
     mixed = [good, replace(make_prepared_case(1), plan_digest="1" * 64)]
     assert "one plan" in _refused(tmp_path / "f", mixed)
 
@@ -118,7 +115,7 @@ def test_patches_lie_inside_and_hold_the_tumour_when_asked() -> None:
 def test_workers_deliver_the_same_samples_in_order(tmp_path, workers) -> None:
     settings = SMALL.model_copy(update={"workers": workers, "steps": 3})
     cases = development_cases([make_prepared_set(tmp_path, 5)], settings)
-    dataset = TrainingSet(plan_segmenter_members(cases, settings)[0], settings)
+    dataset = TrainingSet(plan_segmenter_members(cases)[0], settings)
     keys = sample_keys(settings, 0, 0)
     samples = list(sample_stream(dataset, keys, settings, pin=False))
     assert [sample.key for sample in samples] == keys

@@ -31,7 +31,6 @@ TINY = SegmentSettings(
     learning_rate=1e-2,
     ema_decay=0.8,
     batch_size=1,
-    folds=2,
     flips=True,
     threads=1,
 )
@@ -163,7 +162,7 @@ def test_evaluation_measures_each_case_by_members_that_have_not_seen_it(
 
 def test_training_cases_do_not_count_when_one_member_has_learnt_them(tmp_path) -> None:
     folder = make_prepared_set(tmp_path / "set", 4)
-    settings = TINY.model_copy(update={"folds": 1, "steps": 2})
+    settings = TINY.model_copy(update={"steps": 2})
     train_segmenter([folder], settings, tmp_path / "model")
     report = evaluate_segmenter(tmp_path / "model", folder)
     assert report["sets"]["training"]["patients"] == 0

@@ -95,7 +95,7 @@ def test_network_input_clips_scales_and_blanks() -> None:
     volumes = torch.tensor([-9.0, -5.0, 0.0, 2.5, 7.0, 7.0]).reshape(1, 1, 1, 6)
     brain = torch.tensor([1, 1, 1, 1, 1, 0]).reshape(1, 1, 6)
     expected = torch.tensor([0.0, 0.0, 0.5, 0.75, 1.0, 0.0])
-    assert torch.equal(network_input(volumes, brain, 5.0).flatten(), expected)
+    assert torch.equal(network_input(volumes, brain).flatten(), expected)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from components.core.files import read_json, sha256_file
 from components.segment.inference.segmenter import Segmenter
 from components.segment.settings import Norm, Precision, SegmentSettings, UNetSettings
 from components.segment.training import member as loop
-from components.segment.training.journal import learning_rate
 from components.segment.training.member import LAST
+from components.segment.training.state import learning_rate
 from components.segment.training.train import CHECKPOINTS, train_segmenter
 from components.training import weights
 from tests.factories import make_prepared_case, make_prepared_set
@@ -77,7 +77,7 @@ def test_it_learns_to_find_the_tumour(tmp_path, prepared) -> None:
 
 def test_folds_give_members_that_have_not_seen_their_fold(tmp_path) -> None:
     folder = make_prepared_set(tmp_path / "set", 6, folds=3)
-    train_segmenter([folder], with_(folds=3, steps=3), tmp_path / "out")
+    train_segmenter([folder], with_(steps=3), tmp_path / "out")
     content = read_json(tmp_path / "out" / "model.json")
     assert [member["fold"] for member in content["members"]] == [0, 1, 2]
     for member in content["members"]:
@@ -115,7 +115,7 @@ def test_members_side_by_side_are_those_trained_in_turn(tmp_path) -> None:
     folder = make_prepared_set(tmp_path / "set", 6, folds=3)
     seen: list[tuple[int, int]] = []
     for at_once in (1, 2):
-        settings = with_(folds=3, steps=3, members_at_once=at_once)
+        settings = with_(steps=3, members_at_once=at_once)
         out = tmp_path / str(at_once)
         train_segmenter([folder], settings, out, progress=lambda d, t, _: seen.append((d, t)))
     assert seen[-1] == (9, 9)
@@ -126,7 +126,7 @@ def test_members_side_by_side_are_those_trained_in_turn(tmp_path) -> None:
 
 def test_one_failing_member_stops_the_others(tmp_path) -> None:
     folder = make_prepared_set(tmp_path / "set", 6, folds=3)
-    settings = with_(folds=3, steps=100_000, members_at_once=2)
+    settings = with_(steps=100_000, members_at_once=2)
     broken = tmp_path / "out" / CHECKPOINTS / "member_1" / LAST
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"cut")
@@ -136,7 +136,7 @@ def test_one_failing_member_stops_the_others(tmp_path) -> None:
 
 def test_a_killed_run_leaves_no_member_behind(tmp_path) -> None:
     folder = make_prepared_set(tmp_path / "set", 6, folds=3)
-    settings = with_(folds=3, steps=100_000, members_at_once=2)
+    settings = with_(steps=100_000, members_at_once=2)
     process = _start(folder, tmp_path / "out", settings)
     for line in process.stdout:
         if int(line) > 0:
@@ -165,7 +165,7 @@ def test_a_run_killed_at_a_random_step_continues_bitwise(tmp_path, prepared, nor
     assert not (tmp_path / "broken" / "model.json").exists()
     last = tmp_path / "broken" / CHECKPOINTS / "member_0" / LAST
     with safe_open(last, framework="pt") as stream:
-        reached = json.loads(stream.metadata()["glioflow"])["journal"]["step"]
+        reached = json.loads(stream.metadata()["glioflow"])["state"]["done"]
     assert 2 <= reached <= victim
     train_segmenter([prepared], settings, tmp_path / "broken")
     for name in ("member_0.safetensors", "model.json", "tuning.csv"):
@@ -230,7 +230,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_survives(
     folder = tmp_path / CHECKPOINTS / "member_0"
     assert [file.name for file in folder.iterdir()] == [LAST]
     with safe_open(folder / LAST, framework="pt") as stream:
-        assert json.loads(stream.metadata()["glioflow"])["journal"]["step"] == 6
+        assert json.loads(stream.metadata()["glioflow"])["state"]["done"] == 6
 
 
 def _interrupted(tmp_path: Path, prepared: Path) -> Path:

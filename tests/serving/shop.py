@@ -56,7 +56,6 @@ SEGMENT = SegmentSettings(
     learning_rate=1e-2,
     ema_decay=0.8,
     batch_size=1,
-    folds=2,
     flips=True,
     threads=1,
 )

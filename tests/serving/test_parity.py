@@ -34,7 +34,7 @@ def test_normalisation_of_large_maps_is_that_of_double_precision(side: int) -> N
 def test_a_wide_exported_network_is_the_trained_one(tmp_path: Path) -> None:
     torch.manual_seed(1)
     network = UNet(2, UNetSettings()).to(memory_format=torch.channels_last_3d).eval()
-    module = ExportedSegmenter([network], 5.0, False)
+    module = ExportedSegmenter([network], False)
     _write(copy.deepcopy(module), 2, 32, tmp_path / "model.onnx")
     volumes = torch.randn(2, 32, 32, 32)
     brain = torch.ones(32, 32, 32, dtype=torch.uint8)
@@ -61,7 +61,7 @@ def test_another_network_is_refused(shop: Shop, tmp_path: Path) -> None:
         for weights in other.parameters():
             weights.mul_(1.3)
     _write(
-        ExportedSegmenter([other], trained.clip, trained.flips),
+        ExportedSegmenter([other], trained.flips),
         len(trained.inputs),
         trained.grid,
         tmp_path / "model.onnx",

@@ -10,7 +10,7 @@ from torch import nn
 
 from components.classify.data.samples import MemberSamples, Samples
 from components.classify.explanation.saliency import PLACES, explain_networks, places
-from components.classify.inference.calibrated import may_ask
+from components.classify.inference.calibrated import predictable
 from components.core.files import atomic
 from components.core.tables import write_csv
 from components.core.vocabulary import Split
@@ -91,8 +91,7 @@ def _each(
     tested: np.ndarray,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(row, images [5, 3, y, x], saliency [5, 2, y, x]) of every tested patient."""
-    asked = np.stack([may_ask(member, samples) for member in members])
-    patterns = asked[:, tested].T
+    patterns = np.stack([predictable(member, samples) for member in members])[:, tested].T
     for pattern in np.unique(patterns, axis=0):
         rows = tested[np.all(patterns == pattern, axis=1)]
         chosen = [n for own, may in zip(networks, pattern, strict=True) if may for n in own]

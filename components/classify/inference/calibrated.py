@@ -1,4 +1,4 @@
-"""From the raw outputs of all networks to one calibrated answer a patient."""
+"""From the raw outputs of all networks to one calibrated prediction per patient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from components.classify.data.samples import MemberSamples, Samples
 from components.classify.inference.calibration import Calibrator, fit
 from components.classify.inference.uncertainty import Reference, abstention_threshold, rms_distance
-from components.classify.predictions import Answers
+from components.classify.predictions import Predictions
 from components.classify.settings import CalibrationKind, ClassifySettings
 from components.classify.training.epochs import outputs
 
@@ -23,7 +23,7 @@ _PATIENTS_AT_A_TIME = 32
 
 @dataclass(frozen=True)
 class NetworkOutputs:
-    """What the networks of one kind say about each patient; NaN where a member must not be asked.
+    """What the networks of one kind give for each patient; NaN where a member has learnt from him.
 
     Attributes:
         margins: float64 [members, n, seeds, slices].
@@ -35,21 +35,21 @@ class NetworkOutputs:
 
     @classmethod
     def empty(cls, members: int, patients: int, seeds: int, slices: int) -> NetworkOutputs:
-        """Nobody asked yet."""
+        """Nothing predicted yet."""
         return cls(
             np.full((members, patients, seeds, slices), np.nan),
             np.full((members, patients), np.nan),
         )
 
-    def ask(
+    def predict(
         self,
         member: MemberSamples,
         samples: Samples,
         networks: list[nn.Module],
         references: list[Reference] | None,
     ) -> None:
-        """Fill in one member's answers for the patients it may be asked about."""
-        rows = np.flatnonzero(may_ask(member, samples))
+        """Fill in one member's outputs for the patients it has not learnt from."""
+        rows = np.flatnonzero(predictable(member, samples))
         device = next(networks[0].parameters()).device
         for chunk in np.array_split(rows, -(-len(rows) // _PATIENTS_AT_A_TIME)):
             images = torch.from_numpy(samples.images(chunk)).to(device)
@@ -64,8 +64,8 @@ class NetworkOutputs:
                 self.distances[member.index, chunk] = distances / len(networks)
 
 
-def may_ask(member: MemberSamples, samples: Samples, *, unusable: bool = False) -> np.ndarray:
-    """bool [n]: patients whose answer by this member is fair (or of the only member).
+def predictable(member: MemberSamples, samples: Samples, *, unusable: bool = False) -> np.ndarray:
+    """bool [n]: patients that this member has not learnt from; all of them for the only member.
 
     `unusable` keeps those without a tumour or with a number missing.
     """
@@ -77,30 +77,30 @@ def may_ask(member: MemberSamples, samples: Samples, *, unusable: bool = False) 
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A calibrated model: its answers, and the numbers that serve it.
+class CalibratedModel:
+    """A calibrated model: its predictions, and the numbers that serve it.
 
     Attributes:
-        answers: for every patient of the samples; held-out patients of a cross-validation are
+        predictions: for every patient of the samples; held-out patients of a cross-validation are
             calibrated on the other folds.
         calibrator: fitted on all held-out patients.
         abstain_above: uncertainty above which a patient is not answered.
         ood_scale: distance that counts as 1.
     """
 
-    answers: Answers
+    predictions: Predictions
     calibrator: Calibrator
     abstain_above: float
     ood_scale: float
 
 
-def calibrated_answers(
+def calibrate(
     outputs: NetworkOutputs,
     samples: Samples,
     members: list[MemberSamples],
     settings: ClassifySettings,
-) -> Judged:
-    """Calibrate on held-out patients, and answer for everybody."""
+) -> CalibratedModel:
+    """Calibrate on held-out patients, and predict everybody."""
     held_out = {member.index: member.held_out for member in members}
     calibrator = _fit(outputs, samples, held_out, settings.calibration)
     probability = np.full(len(samples.patient_ids), np.nan)
@@ -125,8 +125,8 @@ def calibrated_answers(
     abstained = uncertainty > threshold
     if ood is not None:
         abstained |= ood > settings.ood_limit
-    return Judged(
-        Answers(probability, slices, uncertainty, ood, abstained), calibrator, threshold, scale
+    return CalibratedModel(
+        Predictions(probability, slices, uncertainty, ood, abstained), calibrator, threshold, scale
     )
 
 
@@ -142,10 +142,15 @@ def _fit(
 
 
 def _ood(outputs: NetworkOutputs, held_out: np.ndarray) -> tuple[np.ndarray | None, float]:
-    known = np.isfinite(outputs.distances)
-    if not known.any():
+    if np.isnan(outputs.distances).all():
         return None, 1.0
-    total = np.where(known, outputs.distances, 0.0).sum(axis=0)
-    distance = np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+    distance = mean_of_known(outputs.distances)
     scale = float(np.quantile(distance[held_out], OOD_QUANTILE))
     return distance / scale, scale
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Mean [n] over the members of [members, n] without NaN; NaN where all are."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.classify.comparators.age import AgeModel
-from components.classify.comparators.forest import Forest
 from components.classify.data.selection import Selection
 from components.classify.inference.calibration import Calibrator
 from components.classify.inference.uncertainty import Reference, rms_distance
@@ -214,20 +211,3 @@ def selection_of(features: dict[str, Any]) -> Selection:
     indices = np.array([FEATURE_NAMES.index(name) for name in features["kept"]], dtype=int)
     p_values = np.array([features["p_values"][name] for name in FEATURE_NAMES])
     return Selection(indices, p_values, np.array(features["mean"]), np.array(features["sd"]))
-
-
-def load_forests(folder: Path | str) -> list[Forest]:
-    """The members' random forests. Raises BadInput when unreadable."""
-    return [Forest.from_json(one) for one in _members(Path(folder) / FOREST_FILE)]
-
-
-def load_ages(folder: Path | str) -> list[AgeModel]:
-    """The members' logistic regressions on age. Raises BadInput when unreadable."""
-    return [AgeModel.from_json(one) for one in _members(Path(folder) / AGE_FILE)]
-
-
-def _members(path: Path) -> list[dict[str, Any]]:
-    try:
-        return json.loads(path.read_text())["members"]
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(path, f"not a comparator's file ({error})", REMEDY) from None

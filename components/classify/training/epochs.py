@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,9 @@ from torch import Tensor, nn
 from components.classify.data.augmentation import augment_slices, draw_slices, jitter
 from components.classify.data.samples import Samples
 from components.classify.settings import ClassifySettings, StageSettings
-from components.training.weights import load_tensors, prefixed, save_tensors, unprefixed
+from components.training.checkpoint import Checkpoint, digest
+from components.training.schedule import half_cosine, set_learning_rate
+from components.training.state import TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -76,17 +75,6 @@ class ClassifierCurvePoint:
     seconds: float
 
 
-@dataclass
-class _Journal:
-    """What a resumed stage must remember beside its tensors."""
-
-    epoch: int = 0
-    best_loss: float | None = None
-    best_epoch: int = 0
-    finished: bool = False
-    points: list[dict[str, Any]] = field(default_factory=list)
-
-
 class StageTraining:
     """Trains one network for one stage; every random number is a function of seed and epoch.
 
@@ -115,41 +103,41 @@ class StageTraining:
         self.name, self.network = name, network
         self.training, self.tuning = training, tuning
         self.stage, self.settings, self.seed = stage, settings, seed
-        self.path = folder / f"{name}.safetensors"
-        self.identity = _digest([name, identity, stage.model_dump(), seed, _dials(settings)])
+        run = digest([name, identity, stage.model_dump(), seed, _decisive(settings)])
+        self.checkpoint = Checkpoint(folder / f"{name}.safetensors", {"run": run}, restarts=True)
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
-        self.journal = _Journal()
+        self.state = TrainingState()
         self.best: dict[str, Tensor] = {}
         self.spread = training.features.std(dim=0)
         counts = torch.bincount(training.idh, minlength=2).float()
         even = counts.sum() / (2.0 * counts)
         self.class_weight = even if settings.balance else torch.ones_like(even)
 
-    def run(self, report: Callable[[int, str], None] | None = None) -> list[ClassifierCurvePoint]:
+    def run(self, report: Callable[[int, str], None] | None = None) -> list[dict[str, Any]]:
         """Train to the end, continuing from this stage's checkpoint if there is one.
 
         On return the network holds the weights to keep: of the epoch with the lowest tuning loss,
         or the last. Returns the learning curve.
         """
         self._resume()
-        while not self.journal.finished:
+        state = self.state
+        while not state.finished:
             self._epoch()
-            journal = self.journal
             if report:
-                report(journal.epoch, self.name)
-            if journal.finished or journal.epoch % self.settings.checkpoint_every == 0:
-                self._save()
+                report(state.done, self.name)
+            if state.finished or state.done % self.settings.checkpoint_every == 0:
+                self.checkpoint.save(self.network, self.optimizer, self.best, state)
         if self.best:
             self.network.load_state_dict(self.best)
         self.network.eval()
-        return [ClassifierCurvePoint(**point) for point in self.journal.points]
+        return state.points
 
     def _epoch(self) -> None:
-        start, epoch = time.perf_counter(), self.journal.epoch
-        chance = int(_digest([self.name, self.seed, epoch])[:12], 16)
+        start, epoch = time.perf_counter(), self.state.done
+        chance = int(digest([self.name, self.seed, epoch])[:12], 16)
         generator = torch.Generator().manual_seed(chance)
         # Dropout draws from the global generator.
         torch.manual_seed(chance + 1)
@@ -165,7 +153,7 @@ class StageTraining:
             rate = self._rate((epoch + number / len(batches)) / self.stage.epochs)
             total += self._step(batch, rate, generator)
         tuning = None if self.tuning is None else self._tuning_loss(self.tuning)
-        self.journal.points.append(
+        self.state.points.append(
             asdict(
                 ClassifierCurvePoint(
                     self.name,
@@ -177,15 +165,14 @@ class StageTraining:
                 )
             )
         )
-        self._judge(tuning)
+        self._end_epoch(tuning)
 
     def _rate(self, done: float) -> float:
         rise = min(1.0, done / WARM_UP + 0.01)
-        return self.stage.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * done))
+        return self.stage.learning_rate * rise * half_cosine(done)
 
     def _step(self, batch: Tensor, rate: float, generator: torch.Generator) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         data, device = self.training, self.training.images.device
         drawn = draw_slices(self.settings.augmentation, len(batch), generator)
         slices = data.images.shape[1]
@@ -227,40 +214,21 @@ class StageTraining:
         per_class = [-right[tuning.idh == label].log().mean() for label in (0, 1)]
         return float(torch.stack(per_class).mean())
 
-    def _judge(self, tuning: float | None) -> None:
-        journal = self.journal
-        journal.epoch += 1
-        if tuning is not None and (journal.best_loss is None or tuning < journal.best_loss):
-            journal.best_loss, journal.best_epoch = tuning, journal.epoch
+    def _end_epoch(self, tuning: float | None) -> None:
+        state = self.state
+        state.done += 1
+        if tuning is not None and state.record(-tuning, self.stage.patience):
             self.best = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        stale = journal.epoch - journal.best_epoch
-        tired = tuning is not None and 0 < self.stage.patience <= stale
-        journal.finished = tired or journal.epoch >= self.stage.epochs
-
-    def _save(self) -> None:
-        tensors = prefixed("now", self.network.state_dict()) | prefixed("best", self.best)
-        for index, parameter in enumerate(self.parameters):
-            state = self.optimizer.state[parameter]
-            tensors |= prefixed(f"optimizer.{index}", dict(state))
-        save_tensors(self.path, tensors, {"identity": self.identity, "journal": vars(self.journal)})
+        state.finished = state.finished or state.done >= self.stage.epochs
 
     def _resume(self) -> None:
-        if not self.path.is_file():
+        found = self.checkpoint.restore(self.network, self.optimizer)
+        if found is None:
             return
-        tensors, found = load_tensors(self.path, remedy="delete it to start anew")
-        if found.get("identity") != self.identity:
-            log.info("%s: its checkpoint is of another run, starting anew", self.name)
-            return
-        self.journal = _Journal(**found["journal"])
-        self.network.load_state_dict(unprefixed("now", tensors))
+        self.state = TrainingState(**found[0])
         device = self.training.images.device
-        self.best = {k: v.to(device) for k, v in unprefixed("best", tensors).items()}
-        for index, parameter in enumerate(self.parameters):
-            state = unprefixed(f"optimizer.{index}", tensors)
-            self.optimizer.state[parameter] = {
-                name: value if name == "step" else value.to(device) for name, value in state.items()
-            }
-        log.info("%s: continues after epoch %d", self.name, self.journal.epoch)
+        self.best = {name: tensor.to(device) for name, tensor in found[1].items()}
+        log.info("%s: continues after epoch %d", self.name, self.state.done)
 
 
 def margins(network: nn.Module, patients: Patients, batch: int = 16) -> Tensor:
@@ -290,10 +258,6 @@ def outputs(
     return torch.cat(found), torch.cat(inner)
 
 
-def _dials(settings: ClassifySettings) -> dict[str, Any]:
+def _decisive(settings: ClassifySettings) -> dict[str, Any]:
     names = ("network", "augmentation", "auxiliary", "batch_size", "balance", "label_smoothing")
     return settings.model_dump(mode="json", include=set(names))
-
-
-def _digest(parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

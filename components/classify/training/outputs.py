@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,27 @@ from torch import nn
 
 from components.classify.comparators.age import AgeModel
 from components.classify.comparators.forest import Forest, permutation_importance
-from components.classify.data.samples import (
-    MemberSamples,
-    Samples,
-)
+from components.classify.data.samples import MemberSamples, Samples
 from components.classify.explanation.run_summary import write_explanations
 from components.classify.inference.calibrated import (
-    Judged,
+    CalibratedModel,
     NetworkOutputs,
-    calibrated_answers,
+    calibrate,
+    mean_of_known,
+    predictable,
 )
 from components.classify.inference.classifier import AGE_FILE, FOREST_FILE, MODEL_FILE
 from components.classify.inference.uncertainty import risk_coverage
-from components.classify.predictions import Answers, write_predictions
+from components.classify.predictions import Predictions, write_predictions
 from components.classify.settings import ClassifySettings
-from components.classify.training.comparator_answers import age_answers, forest_answers
-from components.classify.training.epochs import (
-    ClassifierCurvePoint,
-)
+from components.classify.training.epochs import ClassifierCurvePoint
 from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
-from components.core.tables import write_csv
 from components.core.vocabulary import Model, Split
+from components.training.state import write_records
 
 CHECKPOINTS = ".checkpoints"
-
-
 PREDICTIONS_FILE = "predictions.csv"
-
-
 CURVES_FILE = "curves.csv"
 
 
@@ -62,7 +54,7 @@ class ClassifierRun:
     hybrid: NetworkOutputs
     described: list[dict[str, Any]] = field(default_factory=list)
     hybrids: list[list[nn.Module]] = field(default_factory=list)
-    points: list[ClassifierCurvePoint] = field(default_factory=list)
+    points: list[dict[str, Any]] = field(default_factory=list)
     done: int = 0
 
     @property
@@ -95,7 +87,7 @@ def write_classifier_outputs(model: Path, predictions: Path, metrics: Path) -> d
     return summary
 
 
-def test_sets(predictions: Path) -> list[str]:
+def evaluation_sets(predictions: Path) -> list[str]:
     """Sets in predictions.csv that nothing was learnt from, sorted."""
     with predictions.open(newline="") as stream:
         found = {row["subset"] for row in csv.DictReader(stream)}
@@ -103,13 +95,14 @@ def test_sets(predictions: Path) -> list[str]:
 
 
 def write_model(run: ClassifierRun, forests: list[Forest], ages: list[AgeModel]) -> None:
-    hybrid = calibrated_answers(run.hybrid, run.samples, run.members, run.settings)
-    resnet = calibrated_answers(run.resnet, run.samples, run.members, run.settings)
-    answers = {
-        Model.HYBRID: hybrid.answers,
-        Model.RESNET: resnet.answers,
-        Model.RADIOMICS: forest_answers(run, forests),
-        Model.AGE: age_answers(run, ages),
+    """Calibrate, predict every patient, and write the model folder's files beside the weights."""
+    hybrid = calibrate(run.hybrid, run.samples, run.members, run.settings)
+    resnet = calibrate(run.resnet, run.samples, run.members, run.settings)
+    predictions = {
+        Model.HYBRID: hybrid.predictions,
+        Model.RESNET: resnet.predictions,
+        Model.RADIOMICS: _forest_predictions(run, forests),
+        Model.AGE: _age_predictions(run, ages),
     }
     write_json(
         run.out / FOREST_FILE,
@@ -120,12 +113,31 @@ def write_model(run: ClassifierRun, forests: list[Forest], ages: list[AgeModel])
     )
     write_json(run.out / AGE_FILE, {"members": [age.to_json() for age in ages]})
     cross_fitted = len(run.members) > 1
-    write_predictions(run.out / PREDICTIONS_FILE, run.samples, answers, cross_fitted=cross_fitted)
+    write_predictions(
+        run.out / PREDICTIONS_FILE, run.samples, predictions, cross_fitted=cross_fitted
+    )
     if run.settings.explain:
-        probability, kept = hybrid.answers.probability, run.settings.explain
+        probability, kept = hybrid.predictions.probability, run.settings.explain
         write_explanations(run.out, run.samples, run.members, run.hybrids, probability, kept)
-    _write_curves(run.out / CURVES_FILE, run.points)
-    write_json(run.out / MODEL_FILE, _describe(run, hybrid, resnet, answers))
+    write_records(run.out / CURVES_FILE, ClassifierCurvePoint, run.points)
+    write_json(run.out / MODEL_FILE, _describe(run, hybrid, resnet, predictions))
+
+
+def _forest_predictions(run: ClassifierRun, forests: list[Forest]) -> Predictions:
+    found = np.full((len(forests), len(run.samples.patient_ids)), np.nan)
+    for member, forest in zip(run.members, forests, strict=True):
+        rows = predictable(member, run.samples)
+        found[member.index, rows] = forest.predict(run.samples.features[rows])
+    return Predictions(mean_of_known(found))
+
+
+def _age_predictions(run: ClassifierRun, ages: list[AgeModel]) -> Predictions:
+    """Age predicts patients without a tumour, too."""
+    found = np.full((len(ages), len(run.samples.patient_ids)), np.nan)
+    for member, model in zip(run.members, ages, strict=True):
+        rows = predictable(member, run.samples, unusable=True)
+        found[member.index, rows] = model.predict(run.samples.age[rows])
+    return Predictions(mean_of_known(found))
 
 
 def _importance(run: ClassifierRun, forests: list[Forest]) -> list[dict[str, Any]]:
@@ -140,12 +152,15 @@ def _importance(run: ClassifierRun, forests: list[Forest]) -> list[dict[str, Any
 
 
 def _describe(
-    run: ClassifierRun, hybrid: Judged, resnet: Judged, answers: dict[Model, Answers]
+    run: ClassifierRun,
+    hybrid: CalibratedModel,
+    resnet: CalibratedModel,
+    predictions: dict[Model, Predictions],
 ) -> dict[str, Any]:
     """model.json."""
     held_out = np.concatenate([member.held_out for member in run.members])
     idh = run.samples.idh[held_out]
-    surest = hybrid.answers
+    surest = hybrid.predictions
     assert surest.uncertainty is not None
     description = run.samples.description
     return {
@@ -166,8 +181,8 @@ def _describe(
             surest.uncertainty[held_out], surest.probability[held_out], idh
         ),
         "held_out_auroc": {
-            model.value: _auroc(answer.probability[held_out], idh)
-            for model, answer in answers.items()
+            model.value: _auroc(found.probability[held_out], idh)
+            for model, found in predictions.items()
         },
         "trained_on": run.samples.trained_on.value,
         "samples": description,
@@ -179,8 +194,3 @@ def _auroc(probability: np.ndarray, idh: np.ndarray) -> float | None:
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(idh, probability)) if len(set(idh.tolist())) == 2 else None
-
-
-def _write_curves(path: Path, points: list[ClassifierCurvePoint]) -> None:
-    names = [f.name for f in fields(ClassifierCurvePoint)]
-    write_csv(path, names, map(asdict, points))

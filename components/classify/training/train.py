@@ -13,23 +13,13 @@ from torch import Tensor, nn
 
 from components.classify.comparators.age import AgeModel, train_age
 from components.classify.comparators.forest import Forest, train_forest
-from components.classify.data.samples import (
-    MemberSamples,
-    plan_classifier_members,
-    read_samples,
-)
+from components.classify.data.samples import MemberSamples, plan_classifier_members, read_samples
 from components.classify.data.selection import Selection, select
-from components.classify.inference.calibrated import (
-    NetworkOutputs,
-)
+from components.classify.inference.calibrated import NetworkOutputs
 from components.classify.inference.uncertainty import Reference
 from components.classify.network.resnet import Hybrid, ResNet
 from components.classify.settings import ClassifySettings
-from components.classify.training.epochs import (
-    Patients,
-    StageTraining,
-    outputs,
-)
+from components.classify.training.epochs import Patients, StageTraining, outputs
 from components.classify.training.outputs import CHECKPOINTS, ClassifierRun, write_model
 from components.core.device import choose_device
 from components.core.files import sha256_file
@@ -52,8 +42,8 @@ def train_classifiers(
     """Train ResNet, hybrid, random forest and age model; write the model folder and predictions.
 
     With folds in the samples there is one member a fold, trained on the other folds, and every
-    development patient is answered by the member that has not seen it; others by the mean over
-    members. Without, there is one member, tuned on the tuning patients. A killed run continues
+    development patient is predicted by the member that has not seen it; others by the mean over
+    members. Without, there is one member, tuned on the tuning patients. An interrupted run resumes
     when called again with the same arguments.
 
     Writes model.json, hybrid_<k>.safetensors, resnet_<k>.safetensors, forest.json, age.json,
@@ -118,8 +108,8 @@ def _train_networks(run: ClassifierRun, member: MemberSamples) -> Selection:
         references.append(Reference.of(inner.cpu().double().numpy()))
         warm.append(resnet)
         fine.append(hybrid)
-    run.resnet.ask(member, table, warm, None)
-    run.hybrid.ask(member, table, fine, references)
+    run.resnet.predict(member, table, warm, None)
+    run.hybrid.predict(member, table, fine, references)
     run.described.append(_keep_member(run, member, selection, warm, fine, references))
     run.hybrids.append(fine)
     return selection

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from components.evaluate.report.canvas import (
-    COLOURS,
-    GREY,
-    Drawing,
-    canvas,
-    line_style,
-    svg_of,
-)
+from components.evaluate.report.canvas import COLOURS, GREY, Drawing, canvas, line_style, svg_of
 from components.evaluate.report.formatting import rounded
 
 if TYPE_CHECKING:

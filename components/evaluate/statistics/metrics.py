@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -116,25 +117,29 @@ class Confusion:
     def balanced_accuracy(self) -> float:
         """Mean of sensitivity and specificity; NaN when a class is absent."""
         shares = self.proportions
-        return (_share(*shares["sensitivity"]) + _share(*shares["specificity"])) / 2
+        return (share(*shares["sensitivity"]) + share(*shares["specificity"])) / 2
 
 
-def _share(count: int, total: int) -> float:
+def share(count: int, total: int) -> float:
+    """A proportion; NaN of nothing."""
     return count / total if total else math.nan
 
 
+@cache
 def wilson(count: int, total: int, confidence: float) -> tuple[float, float]:
     """Wilson score interval of a proportion (R: prop.test without continuity correction)."""
-    from scipy.special import ndtri
+    from scipy.stats import binomtest
 
     if total == 0:
         return math.nan, math.nan
-    z = float(ndtri(0.5 + confidence / 2))
-    share = count / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    spread = share * (1 - share) / total + z * z / (4 * total * total)
-    half = z / (1 + z * z / total) * math.sqrt(spread)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    found = binomtest(count, total).proportion_ci(confidence, "wilson")
+    return float(found.low), float(found.high)
+
+
+def proportion(count: int, total: int, confidence: float) -> dict[str, float]:
+    """{"value", "low", "high"} of a proportion with its Wilson interval; NaN without patients."""
+    low, high = wilson(count, total, confidence)
+    return {"value": share(count, total), "low": low, "high": high}
 
 
 def brier(idh: np.ndarray, probability: np.ndarray) -> float:

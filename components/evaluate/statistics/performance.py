@@ -86,7 +86,7 @@ def _slice_decisions(
     """The 2 x 2 figures of slices at one threshold, with intervals found there."""
     confusion = metrics.Confusion.at(idh, probability, threshold)
     shares = {
-        name: _with(_ratio(*counts), intervals, name)
+        name: _with(metrics.share(*counts), intervals, name)
         for name, counts in confusion.proportions.items()
     }
     return {
@@ -116,15 +116,15 @@ def _decisions(
     shares["sensitivity"] = (shares["sensitivity"][0], shares["sensitivity"][1] + silent_mutants)
     shares["specificity"] = (shares["specificity"][0], shares["specificity"][1] + silent_wildtypes)
     right, answered = shares["accuracy"]
-    low, high = metrics.wilson(right, len(seen), settings.confidence)
+    accuracy = metrics.proportion(right, len(seen), settings.confidence)
     proportions = {
-        name: _proportion(*shares[name], settings.confidence)
+        name: metrics.proportion(*shares[name], settings.confidence)
         for name in ("sensitivity", "specificity", "ppv", "npv")
     }
     return {
-        "accuracy": _ratio(right, len(seen)),
-        "accuracy_ci": {"low": low, "high": high},
-        "accuracy_answered": _ratio(right, answered),
+        "accuracy": accuracy.pop("value"),
+        "accuracy_ci": accuracy,
+        "accuracy_answered": metrics.share(right, answered),
         **_balanced(proportions["sensitivity"], proportions["specificity"]),
         **proportions,
         "confusion": {
@@ -205,16 +205,7 @@ def _calibration(
 
 
 def _accuracy(idh: np.ndarray, probability: np.ndarray, threshold: float) -> float:
-    return _ratio(int(((probability >= threshold) == (idh == 1)).sum()), len(idh))
-
-
-def _ratio(count: int, total: int) -> float:
-    return count / total if total else math.nan
-
-
-def _proportion(count: int, total: int, confidence: float) -> dict[str, float]:
-    low, high = metrics.wilson(count, total, confidence)
-    return {"value": _ratio(count, total), "low": low, "high": high}
+    return metrics.share(int(((probability >= threshold) == (idh == 1)).sum()), len(idh))
 
 
 def _with(value: float, intervals: dict[str, Interval], name: str) -> dict[str, float]:

@@ -151,7 +151,10 @@ def _group(
     return {
         "patients": len(idh),
         "mutant": mutants,
-        **{name: _proportion(*counts, settings.confidence) for name, counts in shares.items()},
+        **{
+            name: metrics.proportion(*counts, settings.confidence)
+            for name, counts in shares.items()
+        },
         "auroc": {"value": area.value, "low": area.low, "high": area.high},
         "too_small": _too_small(len(idh), mutants, wildtypes, settings),
     }
@@ -164,11 +167,6 @@ def _too_small(patients: int, mutants: int, wildtypes: int, settings: EvaluateSe
     if min(mutants, wildtypes) < settings.min_class:
         return f"fewer than {settings.min_class} of one class"
     return ""
-
-
-def _proportion(count: int, total: int, confidence: float) -> dict[str, float]:
-    low, high = metrics.wilson(count, total, confidence)
-    return {"value": count / total if total else math.nan, "low": low, "high": high}
 
 
 def _gap(groups: list[dict[str, Any]], measure: str) -> dict[str, Any]:

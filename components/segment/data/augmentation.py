@@ -1,9 +1,8 @@
 """Augmentation of training samples: random numbers are drawn first, then applied.
 
-`draw_volume` turns a random generator into a frozen `VolumeAugmentation`; `augment_volume`
-applies it
-to tensors on any device and knows no randomness but the noise, which comes from its own seed. So a
-training step can be replayed, on another device or after a restart, from (seed, member, step,
+`draw_volume` turns a random generator into a frozen `VolumeAugmentation`; `augment_volume` applies
+it to tensors on any device and knows no randomness but the noise, which comes from its own seed. So
+a training step can be replayed, on another device or after a restart, from (seed, member, step,
 sample) alone.
 """
 
@@ -17,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.core.vocabulary import Sequence
+from components.core.vocabulary import CLIP_SD, Sequence
 from components.segment.data.network_input import network_input
 from components.segment.settings import VolumeAugmentationSettings
 
@@ -27,6 +26,13 @@ and z-scores plus this are intensities again."""
 
 BIAS_NODES = 4
 """Nodes per axis of the grid that a simulated bias field is interpolated from."""
+
+
+BIAS_STRENGTH = 0.3
+"""Largest log gain of a simulated bias field."""
+
+MAX_THICKNESS = 4
+"""Largest factor of simulated thick slices."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def draw_volume(
     erode = int(rng.integers(1, 3)) if rng.random() < settings.erode else 0
     thickness = 1
     if rng.random() < settings.thick_slices:
-        thickness = int(rng.integers(2, settings.thickness + 1))
+        thickness = int(rng.integers(2, MAX_THICKNESS + 1))
     channels = tuple(_draw_channel(rng, settings, name, thickness) for name in inputs)
     return VolumeAugmentation(matrix, shift, erode, channels, int(rng.integers(2**31)))
 
@@ -110,7 +116,7 @@ def _draw_channel(
 ) -> ChannelDraw:
     gamma, contrast, brightness = rng.uniform(-1, 1, 3)
     altered = rng.random() < settings.intensity
-    bias = rng.uniform(-1, 1, (BIAS_NODES,) * 3) * settings.bias_strength
+    bias = rng.uniform(-1, 1, (BIAS_NODES,) * 3) * BIAS_STRENGTH
     biased = rng.random() < settings.bias
     noise_sd = settings.noise_sd * rng.random()
     noisy = rng.random() < settings.noise
@@ -138,7 +144,6 @@ def augment_volume(
     centre: Ordered[float],
     size: Ordered[int],
     drawn: VolumeAugmentation | None,
-    clip: float,
 ) -> tuple[Tensor, Tensor]:
     """One training sample: a patch around `centre`, transformed, as network input and target.
 
@@ -148,7 +153,6 @@ def augment_volume(
         centre: patch centre in voxel indices (z, y, x), 0-based, fractions allowed.
         size: patch size in voxels (z, y, x).
         drawn: the random numbers; None takes the patch as it is.
-        clip: see `network_input`.
 
     Returns:
         input [channel, *size] in [0, 1] and target [1, *size], the share of tumour,
@@ -160,8 +164,8 @@ def augment_volume(
     images, field, target = stack[:-2], stack[-2:-1] > 0.5, stack[-1:]
     if drawn is not None:
         field = _erode(field, drawn.erode)
-        images = _change_intensities(images, drawn, clip)
-    return network_input(images, field, clip), target
+        images = _change_intensities(images, drawn)
+    return network_input(images, field), target
 
 
 def _sample(
@@ -214,12 +218,12 @@ def _erode(field: Tensor, voxels: int) -> Tensor:
     return outside < 0.5
 
 
-def _change_intensities(images: Tensor, drawn: VolumeAugmentation, clip: float) -> Tensor:
+def _change_intensities(images: Tensor, drawn: VolumeAugmentation) -> Tensor:
     noise = torch.Generator(images.device).manual_seed(drawn.noise_seed)
     changed = []
     for image, channel in zip(images, drawn.channels, strict=True):
         image = _change_shape(image[None, None], channel)[0, 0]
-        image = _change_tone(image, channel, clip)
+        image = _change_tone(image, channel)
         if channel.noise_sd:
             field = torch.randn(image.shape, generator=noise, device=image.device)
             image = image + channel.noise_sd * field
@@ -244,12 +248,12 @@ def _change_shape(image: Tensor, channel: ChannelDraw) -> Tensor:
     return image
 
 
-def _change_tone(image: Tensor, channel: ChannelDraw, clip: float) -> Tensor:
+def _change_tone(image: Tensor, channel: ChannelDraw) -> Tensor:
     if channel.inverted:
         image = -image
     if channel.gamma:
-        unit = (image.clamp(-clip, clip) + clip) / (2 * clip)
-        image = unit.pow(float(np.exp(channel.gamma))) * 2 * clip - clip
+        unit = (image.clamp(-CLIP_SD, CLIP_SD) + CLIP_SD) / (2 * CLIP_SD)
+        image = unit.pow(float(np.exp(channel.gamma))) * 2 * CLIP_SD - CLIP_SD
         # Gamma moves the mid-tone z = 0 with everything else; put it back.
-        image = image - (0.5 ** float(np.exp(channel.gamma)) * 2 * clip - clip)
+        image = image - (0.5 ** float(np.exp(channel.gamma)) * 2 * CLIP_SD - CLIP_SD)
     return image * float(np.exp(channel.contrast)) + channel.brightness

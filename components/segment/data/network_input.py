@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from components.core.vocabulary import CLIP_SD
+
 
 def field_of_view(volumes: Tensor, brain: Tensor) -> Tensor:
     """What the network may see: the brain, and all that preprocessing kept around it.
@@ -19,15 +21,12 @@ def field_of_view(volumes: Tensor, brain: Tensor) -> Tensor:
     return brain.bool() | (volumes != 0.0).any(dim=-4, keepdim=True)
 
 
-def network_input(volumes: Tensor, field: Tensor, clip: float) -> Tensor:
-    """Scale z-scores so that [-clip, clip] becomes [0, 1]; exactly 0 outside the field of view.
-
-    With clip = 5 this is the paper's "clip to ±5, then /10 + 0.5; background exactly 0".
+def network_input(volumes: Tensor, field: Tensor) -> Tensor:
+    """Clip z-scores to ±5, then /10 + 0.5; exactly 0 outside the field of view (method.md).
 
     Args:
         volumes: z-scores over the whole brain, [..., channel, z, y, x].
         field: `field_of_view`, broadcastable to `volumes` (usually [..., 1, z, y, x]).
-        clip: SDs at which intensities are cut.
     """
-    scaled = volumes.clamp(-clip, clip) / (2.0 * clip) + 0.5
+    scaled = volumes.clamp(-CLIP_SD, CLIP_SD) / (2.0 * CLIP_SD) + 0.5
     return scaled * field.to(torch.float32)

@@ -97,17 +97,17 @@ def _check_case(case: PreparedCase, settings: SegmentSettings) -> None:
         )
 
 
-def plan_segmenter_members(
-    cases: list[PreparedCase], settings: SegmentSettings
-) -> list[MemberCases]:
+def plan_segmenter_members(cases: list[PreparedCase]) -> list[MemberCases]:
     """Split the development cases into members.
 
-    folds = 1: training cases against tuning cases. K folds: member k holds out fold k.
+    Cases without folds: one member, training against tuning cases. K folds: member k holds out fold
+    k.
 
     Raises:
         BadInput: a member would have nothing to learn from or to be measured on.
     """
-    if settings.folds == 1:
+    folds = {c.fold for c in cases if c.fold is not None}
+    if not folds:
         training = tuple(c for c in cases if c.subset == Split.TRAINING)
         tuning = tuple(c for c in cases if c.subset == Split.TUNING)
         members = [MemberCases(0, None, training, tuning)]
@@ -120,15 +120,15 @@ def plan_segmenter_members(
                 tuple(c for c in folded if c.fold != k),
                 tuple(c for c in folded if c.fold == k),
             )
-            for k in range(settings.folds)
+            for k in range(max(folds) + 1)
         ]
     for member in members:
         if not member.training or not member.held_out:
             raise BadInput(
-                f"segment.folds = {settings.folds}",
+                "development cases",
                 f"member {member.index} has {len(member.training)} cases to learn from and "
                 f"{len(member.held_out)} to be measured on",
-                "assign subsets (folds = 1) or folds 0 to K-1 (folds = K) to the development cases",
+                "give them the subsets training and tuning, or folds 0 to K-1",
             )
     return members
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ import numpy as np
 from components.cohort.prepared import PreparedCase, read_cases
 from components.core.errors import BadInput
 from components.core.files import write_json
-from components.core.imaging.overlap import dice
 from components.core.progress import Progress
-from components.core.tables import write_csv
-from components.segment.evaluation.metrics import Summary, hd95
+from components.segment.evaluation.metrics import Agreement, Summary
 from components.segment.inference.segmenter import Segmenter
+from components.training.state import write_records
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,15 @@ def measure(segmenter: Segmenter, case: PreparedCase, seen: set[str]) -> Measure
     probability = segmenter.case_probability(case)
     mask = segmenter.rule.mask(probability, case.grid, case.working)
     member = segmenter.member_for(case)
-    predicted, true = (float(m.sum()) * case.working.voxel_ml for m in (mask, truth))
-    x, y, z = case.working.spacing
+    found = Agreement.of(mask, truth, case.working)
     return Measured(
         patient_id=case.patient_id,
         cohort=case.subset,
         site=case.site,
         member=member,
         seen=member is None and case.patient_id in seen,
-        dice=dice(mask, truth),
-        hd95_mm=hd95(mask, truth, (z, y, x)),
-        predicted_ml=predicted,
-        true_ml=true,
-        volume_error_ml=predicted - true,
+        **asdict(found),
+        volume_error_ml=found.predicted_ml - found.true_ml,
         confidence=segmenter.rule.confidence(probability),
     )
 
@@ -104,14 +99,15 @@ def evaluate_segmenter(
         rows.append(measure(segmenter, case, seen))
         if progress:
             progress(index + 1, len(cases), case.patient_id)
-    report = {
+    report: dict[str, Any] = {
         "trained_on": segmenter.trained_on.value,
         "threshold": segmenter.rule.threshold,
         "sets": {name: _summarise(rows, name) for name in sorted({row.cohort for row in rows})},
         "patients": [asdict(row) for row in rows],
     }
     if out is not None:
-        _write(out, rows, report)
+        write_records(out / "segmentation.csv", Measured, report["patients"])
+        write_json(out / "segmentation.json", report)
     return report
 
 
@@ -133,9 +129,3 @@ def _spearman(a: list[float], b: list[float]) -> float | None:
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(spearmanr(a, b).statistic)
-
-
-def _write(out: Path, rows: list[Measured], report: dict[str, Any]) -> None:
-    columns = [f.name for f in fields(Measured)]
-    write_csv(out / "segmentation.csv", columns, map(asdict, rows))
-    write_json(out / "segmentation.json", report)

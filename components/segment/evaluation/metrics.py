@@ -7,6 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from components.core.imaging.grid import Grid
+from components.core.imaging.overlap import dice
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A mask against the manual one: Dice, 95th percentile Hausdorff distance, volumes in mL."""
+
+    dice: float
+    hd95_mm: float | None
+    predicted_ml: float
+    true_ml: float
+
+    @classmethod
+    def of(cls, mask: np.ndarray, truth: np.ndarray, grid: Grid) -> Agreement:
+        """Compare two bool arrays (z, y, x) on one grid."""
+        x, y, z = grid.spacing
+        predicted, true = (float(m.sum()) * grid.voxel_ml for m in (mask, truth))
+        return cls(dice(mask, truth), hd95(mask, truth, (z, y, x)), predicted, true)
+
 
 def hd95(
     mask: np.ndarray, truth: np.ndarray, spacing_zyx: tuple[float, float, float]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
 
 from components.cohort.prepared import PreparedCase
 from components.core.imaging.grid import resample
-from components.core.imaging.overlap import dice
-from components.segment.evaluation.metrics import hd95
+from components.segment.evaluation.metrics import Agreement
 from components.segment.inference.mask import THRESHOLDS, MaskRule, confidences
 from components.segment.inference.segmenter import Segmenter
 
@@ -92,14 +91,10 @@ def evaluate_members(held_out: HeldOut, rule: MaskRule) -> Row:
     assert truth is not None
     probability = held_out.probability.astype(np.float32)
     mask = rule.mask(probability, case.grid, case.working)
-    spacing = case.working.spacing
     return Row(
         patient_id=case.patient_id,
         member=held_out.member,
         threshold=rule.threshold_for(probability),
-        dice=dice(mask, truth),
-        hd95_mm=hd95(mask, truth, (spacing[2], spacing[1], spacing[0])),
-        predicted_ml=float(mask.sum()) * case.working.voxel_ml,
-        true_ml=float(truth.sum()) * case.working.voxel_ml,
+        **asdict(Agreement.of(mask, truth, case.working)),
         confidence=rule.confidence(probability),
     )

@@ -26,18 +26,15 @@ MODEL_FILE = "model.json"
 REMEDY = "train again, or fetch the model folder again"
 
 
-def probability_map(
-    network: UNet, volumes: Tensor, brain: Tensor, clip: float, *, flips: bool
-) -> Tensor:
+def probability_map(network: UNet, volumes: Tensor, brain: Tensor, *, flips: bool) -> Tensor:
     """Tumour probability [z, y, x] of one network in evaluation mode.
 
     Args:
         volumes: z-scores [channel, z, y, x] float32.
         brain: bool or 0/1 [z, y, x].
-        clip: see `network_input`.
         flips: average with the prediction on the left-right mirror image.
     """
-    x = network_input(volumes, field_of_view(volumes, brain[None]), clip)[None]
+    x = network_input(volumes, field_of_view(volumes, brain[None]))[None]
     probability = torch.sigmoid(network(x).float())
     if flips:
         mirrored = torch.sigmoid(network(x.flip(-1)).float()).flip(-1)
@@ -52,7 +49,6 @@ class Segmenter:
     Attributes:
         inputs: sequences, in the order `probability` wants its channels.
         rule: how a probability becomes a mask.
-        clip: see `network_input`.
         flips: whether predictions average over the left-right mirror image.
         grid: side of the cubic network grid in voxels.
         trained_on: phantoms or patients.
@@ -63,7 +59,6 @@ class Segmenter:
 
     inputs: tuple[Sequence, ...]
     rule: MaskRule
-    clip: float
     flips: bool
     grid: int
     trained_on: Origin
@@ -95,7 +90,6 @@ class Segmenter:
         return cls(
             inputs=tuple(Sequence(name) for name in content["inputs"]),
             rule=MaskRule(content["threshold"], content["min_ml"], content["doubt"]),
-            clip=content["clip"],
             flips=content["flips"],
             grid=content["grid"],
             trained_on=Origin(content["trained_on"]),
@@ -124,8 +118,7 @@ class Segmenter:
         chosen = self.networks if member is None else (self.networks[member],)
         with torch.inference_mode():
             maps = [
-                probability_map(network, volumes, inside, self.clip, flips=self.flips)
-                for network in chosen
+                probability_map(network, volumes, inside, flips=self.flips) for network in chosen
             ]
             return torch.stack(maps).mean(dim=0).cpu().numpy()
 

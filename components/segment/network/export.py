@@ -24,15 +24,15 @@ class ExportedSegmenter(nn.Module):
     brain uint8 [z, y, x], 0 or 1. Output: probability float32 [z, y, x].
     """
 
-    def __init__(self, networks: Iterable[UNet], clip: float, flips: bool) -> None:
+    def __init__(self, networks: Iterable[UNet], flips: bool) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        self.clip, self.flips = clip, flips
+        self.flips = flips
 
     def forward(self, volumes: Tensor, brain: Tensor) -> Tensor:
         """See the class."""
         maps = [
-            probability_map(network, volumes, brain, self.clip, flips=self.flips)  # type: ignore[arg-type]
+            probability_map(network, volumes, brain, flips=self.flips)  # type: ignore[arg-type]
             for network in self.networks
         ]
         return torch.stack(maps).mean(dim=0)
@@ -48,7 +48,7 @@ def export_onnx(folder: Path | str, path: Path | str) -> None:
         BadInput: see `Segmenter.load`.
     """
     found = Segmenter.load(folder)
-    module = ExportedSegmenter(found.networks, found.clip, found.flips)
+    module = ExportedSegmenter(found.networks, found.flips)
     _write(module, len(found.inputs), found.grid, path)
 
 
@@ -59,7 +59,7 @@ def export_untrained(settings: SegmentSettings, grid: int, path: Path | str) -> 
         grid: voxels a side of the network grid.
     """
     network = UNet(len(settings.inputs), settings.network)
-    module = ExportedSegmenter([network], settings.clip, settings.flips)
+    module = ExportedSegmenter([network], settings.flips)
     _write(module, len(settings.inputs), grid, path)
 
 

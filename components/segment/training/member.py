@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import time
@@ -31,22 +32,41 @@ from components.segment.inference.segmenter import architecture_of, probability_
 from components.segment.network.loss import DeepSupervision
 from components.segment.network.unet import UNet
 from components.segment.settings import Precision, SegmentSettings
-from components.segment.training.journal import (
-    Journal,
+from components.segment.training.processes import Process
+from components.segment.training.state import (
+    MemberState,
     SegmenterCurvePoint,
     at_once,
     learning_rate,
     run_digest,
 )
-from components.segment.training.processes import Process
-from components.training.checkpoint import require_same
-from components.training.weights import load_tensors, save_tensors
+from components.training.checkpoint import Checkpoint
+from components.training.schedule import set_learning_rate
+from components.training.weights import save_tensors
 
 log = logging.getLogger(__name__)
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+CLIP_NORM = 1.0
+"""Largest norm of the gradient."""
+
 MONITOR_THRESHOLD = 0.5
 """Probability cut while training; the deployed threshold is chosen afterwards."""
+
+
+def training_batch(
+    samples: list[Sample], settings: SegmentSettings, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Augmented network inputs [sample, channel, z, y, x] and targets on the device."""
+    pairs = []
+    for sample in samples:
+        drawn = draw_volume(sample.key.rng(1), settings.augmentation, settings.inputs)
+        volumes = sample.volumes.to(device, non_blocking=True)
+        masks = sample.masks.to(device, non_blocking=True)
+        size = settings.crop or tuple(volumes.shape[1:])
+        pairs.append(augment_volume(volumes, masks, sample.centre, size, drawn))
+    x, target = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+    return x, target
 
 
 class MemberTraining:
@@ -68,15 +88,13 @@ class MemberTraining:
         self.dataset = dataset or TrainingSet(member, settings)
         self.folder = folder / member.name
         self.device = process.device
-        self.architecture = architecture_of(len(settings.inputs), settings.network)
-        self.identity = {
-            "architecture": self.architecture,
-            "run": run_digest(member, settings),
-        }
+        architecture = architecture_of(len(settings.inputs), settings.network)
+        identity = {"architecture": architecture, "run": run_digest(member, settings)}
+        self.checkpoint = Checkpoint(self.folder / LAST, identity)
         torch.manual_seed(settings.seed * 1000 + member.index)
         network = UNet(len(settings.inputs), settings.network)
         self.network = network.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.average = {name: t.clone() for name, t in self._state().items()}
+        self.average = copy.deepcopy(self.network).eval()
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=settings.learning_rate,
@@ -84,60 +102,32 @@ class MemberTraining:
             fused=True,
         )
         self.loss = DeepSupervision(settings.batch_dice)
-        self.journal = Journal()
-
-    def _state(self) -> dict[str, Tensor]:
-        """Parameters and running statistics by name; changing them changes the network."""
-        return {name: tensor.detach() for name, tensor in self.network.state_dict().items()}
+        self.state = MemberState()
 
     def resume(self) -> None:
-        """Take up the last checkpoint, if there is one.
+        """Continue from the last checkpoint, if there is one.
 
         Raises:
             BadInput: it is truncated, or of another architecture, settings or cases.
         """
-        path = self.folder / LAST
-        if not path.exists():
+        found = self.checkpoint.restore(self.network, self.optimizer)
+        if found is None:
             return
-        remedy = "delete this file to start the member again, or choose another output folder"
-        tensors, found = load_tensors(path, remedy=remedy)
-        require_same(path, found, self.identity, remedy=remedy)
-        self.journal = Journal(**found["journal"])
-        with torch.no_grad():
-            for name, tensor in self._state().items():
-                tensor.copy_(tensors[f"network.{name}"])
-                self.average[name].copy_(tensors[f"average.{name}"])
-            for name, parameter in self.network.named_parameters():
-                if f"moment1.{name}" in tensors:
-                    # The fused optimiser walks memory: its moments must be laid out as the weights.
-                    self.optimizer.state[parameter] = {
-                        "step": torch.tensor(float(self.journal.step), device=self.device),
-                        "exp_avg": torch.empty_like(parameter).copy_(tensors[f"moment1.{name}"]),
-                        "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"moment2.{name}"]),
-                    }
-        log.info("member %d resumes at step %d", self.member.index, self.journal.step)
+        self.state = MemberState(**found[0])
+        self.average.load_state_dict(found[1])
+        log.info("member %d resumes at step %d", self.member.index, self.state.done)
 
     def save(self) -> None:
         """Write the last checkpoint, from which `resume` continues exactly."""
-        if not self.process.leads:
-            return
-        tensors: dict[str, Tensor] = {}
-        for name, tensor in self._state().items():
-            tensors[f"network.{name}"] = tensor
-            tensors[f"average.{name}"] = self.average[name]
-        for name, parameter in self.network.named_parameters():
-            state = self.optimizer.state.get(parameter)
-            if state:
-                tensors[f"moment1.{name}"] = state["exp_avg"]
-                tensors[f"moment2.{name}"] = state["exp_avg_sq"]
-        description = {**self.identity, "journal": asdict(self.journal)}
-        save_tensors(self.folder / LAST, tensors, description)
+        if self.process.leads:
+            kept = self.average.state_dict()
+            self.checkpoint.save(self.network, self.optimizer, kept, self.state)
 
     def save_weights(self, path: Path) -> None:
         """Write the averaged weights alone, as inference loads them."""
         if self.process.leads:
-            description = {**self.identity, "step": self.journal.step}
-            save_tensors(path, self.average, description)
+            description = {**self.checkpoint.identity, "step": self.state.done}
+            save_tensors(path, self.average.state_dict(), description)
 
     def run(self, progress: Progress | None = None) -> None:
         """Train from where the last checkpoint stands to the end.
@@ -157,29 +147,29 @@ class MemberTraining:
             ) from None
 
     def _steps(self, progress: Progress | None) -> None:
-        settings, journal = self.settings, self.journal
+        settings, state = self.settings, self.state
         trained = self.process.wrap(self._compiled())
         process = self.process
-        keys = sample_keys(settings, self.member.index, journal.step, process.rank, process.world)
+        keys = sample_keys(settings, self.member.index, state.done, process.rank, process.world)
         pin = self.device.type == "cuda"
         stream = sample_stream(self.dataset, keys, settings, pin=pin)
-        what = f"segmenter {self.member.index + 1}/{settings.folds}"
-        started = time.monotonic() - journal.seconds
-        while journal.step < settings.steps and not journal.finished:
+        what = f"segmenter {self.member.index + 1}"
+        started = time.monotonic() - state.seconds
+        while state.done < settings.steps and not state.finished:
             share = settings.batch_size // process.world
             self._step(trained, [next(stream) for _ in range(share)])
-            journal.step += 1
-            journal.seconds = time.monotonic() - started
+            state.done += 1
+            state.seconds = time.monotonic() - started
             if self._is_due(settings.evaluate_every):
                 self._evaluate()
             if self._is_due(settings.checkpoint_every):
                 self.save()
             if progress:
-                progress(journal.step, settings.steps, what)
+                progress(state.done, settings.steps, what)
 
     def _is_due(self, every: int) -> bool:
-        last = self.journal.step == self.settings.steps or self.journal.finished
-        return last or (every > 0 and self.journal.step % every == 0)
+        last = self.state.done == self.settings.steps or self.state.finished
+        return last or (every > 0 and self.state.done % every == 0)
 
     def _compiled(self) -> nn.Module:
         if self.settings.compile and self.device.type == "cuda":
@@ -187,11 +177,9 @@ class MemberTraining:
         return self.network
 
     def _step(self, trained: nn.Module, samples: list[Sample]) -> None:
-        settings, journal = self.settings, self.journal
+        settings, state = self.settings, self.state
         self.network.train()
-        rate = learning_rate(journal.step, settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, learning_rate(state.done, settings))
         self.optimizer.zero_grad(set_to_none=True)
         size = at_once(settings, self.device, len(samples))
         parts = [samples[i : i + size] for i in range(0, len(samples), size)]
@@ -202,30 +190,21 @@ class MemberTraining:
                 loss = self._loss(trained, part) / len(parts)
                 loss.backward()
             total += float(loss.detach())
-        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm))
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM))
         if not (math.isfinite(total) and math.isfinite(norm)):
             self._refuse(samples, total)
         self.optimizer.step()
         self._update_average()
-        journal.loss_sum += total
-        journal.norm_sum += norm
-        journal.summed += 1
+        state.loss_sum += total
+        state.norm_sum += norm
+        state.summed += 1
 
     def _loss(self, trained: nn.Module, samples: list[Sample]) -> Tensor:
-        pairs = [self._prepare(sample) for sample in samples]
-        x, target = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+        x, target = training_batch(samples, self.settings, self.device)
         torch.manual_seed(samples[0].key.torch_seed())
         with self._autocast():
             outputs = trained(x)
         return self.loss(outputs, target)
-
-    def _prepare(self, sample: Sample) -> tuple[Tensor, Tensor]:
-        settings = self.settings
-        drawn = draw_volume(sample.key.rng(1), settings.augmentation, settings.inputs)
-        volumes = sample.volumes.to(self.device, non_blocking=True)
-        masks = sample.masks.to(self.device, non_blocking=True)
-        size = settings.crop or tuple(volumes.shape[1:])
-        return augment_volume(volumes, masks, sample.centre, size, drawn, settings.clip)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.settings.precision is Precision.BFLOAT16
@@ -235,66 +214,49 @@ class MemberTraining:
         patients = ", ".join(sample.patient_id for sample in samples)
         raise BadInput(
             f"training batch of patients {patients}",
-            f"loss {loss} or its gradient is not finite at step {self.journal.step}",
+            f"loss {loss} or its gradient is not finite at step {self.state.done}",
             "look at these patients' images, or lower segment.learning_rate; "
             "the last good checkpoint is kept",
         )
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        decay = min(self.settings.ema_decay, (1.0 + self.journal.step) / (10.0 + self.journal.step))
-        averages = list(self.average.values())
-        torch._foreach_lerp_(averages, list(self._state().values()), 1.0 - decay)
+        decay = min(self.settings.ema_decay, (1.0 + self.state.done) / (10.0 + self.state.done))
+        averages, weights = self.average.state_dict(), self.network.state_dict()
+        torch._foreach_lerp_(list(averages.values()), list(weights.values()), 1.0 - decay)
 
     def _evaluate(self) -> None:
-        settings, journal = self.settings, self.journal
+        settings, state = self.settings, self.state
         value = self.process.agree(self.held_out_dice())
-        journal.points.append(
+        state.points.append(
             asdict(
                 SegmenterCurvePoint(
                     member=self.member.index,
-                    step=journal.step,
-                    learning_rate=learning_rate(journal.step - 1, settings),
-                    loss=journal.loss_sum / max(journal.summed, 1),
-                    gradient_norm=journal.norm_sum / max(journal.summed, 1),
-                    seconds=round(journal.seconds, 2),
+                    step=state.done,
+                    learning_rate=learning_rate(state.done - 1, settings),
+                    loss=state.loss_sum / max(state.summed, 1),
+                    gradient_norm=state.norm_sum / max(state.summed, 1),
+                    seconds=round(state.seconds, 2),
                     tuning_dice=value,
                 )
             )
         )
-        journal.loss_sum = journal.norm_sum = 0.0
-        journal.summed = 0
-        log.info("member %d step %d: Dice %.4f", self.member.index, journal.step, value)
-        if settings.folds > 1:
-            return
-        if value > journal.best_dice:
-            journal.best_dice, journal.best_step, journal.stale = value, journal.step, 0
+        state.loss_sum = state.norm_sum = 0.0
+        state.summed = 0
+        log.info("member %d step %d: Dice %.4f", self.member.index, state.done, value)
+        if self.member.fold is None and state.record(value, settings.patience):
             self.save_weights(self.folder / BEST)
-        else:
-            journal.stale += 1
-            journal.finished = 0 < settings.patience <= journal.stale
 
     @torch.no_grad()
     def held_out_dice(self) -> float:
         """Mean Dice of the averaged weights on the held-out cases, on the network grid."""
-        current = {name: tensor.clone() for name, tensor in self._state().items()}
-        self._put(self.average)
-        self.network.eval()
         values = []
         for case in self.member.held_out:
             volumes = channels(case, self.settings.inputs).float().to(self.device)
             brain = torch.from_numpy(case.brain).to(self.device)
             with self._autocast():
-                map_ = probability_map(
-                    self.network, volumes, brain, self.settings.clip, flips=False
-                )
+                map_ = probability_map(self.average, volumes, brain, flips=False)
             mask = (map_ >= MONITOR_THRESHOLD).cpu().numpy()
             assert case.tumor is not None
             values.append(dice(mask, case.tumor))
-        self._put(current)
         return float(np.mean(values))
-
-    @torch.no_grad()
-    def _put(self, state: dict[str, Tensor]) -> None:
-        for name, tensor in self._state().items():
-            tensor.copy_(state[name])

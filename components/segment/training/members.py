@@ -84,13 +84,13 @@ def train_member(
     training.run(progress)
     target = out / f"{member.name}.safetensors"
     if process.leads:
-        if settings.folds == 1:
+        if member.fold is None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic(target) as temporary:
                 shutil.copyfile(training.folder / BEST, temporary)
         else:
             training.save_weights(target)
-    return training.journal.points
+    return training.state.points
 
 
 def _overall(
@@ -149,7 +149,7 @@ def _train_alone(
     index: int, prepared: list[Path], settings: SegmentSettings, folder: Path, out: Path
 ) -> Points:
     prepare_torch(settings)
-    member = plan_segmenter_members(development_cases(prepared, settings), settings)[index]
+    member = plan_segmenter_members(development_cases(prepared, settings))[index]
     before, parent = 0, os.getppid()
 
     def count(done: int, total: int, what: str) -> None:

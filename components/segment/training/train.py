@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from components.cohort.prepared import PreparedCase
 from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
-from components.core.tables import write_csv
-from components.core.vocabulary import Origin
+from components.core.vocabulary import CLIP_SD, Origin
 from components.segment.data.sampling import MemberCases, development_cases, plan_segmenter_members
 from components.segment.evaluation.metrics import Summary
 from components.segment.evaluation.threshold import (
@@ -33,9 +31,10 @@ from components.segment.inference.segmenter import (
 )
 from components.segment.network.unet import parameter_count
 from components.segment.settings import SegmentSettings
-from components.segment.training.journal import SegmenterCurvePoint, run_digest
 from components.segment.training.members import Points, prepare_torch, train_members
 from components.segment.training.processes import joined
+from components.segment.training.state import SegmenterCurvePoint, run_digest
+from components.training.state import write_records
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ def train_segmenter(
     folders = list(prepared)
     with joined(settings) as process:
         cases = development_cases(folders, settings)
-        members = plan_segmenter_members(cases, settings)
+        members = plan_segmenter_members(cases)
         folder = out / CHECKPOINTS
         if checkpoints is not None:
             folder = checkpoints / run_digest(members[0], settings)[:16]
@@ -111,7 +110,7 @@ def write_segmenter(
         out: holds the members' weights; gets curves.csv, tuning.csv and model.json.
         points: rows of curves.csv.
     """
-    _write_table(out / "curves.csv", SegmenterCurvePoint, points)
+    write_records(out / "curves.csv", SegmenterCurvePoint, points)
     segmenter = _assemble(cases, members, settings, out)
     held_out = [
         one
@@ -122,7 +121,7 @@ def write_segmenter(
     threshold = best_threshold([one.curve_with(doubt) for one in held_out])
     reported = cross_fitted_thresholds(held_out, doubt)
     rows = [evaluate_members(one, _rule(reported[one.member], settings)) for one in held_out]
-    _write_table(out / "tuning.csv", Row, [asdict(row) for row in rows])
+    write_records(out / "tuning.csv", Row, [asdict(row) for row in rows])
     described = [_describe_member(member, rows, out) for member in members]
     content = {
         **segmenter.description,
@@ -145,11 +144,11 @@ def _assemble(
     description: dict[str, Any] = {
         "architecture": architecture,
         "inputs": [sequence.value for sequence in settings.inputs],
-        "clip": settings.clip,
+        "clip": CLIP_SD,
         "min_ml": settings.min_ml,
         "doubt": settings.doubt,
         "flips": settings.flips,
-        "folds": settings.folds,
+        "folds": len(members),
         "grid": cases[0].grid.size[0],
         "plan_digest": cases[0].plan_digest,
         # One phantom among the cases is enough: such a model must never pass for a clinical one.
@@ -162,7 +161,6 @@ def _assemble(
     return Segmenter(
         inputs=settings.inputs,
         rule=_rule(0.5, settings),
-        clip=settings.clip,
         flips=settings.flips,
         grid=description["grid"],
         trained_on=Origin(description["trained_on"]),
@@ -186,8 +184,3 @@ def _describe_member(member: MemberCases, rows: list[Row], out: Path) -> dict[st
         "held_out_patients": sorted(case.patient_id for case in member.held_out),
         "dice": asdict(Summary.of([row.dice for row in rows if row.member == member.index])),
     }
-
-
-def _write_table(path: Path, row: type, rows: list[dict[str, Any]]) -> None:
-    names = [f.name for f in fields(row)]
-    write_csv(path, names, ([r[n] for n in names] for r in json.loads(json.dumps(rows))))

@@ -13,11 +13,11 @@ from components.core.progress import Progress
 from components.preprocess.plan import PreprocessingPlan
 from components.segment.data.sampling import MemberCases
 from components.segment.settings import SegmentSettings
-from components.segment.synthetic.model import PLAN_FILE
-from components.segment.synthetic.patients import SyntheticSet, synthetic_case
 from components.segment.training.members import prepare_torch, train_member
 from components.segment.training.processes import Process
 from components.segment.training.train import CHECKPOINTS, write_segmenter
+from components.synthetic.model import PLAN_FILE
+from components.synthetic.patients import SyntheticSet, synthetic_case
 
 
 def train_on_synthetic(
@@ -39,10 +39,8 @@ def train_on_synthetic(
             the best weights.
 
     Raises:
-        BadInput: settings of a cross-validation, or sequences that the plan does not prepare.
+        BadInput: sequences that the plan does not prepare.
     """
-    if settings.folds != 1:
-        raise BadInput("segment.folds", "synthetic patients have no folds", "set it to 1")
     missing = set(settings.inputs) - set(plan.sequences)
     if missing:
         raise BadInput(

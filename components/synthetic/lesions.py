@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from components.cohort.phantom.anatomy import tissue_map
 from components.core.imaging.grid import Grid
-from components.segment.synthetic.contrast import stretched
-from components.segment.synthetic.head import SPACING_MM, Head, Push
+from components.synthetic.contrast import stretched
+from components.synthetic.head import SPACING_MM, Head, Push
 
 MOST_FOCI = 3
 VOLUME_ML = (1.5, 180.0)

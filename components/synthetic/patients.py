@@ -18,14 +18,14 @@ from components.preprocess.crop import network_grid
 from components.preprocess.plan import PreprocessingPlan
 from components.segment.data.sampling import Key, Sample, patch_centre
 from components.segment.settings import SegmentSettings
-from components.segment.synthetic.contrast import (
+from components.synthetic.contrast import (
     TISSUES,
     draw_contrast,
     render_contrast,
     stretched,
 )
-from components.segment.synthetic.head import SPACING_MM, Head, draw_head, render_head
-from components.segment.synthetic.lesions import (
+from components.synthetic.head import SPACING_MM, Head, draw_head, render_head
+from components.synthetic.lesions import (
     Lesions,
     centres_of,
     draw_lesions,

@@ -12,15 +12,15 @@ from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.settings import PreprocessSettings
 from components.segment.data.sampling import Key
 from components.segment.settings import SegmentSettings, UNetSettings
-from components.segment.synthetic.contrast import (
+from components.synthetic.contrast import (
     _RANGES,
     TISSUES,
     draw_contrast,
     render_contrast,
 )
-from components.segment.synthetic.head import HeadDraw, Push, render_head
-from components.segment.synthetic.lesions import centres_of, draw_lesions
-from components.segment.synthetic.patients import (
+from components.synthetic.head import HeadDraw, Push, render_head
+from components.synthetic.lesions import centres_of, draw_lesions
+from components.synthetic.patients import (
     SyntheticPatient,
     SyntheticSet,
     render_patient,

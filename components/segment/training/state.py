@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
-from components.segment.data.sampling import (
-    MemberCases,
-)
+from components.segment.data.sampling import MemberCases
 from components.segment.settings import Norm, SegmentSettings
+from components.training.checkpoint import digest
+from components.training.schedule import half_cosine
+from components.training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -30,15 +27,9 @@ class SegmenterCurvePoint:
 
 
 @dataclass
-class Journal:
-    """What a resumed run must remember beside its tensors."""
+class MemberState(TrainingState):
+    """State of a member, in steps, scored by the tuning Dice; sums since the last curve point."""
 
-    step: int = 0
-    best_dice: float = -1.0
-    best_step: int = 0
-    stale: int = 0
-    finished: bool = False
-    points: list[dict[str, Any]] = field(default_factory=list)
     loss_sum: float = 0.0
     norm_sum: float = 0.0
     summed: int = 0
@@ -61,7 +52,7 @@ def learning_rate(step: int, settings: SegmentSettings) -> float:
     if step < warm:
         return settings.learning_rate * (step + 1) / warm
     done = (step - warm) / max(settings.steps - warm, 1)
-    return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+    return settings.learning_rate * half_cosine(done)
 
 
 def run_digest(member: MemberCases, settings: SegmentSettings) -> str:
@@ -74,5 +65,4 @@ def run_digest(member: MemberCases, settings: SegmentSettings) -> str:
         *("min_ml", "doubt", "flips"),
     }
     decisive = settings.model_dump(mode="json", exclude=aside)
-    content = json.dumps([decisive, member.index, trained, held_out, plan], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return digest([decisive, member.index, trained, held_out, plan])
