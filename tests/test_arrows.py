@@ -116,4 +116,5 @@ def test_every_room_tells_what_goes_in_and_out(package: str) -> None:
     assert "| out |" in text
     named = {word for word in text.replace("`", " ").split() if word.endswith(".py")}
     for name in named:
-        assert list((ROOT / "components" / package).rglob(name)), f"{package}/README.md names {name}"
+        found = list((ROOT / "components" / package).rglob(name))
+        assert found, f"{package}/README.md names {name}"
