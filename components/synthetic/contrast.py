@@ -10,9 +10,11 @@ import torch.nn.functional as F
 
 from components.core.vocabulary import Sequence
 
+TUMOR = ("oedema", "solid", "rim", "necrosis")
+
 TISSUES = (
     *("grey", "white", "csf", "dura", "bone", "scalp", "vessel", "gliosis", "cavity"),
-    *("oedema", "solid", "rim", "necrosis"),
+    *TUMOR,
 )
 """Order of the shares that make a voxel's brightness."""
 
@@ -40,6 +42,9 @@ _RANGES: dict[Sequence, dict[str, tuple[float, float]]] = {
 
 STRANGE = {Sequence.T1C: 0.08, Sequence.T2: 0.08, Sequence.FLAIR: 0.0}
 """Share of the samples in which a sequence's tissues have any brightness at all."""
+
+UNEVEN_TUMOR = 1.5
+"""How much more uneven than other tissue a tumour is."""
 
 DROPPED = {Sequence.T1C: 0.2, Sequence.T2: 0.3, Sequence.FLAIR: 0.08}
 """Share of the samples that lack a sequence; one always stays."""
@@ -118,13 +123,16 @@ def render_contrast(
     flat = shares.reshape(len(shares), -1).astype(np.float32) / 255.0
     mixed = (draw.brightness.astype(np.float32) @ flat).reshape(len(Sequence), *size)
     fine = np.log(detail.astype(np.float32))
+    # Tumours are less even than the tissue around them.
+    tumor = flat[-len(TUMOR) :].sum(axis=0).reshape(size)
+    uneven_by = 1.0 + UNEVEN_TUMOR * np.clip(tumor, 0.0, 1.0)
     rng = np.random.default_rng(draw.seed)
     for index in range(len(Sequence)):
         if draw.dropped[index]:
             mixed[index] = 0.0
             continue
         uneven = _smooth(rng, size, draw.texture_mm / spacing_mm) * draw.texture[index]
-        image = mixed[index] * np.exp(draw.detail[index] * fine + uneven)
+        image = mixed[index] * np.exp(draw.detail[index] * fine + uneven * uneven_by)
         image = np.roll(image, draw.moved[index], axis=(0, 1, 2))
         mixed[index] = _thick(image, *draw.thick[index])
     return mixed
