@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from components.core.files import atomic
@@ -37,3 +38,8 @@ def write_csv(
                     by_name.writerow(row)
                 else:
                     by_place.writerow(row)
+
+
+def write_records(path: Path | str, record: type, rows: Iterable[Mapping[str, object]]) -> None:
+    """As `write_csv`, with the fields of the dataclass `record` as columns."""
+    write_csv(path, [f.name for f in fields(record)], rows)

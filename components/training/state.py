@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
-
-from components.core.tables import write_csv
 
 
 @dataclass
@@ -40,8 +36,3 @@ class TrainingState:
         self.stale += 1
         self.finished = self.finished or 0 < patience <= self.stale
         return False
-
-
-def write_records(path: Path, record: type, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, with the fields of the dataclass `record` as columns."""
-    write_csv(path, [f.name for f in fields(record)], rows)

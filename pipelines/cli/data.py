@@ -52,7 +52,7 @@ def phantom(
             settings,
             workers=workers,
             progress=progress,
-            dial=moved_within(*motion) if motion else None,
+            change=moved_within(*motion) if motion else None,
         )
     console.print(f"wrote {manifest}")
 

@@ -29,15 +29,15 @@ FAR_SEED = 90_000
 
 @dataclass(frozen=True)
 class DegradationLevel:
-    """One position of one dial.
+    """One level of one degradation.
 
     Attributes:
-        dial, unit, level, label: see Trial.
+        degradation, unit, level, label: see Trial.
         thickness_mm, noise: of every sequence; None leaves what the site's scanners do.
         replaced: sequence that is missing -> sequence whose image is given in its place.
     """
 
-    dial: str
+    degradation: str
     unit: str
     level: float
     label: str
@@ -127,7 +127,7 @@ def study_robustness(
             trials.append(future.result())
             if progress:
                 progress(done, total, trials[-1].label)
-    trials.sort(key=lambda trial: (trial.dial, trial.level, trial.patient_id))
+    trials.sort(key=lambda trial: (trial.degradation, trial.level, trial.patient_id))
     about = {
         "release": verify_release(repository).release,
         "trained_on": contents.trained_on.value,
@@ -159,7 +159,7 @@ def _phantoms(
         PhantomSettings(resolution_mm=resolution_mm),
         workers=workers,
         mutant_share=0.5,
-        dial=level.turn,
+        change=level.turn,
     )
 
 
@@ -180,7 +180,7 @@ def _try(repository: str, level: DegradationLevel, patient: Patient) -> Trial:
     contents = release.contents()
     assert patient.idh is not None
     made = partial(
-        Trial, level.dial, level.unit, level.level, level.label, patient.patient_id,
+        Trial, level.degradation, level.unit, level.level, level.label, patient.patient_id,
         int(patient.idh),
     )  # fmt: skip
     try:

@@ -99,7 +99,7 @@ def test_places_follow_the_outline() -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("explain")
     samples = make_samples(folder / "samples", 24, folds=2, external=8, contrast=0.5)
-    dials = ClassifySettings.model_validate(
+    settings = ClassifySettings.model_validate(
         {
             "network": {"blocks": [1, 1, 1, 1], "width": 4},
             "warm": {"epochs": 1},
@@ -112,7 +112,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             "threads": 1,
         }
     )  # fmt: skip
-    train_classifiers(samples, dials, folder / "model")
+    train_classifiers(samples, settings, folder / "model")
     return samples, folder / "model"
 
 

@@ -1,4 +1,4 @@
-"""The architecture of docs/method.md, its dials and the augmentation."""
+"""The architecture of docs/method.md, its settings and the augmentation."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """CSV tables: their exact bytes, and that a failed write leaves no file."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from components.core.tables import write_csv
+from components.core.tables import write_csv, write_records
 
 
 def test_mappings_and_sequences_give_the_same_bytes(tmp_path: Path) -> None:
@@ -41,3 +42,15 @@ def test_unknown_column_is_refused_and_the_file_before_stays(tmp_path: Path) -> 
 def test_permissions(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", ["a"], [["secret"]], mode=0o600)
     assert (tmp_path / "t.csv").stat().st_mode & 0o777 == 0o600
+
+
+@dataclass(frozen=True)
+class _Point:
+    epoch: int
+    loss: float | None
+
+
+def test_a_curve_is_written_with_its_fields_as_columns(tmp_path: Path) -> None:
+    rows = [asdict(_Point(0, 0.1)), asdict(_Point(1, None))]
+    write_records(tmp_path / "curves.csv", _Point, rows)
+    assert (tmp_path / "curves.csv").read_text() == "epoch,loss\n0,0.1\n1,\n"

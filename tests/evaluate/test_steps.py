@@ -170,7 +170,7 @@ def test_ablations_stand_beside_the_paper(study: StepInputs, tmp_path: Path) -> 
 def trial(level: float, index: int, **changes: Any) -> Trial:
     idh = index % 2
     given = {
-        "dial": "noise", "unit": "share", "level": level, "label": f"{level:g}",
+        "degradation": "noise", "unit": "share", "level": level, "label": f"{level:g}",
         "patient_id": f"p{index}", "idh": idh, "status": "ok",
         "probability": 0.9 if idh else 0.1, "dice": 0.8, **changes,
     }  # fmt: skip
@@ -186,7 +186,7 @@ def test_robustness_counts_whoever_got_no_answer(study: StepInputs, tmp_path: Pa
     trials += [trial(0.2, 7, probability=0.6, status="abstain")]
     result = evaluate_robustness(trials[::-1], {"site": "snuh", "patients": 8, "release": "r"},
                                  SETTINGS, tmp_path)  # fmt: skip
-    ((first, second),) = [dial["levels"] for dial in result["dials"]]
+    ((first, second),) = [one["levels"] for one in result["degradations"]]
     assert first["accuracy"]["value"] == first["auroc"]["value"] == 1.0
     assert [second[k] for k in ("patients", "answered", "abstained", "no_tumor", "refused")] == [
         8, 6, 1, 1, 1,

@@ -32,7 +32,7 @@ def test_far_and_turned_sequences_come_back(tmp_path: Path) -> None:
     """
     site, settings = site_named("tcia"), PhantomSettings(resolution_mm=1.0)
     manifest = make_cohort(
-        site, 14, 78, tmp_path, settings, workers=2, dial=moved_within(15.0, 20.0)
+        site, 14, 78, tmp_path, settings, workers=2, change=moved_within(15.0, 20.0)
     )
     plan = make_plan(load_profile("paper").preprocess)
     errors = []

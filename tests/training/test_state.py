@@ -1,13 +1,12 @@
-"""Best score, early stop, and the table of a learning curve."""
+"""Best score and early stop."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 import pytest
 
-from components.training.state import TrainingState, write_records
+from components.training.state import TrainingState
 
 
 def _after(scores: list[float], patience: int) -> tuple[TrainingState, list[bool]]:
@@ -39,15 +38,3 @@ def test_it_survives_json() -> None:
     assert again == state
     assert not again.record(0.1, 2)
     assert again.finished
-
-
-@dataclass(frozen=True)
-class _Point:
-    epoch: int
-    loss: float | None
-
-
-def test_a_curve_is_written_with_its_fields_as_columns(tmp_path: Path) -> None:
-    rows = [asdict(_Point(0, 0.1)), asdict(_Point(1, None))]
-    write_records(tmp_path / "curves.csv", _Point, rows)
-    assert (tmp_path / "curves.csv").read_text() == "epoch,loss\n0,0.1\n1,\n"

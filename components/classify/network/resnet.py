@@ -1,4 +1,4 @@
-"""ResNet-34 and the hybrid of docs/method.md, with dials for width, depth and pooling."""
+"""ResNet-34 and the hybrid of docs/method.md, with settings for width, depth and pooling."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ from components.classify.settings import ClassifySettings
 from components.classify.training.epochs import ClassifierCurvePoint
 from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
+from components.core.tables import write_records
 from components.core.vocabulary import Model, Split
-from components.training.state import write_records
 
 CHECKPOINTS = ".checkpoints"
 PREDICTIONS_FILE = "predictions.csv"

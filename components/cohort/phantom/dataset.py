@@ -31,7 +31,7 @@ from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
 from components.core.vocabulary import DEVELOPMENT, Origin, Sequence, Split
 
-Dial = Callable[[PhantomParameters], PhantomParameters]
+Change = Callable[[PhantomParameters], PhantomParameters]
 
 
 def make_cohorts(settings: PhantomSettings, out: Path, progress: Progress | None = None) -> Path:
@@ -74,7 +74,7 @@ def make_cohort(
     progress: Progress | None = None,
     split: bool = False,
     mutant_share: float | None = None,
-    dial: Dial | None = None,
+    change: Change | None = None,
 ) -> Path:
     """Make one cohort below `out` and return its manifest.csv.
 
@@ -82,10 +82,10 @@ def make_cohort(
     truth.json with the draw and the motions. Same seed, same bytes, whatever the workers.
 
     Args:
-        dial: changes a draw before it is rendered: the same patients, another scanner.
+        change: changes a draw before it is rendered: the same patients, another scanner.
     """
     draws = [
-        dial(draw) if dial else draw for draw in draw_cohort(site, patients, seed, mutant_share)
+        change(draw) if change else draw for draw in draw_cohort(site, patients, seed, mutant_share)
     ]
     splits = split_development(draws, settings.splits, seed) if split else {}
     arguments = [(draw, settings.resolution_mm, out / draw.patient_id) for draw in draws]

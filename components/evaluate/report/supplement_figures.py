@@ -21,7 +21,9 @@ def supplement_figures(result: dict[str, Any]) -> dict[str, list[Drawing]]:
         drawing = importance_figure(result["importance"])
         found["importance"] = [drawing] if drawing else []
     if result["robustness"]:
-        found["robustness"] = [robustness_figure(dial) for dial in result["robustness"]["dials"]]
+        found["robustness"] = [
+            robustness_figure(one) for one in result["robustness"]["degradations"]
+        ]
     return {section: drawings for section, drawings in found.items() if drawings}
 
 
@@ -58,10 +60,10 @@ def importance_figure(rows: list[dict[str, Any]]) -> Drawing | None:
 _MEASURES = (("auroc", "AUROC"), ("accuracy", "accuracy"), ("dice", "Dice, mean"))
 
 
-def robustness_figure(dial: dict[str, Any]) -> Drawing:
-    """AUROC, accuracy and mean Dice by level of one dial."""
-    levels, name = dial["levels"], f"robustness-{dial['dial']}".replace(" ", "-")
-    measured = bool(dial["unit"])
+def robustness_figure(block: dict[str, Any]) -> Drawing:
+    """AUROC, accuracy and mean Dice by level of one degradation."""
+    levels, worse, measured = block["levels"], block["degradation"], bool(block["unit"])
+    name = f"robustness-{worse}".replace(" ", "-")
     places = [level["level"] for level in levels] if measured else list(range(len(levels)))
     told = []
     with canvas((4.4, 3.9)) as (figure, axes):
@@ -75,7 +77,7 @@ def robustness_figure(dial: dict[str, Any]) -> Drawing:
             told.append(f"{label}: " + ", ".join(f"{y:.2f}" for _, y in known))
         axes[0].set(ylim=(0, 1.03), ylabel="performance")
         if measured:
-            axes[0].set_xlabel(f"{dial['dial']} ({dial['unit']})")
+            axes[0].set_xlabel(f"{worse} ({block['unit']})")
         else:
             axes[0].set_xticks(places, [_broken(level["label"]) for level in levels], fontsize=7.5)
             axes[0].set_xlim(-0.5, len(levels) - 0.5)
@@ -85,8 +87,8 @@ def robustness_figure(dial: dict[str, Any]) -> Drawing:
         svg = svg_of(figure, name)
     labels = ", ".join(level["label"] for level in levels)
     return Drawing(
-        name, svg, f"Performance by {dial['dial']} ({labels}): {'; '.join(told)}.",
-        f"Performance by {dial['dial']}, the same phantoms at every level.",
+        name, svg, f"Performance by {worse} ({labels}): {'; '.join(told)}.",
+        f"Performance by {worse}, the same phantoms at every level.",
     )  # fmt: skip
 
 

@@ -54,12 +54,15 @@ class Supplements:
         Raises:
             BadInput: a file is not what it should be.
         """
+        robustness = _json(self.robustness)
+        if robustness is not None and "degradations" not in robustness:
+            raise BadInput(self.robustness, "no degradations", "run `glioflow robustness` again")
         return without_nan(
             {
                 "importance": feature_block(self.classifier, people),
                 "saliency": saliency_block(self.classifier, list(sets)),
                 "ablations": _json(self.ablations),
-                "robustness": _json(self.robustness),
+                "robustness": robustness,
             }
         )
 

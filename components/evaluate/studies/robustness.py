@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.core.files import atomic, write_json
-from components.core.tables import write_csv
+from components.core.tables import write_records
 from components.core.vocabulary import Status
 from components.evaluate.read_tables import ModelPredictions
 from components.evaluate.report.formatting import area, mean_sd
@@ -21,22 +21,20 @@ from components.evaluate.statistics.segmentation import summary
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-COLUMNS = ("dial", "unit", "level", "label", "patient_id", "idh", "status", "probability", "dice")
-
 
 @dataclass(frozen=True)
 class Trial:
     """One patient at one level.
 
     Attributes:
-        dial: what is turned; unit: of its level, empty for a dial without numbers.
+        degradation: what is made worse; unit: of its level, empty where levels have no numbers.
         level: its number (the order, where there is no unit).
         label: for readers.
         probability: NaN where there was no answer; refused: status is empty.
         dice: against the true mask; NaN where there is none.
     """
 
-    dial: str
+    degradation: str
     unit: str
     level: float
     label: str
@@ -56,17 +54,18 @@ def evaluate_robustness(
         about: what was tried (site, seed, release ...), copied into the result.
 
     Returns:
-        `about`, and "dials" [{"dial", "unit", "levels": [{"level", "label", "patients", "mutant",
-        "answered", "abstained", "no_tumor", "refused", "accuracy", "auroc", "brier", "dice"}]}].
+        `about`, and "degradations" [{"degradation", "unit", "levels": [{"level", "label",
+        "patients", "mutant", "answered", "abstained", "no_tumor", "refused", "accuracy", "auroc",
+        "brier", "dice"}]}].
     """
     rows = list(trials)
-    dials = []
-    for dial in dict.fromkeys(row.dial for row in rows):
-        own = [row for row in rows if row.dial == dial]
+    blocks = []
+    for name in dict.fromkeys(row.degradation for row in rows):
+        own = [row for row in rows if row.degradation == name]
         levels = sorted({(row.level, row.label) for row in own})
-        dials.append(
+        blocks.append(
             {
-                "dial": dial,
+                "degradation": name,
                 "unit": own[0].unit,
                 "levels": [
                     _level([row for row in own if (row.level, row.label) == level], settings)
@@ -74,11 +73,10 @@ def evaluate_robustness(
                 ],
             }
         )
-    result = without_nan({**about, "settings": settings.model_dump(mode="json"), "dials": dials})
+    content = {**about, "settings": settings.model_dump(mode="json"), "degradations": blocks}
+    result = without_nan(content)
     write_json(out / "robustness.json", result)
-    cells = ([getattr(row, name) for name in COLUMNS] for row in rows)
-    nan_free = ([None if cell != cell else cell for cell in row] for row in cells)
-    write_csv(out / "robustness.csv", COLUMNS, nan_free)
+    write_records(out / "robustness.csv", Trial, (without_nan(asdict(row)) for row in rows))
     with atomic(out / "robustness.md") as temporary:
         temporary.write_text(robustness_markdown(result), encoding="utf-8")
     return result
@@ -135,12 +133,12 @@ def cells_of(level: dict[str, Any]) -> list[str]:
 
 
 def robustness_markdown(result: dict[str, Any]) -> str:
-    """A table for each dial."""
+    """A table for each degradation."""
     parts = []
-    for dial in result["dials"]:
-        parts.append(f"| {dial['dial']} | " + " | ".join(HEADINGS[1:]) + " |")
+    for block in result["degradations"]:
+        parts.append(f"| {block['degradation']} | " + " | ".join(HEADINGS[1:]) + " |")
         parts.append("|---|" + "---:|" * (len(HEADINGS) - 1))
-        parts += [f"| {' | '.join(cells_of(level))} |" for level in dial["levels"]]
+        parts += [f"| {' | '.join(cells_of(level))} |" for level in block["levels"]]
         parts.append("")
     return "\n".join(parts)
 
@@ -152,12 +150,12 @@ def render_tables(result: dict[str, Any]) -> RenderableType:
     from rich.table import Table
 
     tables: list[RenderableType] = []
-    for dial in result["dials"]:
+    for block in result["degradations"]:
         table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        table.add_column(dial["dial"])
+        table.add_column(block["degradation"])
         for heading in HEADINGS[1:]:
             table.add_column(heading, justify="right")
-        for level in dial["levels"]:
+        for level in block["levels"]:
             table.add_row(*cells_of(level))
         tables.append(table)
     return Group(*tables)

@@ -13,9 +13,9 @@ from components.cohort.prepared import PreparedCase, read_cases
 from components.core.errors import BadInput
 from components.core.files import write_json
 from components.core.progress import Progress
+from components.core.tables import write_records
 from components.segment.evaluation.metrics import Agreement, Summary
 from components.segment.inference.segmenter import Segmenter
-from components.training.state import write_records
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Kept from it: strided convolutions into pre-activation residual blocks, nearest upsampling followed
 by a convolution, localisation convolutions, and heads on the three finest decoder levels whose
-outputs are summed. Four dials are ours, for thick slices on slow machines: `fold_z`,
+outputs are summed. Four settings are ours, for thick slices on slow machines: `fold_z`,
 `flat_levels`, `norm` and `narrow_decoder` (see UNetSettings); by default the network is the
 published one.
 """

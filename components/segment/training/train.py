@@ -12,6 +12,7 @@ from typing import Any
 from components.cohort.prepared import PreparedCase
 from components.core.files import atomic, read_json, sha256_file, write_json
 from components.core.progress import Progress
+from components.core.tables import write_records
 from components.core.vocabulary import CLIP_SD, Origin
 from components.segment.data.sampling import MemberCases, development_cases, plan_segmenter_members
 from components.segment.evaluation.metrics import Summary
@@ -34,7 +35,6 @@ from components.segment.settings import SegmentSettings
 from components.segment.training.members import Points, prepare_torch, train_members
 from components.segment.training.processes import joined
 from components.segment.training.state import SegmenterCurvePoint, run_digest
-from components.training.state import write_records
 
 log = logging.getLogger(__name__)
 
