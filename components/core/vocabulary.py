@@ -58,6 +58,9 @@ class Status(StrEnum):
     ABSTAIN = "abstain"
 
 
+SALIENCY_PARTS = ("inside", "rim", "elsewhere")
+"""Parts of the brain, seen from the tumour, whose shares of the saliency are reported."""
+
 CLIP_SD = 5.0
 """z-scores are cut at this many SDs, and [-CLIP_SD, CLIP_SD] becomes [0, 1] (method.md)."""
 

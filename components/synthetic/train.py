@@ -13,6 +13,7 @@ from components.core.progress import Progress
 from components.preprocess.plan import PreprocessingPlan
 from components.segment.data.sampling import MemberCases
 from components.segment.settings import SegmentSettings
+from components.segment.training.member import MemberTraining
 from components.segment.training.members import prepare_torch, train_member
 from components.segment.training.processes import Process
 from components.segment.training.train import CHECKPOINTS, write_segmenter
@@ -54,6 +55,7 @@ def train_on_synthetic(
     folder = out / CHECKPOINTS
     dataset = SyntheticSet(plan, settings)
     write_json(out / PLAN_FILE, plan.model_dump(mode="json"))
-    points = train_member(member, settings, process, folder, out, progress, dataset)
+    training = MemberTraining(member, settings, process, folder, dataset)
+    points = train_member(training, out, progress)
     write_segmenter(cases, [member], settings, out, points)
     shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput
-from components.core.vocabulary import Sequence
+from components.core.vocabulary import SALIENCY_PARTS, Sequence
 from components.release.inference.request import Answer
 from components.release.manifest import Contents
 
@@ -44,13 +44,13 @@ class Explained:
 
     def shares(self) -> dict[str, dict[str, float]]:
         """Sequence -> share of its saliency "inside" the tumour, on its "rim" and "elsewhere"."""
-        from components.classify.explanation.saliency import PLACES, places
+        from components.classify.explanation.saliency import saliency_shares
 
-        found = places(self.explanation.saliency[0], self.images[:, 2])
+        found = saliency_shares(self.explanation.saliency[0], self.images[:, 2])
         return {
             sequence.value: {
-                place: float(share)
-                for place, share in zip(PLACES, row, strict=True)
+                part: float(share)
+                for part, share in zip(SALIENCY_PARTS, row, strict=True)
                 if np.isfinite(share)
             }
             for sequence, row in zip(self.channels, found, strict=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from components.classify.explanation.figure import draw_explanation
-from components.classify.explanation.saliency import explain, explain_networks, places
+from components.classify.explanation.saliency import explain, explain_networks, saliency_shares
 from components.classify.inference.classifier import Classifier
 from components.classify.settings import ClassifySettings
 from components.classify.training.train import train_classifiers
@@ -87,10 +87,10 @@ def test_who_looks_at_nothing_is_salient_nowhere() -> None:
 def test_places_follow_the_outline() -> None:
     mask = some_images()[0, :, 2]
     even = np.ones((5, 2, SIDE, SIDE), np.float32)
-    np.testing.assert_allclose(places(even, mask).sum(axis=1), 1.0)
+    np.testing.assert_allclose(saliency_shares(even, mask).sum(axis=1), 1.0)
     middle = np.zeros_like(even)
     middle[:, 0, 6, 8] = 1.0
-    found = places(middle, mask)
+    found = saliency_shares(middle, mask)
     assert found[0].tolist() == [1.0, 0.0, 0.0]
     assert np.isnan(found[1]).all()
 

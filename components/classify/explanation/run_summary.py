@@ -9,16 +9,16 @@ import numpy as np
 from torch import nn
 
 from components.classify.data.samples import MemberSamples, Samples
-from components.classify.explanation.saliency import PLACES, explain_networks, places
+from components.classify.explanation.saliency import explain_networks, saliency_shares
 from components.classify.inference.calibrated import predictable
 from components.core.files import atomic
 from components.core.tables import write_csv
-from components.core.vocabulary import Split
+from components.core.vocabulary import SALIENCY_PARTS, Split
 
 SALIENCY_FILE = "saliency.csv"
 SALIENCY_FOLDER = "saliency"
 AREA = "area"
-"""What `places` says of the brain itself: a network that looks nowhere in particular."""
+"""What `saliency_shares` says of the brain itself: a network that looks nowhere in particular."""
 
 _PATIENTS_AT_A_TIME = 16
 
@@ -45,7 +45,7 @@ def write_explanations(
     tested = _tested(samples, probability, cross_fitted=len(members) > 1)
     wanted = set(_worst(samples, probability, tested, kept))
     channels = [str(name) for name in samples.description["channels"]]
-    columns = [f"{name}_{place}" for name in (*channels, AREA) for place in PLACES]
+    columns = [f"{name}_{part}" for name in (*channels, AREA) for part in SALIENCY_PARTS]
     rows = []
     with atomic(out / SALIENCY_FOLDER) as folder:
         folder.mkdir()
@@ -53,7 +53,7 @@ def write_explanations(
             name = samples.patient_ids[row]
             brain = (image[:, :2].max(axis=1, keepdims=True) > 0).astype(np.float32)
             maps = np.concatenate([found, brain], axis=1)
-            shares = places(maps, image[:, 2]).ravel()
+            shares = saliency_shares(maps, image[:, 2]).ravel()
             subset = (
                 Split.INTERNAL.value if samples.development[row] else samples.text["subset"][row]
             )

@@ -21,9 +21,6 @@ SMALLEST_MAP = 6
 RIM_SHARE = 3 / 128
 """Width of the tumour's margin to either side of the outline, as a share of the image's side."""
 
-PLACES = ("inside", "rim", "elsewhere")
-"""Parts of the brain that `places` tells apart."""
-
 
 @dataclass(frozen=True)
 class Explanation:
@@ -79,8 +76,8 @@ def explain_networks(
     )
 
 
-def places(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Shares of each map by place: float64 [c, 3] in the order of PLACES.
+def saliency_shares(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Shares of each map by part of the brain: float64 [c, 3] in the order of SALIENCY_PARTS.
 
     An empty map is NaN.
 

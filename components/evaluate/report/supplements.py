@@ -15,14 +15,13 @@ import numpy as np
 
 from components.core.errors import BadInput
 from components.core.files import read_json
-from components.core.vocabulary import DEVELOPMENT, FEATURE_NAMES
+from components.core.vocabulary import DEVELOPMENT, FEATURE_NAMES, SALIENCY_PARTS
 from components.evaluate.statistics.performance import without_nan
 from components.evaluate.statistics.segmentation import summary
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PLACES = ("inside", "rim", "elsewhere")
 AREA = "area"
 _REMEDY = "train the classifiers again"
 
@@ -123,7 +122,7 @@ def _values(people: pd.DataFrame | None, name: str, idh: int) -> dict[str, Any] 
 
 
 def saliency_block(classifier: Path | None, sets: list[str]) -> dict[str, Any] | None:
-    """Set -> {"patients", sequence or "area" -> {place: mean share}}, None where not explained."""
+    """Set -> {"patients", sequence or "area" -> {part: mean share}}, None where not explained."""
     import pandas as pd
 
     path = None if classifier is None else classifier / "saliency.csv"
@@ -131,13 +130,13 @@ def saliency_block(classifier: Path | None, sets: list[str]) -> dict[str, Any] |
         return None
     try:
         table = pd.read_csv(path)
-        ending = f"_{PLACES[0]}"
+        ending = f"_{SALIENCY_PARTS[0]}"
         what = [str(c).removesuffix(ending) for c in table.columns if str(c).endswith(ending)]
         found = {}
         for name, rows in table.groupby("subset", sort=True):
             if name in sets:
                 shares = {
-                    one: {place: float(rows[f"{one}_{place}"].mean()) for place in PLACES}
+                    one: {part: float(rows[f"{one}_{part}"].mean()) for part in SALIENCY_PARTS}
                     for one in what
                 }
                 found[str(name)] = {"patients": len(rows), **shares}

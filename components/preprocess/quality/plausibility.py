@@ -37,8 +37,8 @@ LEAST_MNI_SIMILARITY = 0.2
 """Mutual information (nats) of the brain and MNI152; 0.37 and more in real heads."""
 
 LEAST_ORIENTATION = -0.02
-"""By how much (nats) the brain resembles MNI152 more than a turned MNI152. Real heads: 0.03 (a large
-cyst, the cerebellum cut off) to 0.30; heads turned, their header left as it was: -0.07 to -0.11."""
+"""By how much (nats) the brain resembles MNI152 more than a turned MNI152. Real heads: 0.03 (a
+large cyst, the cerebellum cut off) to 0.30; heads turned under their old header: -0.07 to -0.11."""
 
 _TURNED = {"upright": (), "upside down": (0,), "back to front": (1,), "both": (0, 1)}
 """Axes (z, y, x) along which MNI152 is turned. Left for right looks the same and cannot be seen."""

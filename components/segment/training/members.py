@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 
 from components.core.files import atomic
 from components.core.progress import Progress
 from components.segment.data.sampling import (
     MemberCases,
-    Sample,
     development_cases,
     plan_segmenter_members,
 )
@@ -42,7 +41,7 @@ def prepare_torch(settings: SegmentSettings) -> None:
 
 def train_members(
     members: list[MemberCases],
-    prepared: Iterable[Path],
+    prepared: list[Path],
     settings: SegmentSettings,
     process: Process,
     folder: Path,
@@ -61,29 +60,21 @@ def train_members(
     """
     at_once = min(settings.members_at_once, len(members))
     if at_once > 1 and process.world == 1 and process.device.type == "cpu":
-        return _side_by_side(len(members), at_once, list(prepared), settings, folder, out, progress)
+        train = partial(_train_alone, prepared=prepared, settings=settings, folder=folder, out=out)
+        return _side_by_side(train, len(members), at_once, settings.steps, progress)
     points: Points = []
     for member in members:
-        points += train_member(
-            member, settings, process, folder, out, _overall(progress, member, members, settings)
-        )
+        report = _overall(progress, member, members, settings)
+        points += train_member(MemberTraining(member, settings, process, folder), out, report)
     return points
 
 
-def train_member(
-    member: MemberCases,
-    settings: SegmentSettings,
-    process: Process,
-    folder: Path,
-    out: Path,
-    progress: Progress | None,
-    dataset: Dataset[Sample] | None = None,
-) -> Points:
+def train_member(training: MemberTraining, out: Path, progress: Progress | None) -> Points:
     """Train one member and keep its averaged weights; returns its learning curve."""
-    training = MemberTraining(member, settings, process, folder, dataset)
     training.run(progress)
+    member = training.member
     target = out / f"{member.name}.safetensors"
-    if process.leads:
+    if training.process.leads:
         if member.fold is None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic(target) as temporary:
@@ -106,22 +97,17 @@ def _overall(
 
 
 def _side_by_side(
+    train: Callable[[int], Points],
     members: int,
     at_once: int,
-    prepared: list[Path],
-    settings: SegmentSettings,
-    folder: Path,
-    out: Path,
+    steps: int,
     progress: Progress | None,
 ) -> Points:
     context = get_context("spawn")
     done = context.Value("q", 0)
-    total = members * settings.steps
+    total = members * steps
     with ProcessPoolExecutor(at_once, context, _share, (done,)) as pool:
-        runs = [
-            pool.submit(_train_alone, index, prepared, settings, folder, out)
-            for index in range(members)
-        ]
+        runs = [pool.submit(train, index) for index in range(members)]
         try:
             pending: set[Future[Points]] = set(runs)
             while pending:
@@ -161,4 +147,5 @@ def _train_alone(
             _done.value += done - before
         before = done
 
-    return train_member(member, settings, Process(0, 1, torch.device("cpu")), folder, out, count)
+    alone = Process(0, 1, torch.device("cpu"))
+    return train_member(MemberTraining(member, settings, alone, folder), out, count)
