@@ -57,7 +57,7 @@ class Job(BaseModel):
 
     Attributes:
         folder: holds what was sent; gets the outcome.
-        names: of the tensors that were sent.
+        names: of the tensors that were sent; none in a rehearsal.
         age: years.
     """
 
@@ -137,6 +137,8 @@ def _confine(limits: RequestLimits) -> None:
 def _prepare(
     folder: Path, names: tuple[str, ...], age: float, plan: PreprocessingPlan, limits: RequestLimits
 ) -> dict[str, Any]:
+    if not names:
+        return {}
     paths = {}
     for name in names:
         sent = folder / (name + SENT)
