@@ -181,7 +181,8 @@ def _bad(error: BadInput, folder: str) -> dict[str, str]:
         return " ".join(text.replace(f"patient {PATIENT_ID}, ", "").split())
 
     subject = said(error.subject).replace(f"patient {PATIENT_ID}", "images")
-    return {"subject": subject, "problem": said(error.problem), "remedy": said(error.remedy)}
+    problem = said(error.problem).removeprefix(f"{subject}: ")
+    return {"subject": subject, "problem": problem, "remedy": said(error.remedy)}
 
 
 def _broken(error: Exception, limits: RequestLimits) -> dict[str, str]:
