@@ -18,6 +18,7 @@ from serving.client import glioflow_client as thin
 from serving.client.glioflow_client import Busy, ServerTrouble
 from serving.client.glioflow_client.connection import (
     CANARY_DEADLINE_S,
+    CANARY_PRIORITY,
     CONNECT_S,
     DEADLINE_S,
     infer_inputs,
@@ -125,7 +126,9 @@ class Client(thin.Connection):
                 self._shared = None
         return self.attempt(ENSEMBLE, infer_inputs(tensors), request_id, left)
 
-    def attempt(self, model: str, inputs: list[Any], request_id: str, left: float) -> Any:
+    def attempt(
+        self, model: str, inputs: list[Any], request_id: str, left: float, priority: int = 0
+    ) -> Any:
         """One attempt; of the mask, the compressed form alone is asked for."""
         from tritonclient.grpc import InferRequestedOutput
 
@@ -137,6 +140,7 @@ class Client(thin.Connection):
             request_id=request_id,
             headers=self.access.headers,
             client_timeout=left,
+            priority=priority,
         )
 
     def canary(self) -> str | None:
@@ -149,7 +153,7 @@ class Client(thin.Connection):
             )
             contents = contents_of(config.config.parameters, self.address)
             inputs = infer_inputs(canary_request(contents))
-            result = self.attempt(ENSEMBLE, inputs, CANARY_ID, CANARY_DEADLINE_S)
+            result = self.attempt(ENSEMBLE, inputs, CANARY_ID, CANARY_DEADLINE_S, CANARY_PRIORITY)
             Answer.from_tensors(_outputs(result))
         except InferenceServerException as error:
             return f"{error.status()}: {error.message()}"

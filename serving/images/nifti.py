@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from typing import Any
 
@@ -13,6 +12,9 @@ from nibabel.spatialimages import HeaderDataError
 from components.core.errors import BadInput
 
 HEADER_BYTES = 352
+_FIELDS_BYTES = 348
+"""Behind them four bytes say whether the header has extensions."""
+
 _MAGIC = b"n+1\x00"
 FIRST = (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c")
 """The first four bytes of a NIfTI-1 file, little-endian and big-endian."""
@@ -38,7 +40,8 @@ def check_header(header: bytes, name: str, most_voxels: int) -> int:
     if len(header) < HEADER_BYTES or not header.startswith(FIRST) or header[344:348] != _MAGIC:
         raise BadInput(name, "not a single-file NIfTI-1 volume", _REMEDY)
     try:
-        fields = Nifti1Header.from_fileobj(io.BytesIO(header), check=False)
+        # Not from_fileobj, which would look for the header's extensions.
+        fields = Nifti1Header(header[:_FIELDS_BYTES], check=False)
     except (HeaderDataError, ValueError):
         raise BadInput(name, "not a NIfTI-1 header", _REMEDY) from None
     code = int(fields["datatype"])

@@ -93,6 +93,18 @@ class Preparer:
             digests = {name: hashlib.sha256(each).hexdigest() for name, each in files.items()}
             return _outcome(folder, digests)
 
+    def rehearse(self) -> None:
+        """All of `prepare` but for the work on images.
+
+        Raises:
+            PreparationFailed: it cannot be done: no process, no memory, no disk.
+        """
+        with tempfile.TemporaryDirectory(prefix="glioflow-prepare-") as scratch:
+            try:
+                self._run(Job(folder=scratch, names=(), age=0.0))
+            except BadInput as error:
+                raise PreparationFailed(f"preparation: {error.problem}") from None
+
     def _within(self, name: str, content: bytes) -> bytes:
         """A file's own bytes, if they are not too many, as base64 or decoded."""
         most = self._limits.file_mb * MIB

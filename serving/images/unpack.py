@@ -6,7 +6,7 @@ import base64
 import binascii
 import gzip
 import io
-import lzma
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,16 +20,24 @@ MIB = 1 << 20
 GZIP, ZIP, EMPTY_ZIP = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
 _KINDS = "give a NIfTI file (.nii, .nii.gz) or a ZIP of one DICOM series"
 _DAMAGED = (
+    ArithmeticError,
     EOFError,
+    LookupError,
     OSError,
     RuntimeError,
     ValueError,
-    NotImplementedError,
+    struct.error,
     zlib.error,
-    lzma.LZMAError,
     zipfile.BadZipFile,
 )
 """What reading an archive that is damaged, encrypted or of an unknown kind raises."""
+
+_ENTRY = b"PK\x01\x02"
+_ENTRIES_A_FILE = 3
+"""Folders and hidden files are entries of a ZIP too: so many a file are let pass."""
+
+_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Ways of compression of which zipfile reads no more than it was told to."""
 
 
 def unpack(content: bytes, name: str, folder: Path, limits: RequestLimits) -> Path:
@@ -82,31 +90,49 @@ def _read_volume(stream: IO[bytes] | gzip.GzipFile, name: str, limits: RequestLi
                 name, f"more than {limits.unpacked_mb} MiB uncompressed", "send one 3-D volume"
             )
         volume = header + stream.read(wanted - len(header))
-        # To the end: gzip compares its checksum there.
-        left = limits.unpacked_mb * MIB - wanted
-        while left > 0 and (more := stream.read(MIB)):
-            left -= len(more)
+        # At the end gzip compares its checksum.
+        more = stream.read(1)
     except _DAMAGED:
         raise BadInput(name, "a damaged gzip file", "copy it again") from None
     if len(volume) < wanted:
         raise BadInput(name, "it ends early", "copy it again")
+    if more:
+        raise BadInput(name, "it goes on behind its last voxel", "send one 3-D volume")
     return volume
 
 
 def _unpack_zip(content: bytes, name: str, folder: Path, limits: RequestLimits) -> Path:
+    too_many = BadInput(name, f"a ZIP of more than {limits.zip_files} files", "send one series")
+    if content.count(_ENTRY) > _ENTRIES_A_FILE * limits.zip_files:
+        # Before its directory is read: an entry takes ten times the bytes there.
+        raise too_many
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _extract(archive, name, folder, limits)
+            entries = [entry for entry in archive.infolist() if _wanted(entry)]
+            if len(entries) > limits.zip_files:
+                raise too_many
+            _check_entries(entries, name)
+            return _extract(archive, entries, name, folder, limits)
     except _DAMAGED:
         raise BadInput(name, "a damaged or unusual ZIP", "compress the series again") from None
 
 
-def _extract(archive: zipfile.ZipFile, name: str, folder: Path, limits: RequestLimits) -> Path:
-    entries = [entry for entry in archive.infolist() if _wanted(entry)]
-    if len(entries) > limits.zip_files:
-        raise BadInput(name, f"a ZIP of more than {limits.zip_files} files", "send one series")
+def _check_entries(entries: list[zipfile.ZipInfo], name: str) -> None:
+    if not entries:
+        raise BadInput(name, "a ZIP without files", _KINDS)
     if any(entry.flag_bits & 1 for entry in entries):
         raise BadInput(name, "an encrypted ZIP", "compress the series without a password")
+    if any(entry.compress_type not in _BOUNDED for entry in entries):
+        raise BadInput(name, "a ZIP of an unusual kind", "compress the series by deflate")
+
+
+def _extract(
+    archive: zipfile.ZipFile,
+    entries: list[zipfile.ZipInfo],
+    name: str,
+    folder: Path,
+    limits: RequestLimits,
+) -> Path:
     left = limits.unpacked_mb * MIB
     too_much = BadInput(name, f"more than {limits.unpacked_mb} MiB uncompressed", "send one series")
     if sum(entry.file_size for entry in entries) > left:
@@ -121,8 +147,6 @@ def _extract(archive: zipfile.ZipFile, name: str, folder: Path, limits: RequestL
         if found.startswith((ZIP, GZIP)):
             raise BadInput(name, "an archive within the ZIP", "put the DICOM files into the ZIP")
         (folder / f"{index:05d}").write_bytes(found)
-    if not entries:
-        raise BadInput(name, "a ZIP without files", _KINDS)
     return folder
 
 

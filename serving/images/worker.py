@@ -57,7 +57,7 @@ class Job(BaseModel):
 
     Attributes:
         folder: holds what was sent; gets the outcome.
-        names: of the tensors that were sent.
+        names: of the tensors that were sent; none in a rehearsal.
         age: years.
     """
 
@@ -137,6 +137,8 @@ def _confine(limits: RequestLimits) -> None:
 def _prepare(
     folder: Path, names: tuple[str, ...], age: float, plan: PreprocessingPlan, limits: RequestLimits
 ) -> dict[str, Any]:
+    if not names:
+        return {}
     paths = {}
     for name in names:
         sent = folder / (name + SENT)
@@ -179,7 +181,8 @@ def _bad(error: BadInput, folder: str) -> dict[str, str]:
         return " ".join(text.replace(f"patient {PATIENT_ID}, ", "").split())
 
     subject = said(error.subject).replace(f"patient {PATIENT_ID}", "images")
-    return {"subject": subject, "problem": said(error.problem), "remedy": said(error.remedy)}
+    problem = said(error.problem).removeprefix(f"{subject}: ")
+    return {"subject": subject, "problem": problem, "remedy": said(error.remedy)}
 
 
 def _broken(error: Exception, limits: RequestLimits) -> dict[str, str]:

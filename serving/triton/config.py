@@ -34,6 +34,9 @@ NETWORKS = (Step.SEGMENTER, Step.CLASSIFIER)
 QUEUED = (Step.PREPARE, Step.CHECK, Step.SEGMENTER, Step.FEATURE_SLICE)
 """Models before which patients may have to wait."""
 
+PATIENTS_PRIORITY = 2
+"""Behind 1, with which clients send canaries (glioflow_client.connection.CANARY_PRIORITY)."""
+
 
 def model_configs(
     interface: Interface,
@@ -143,6 +146,9 @@ def _bound_queue(config: ModelConfig, settings: ServingSettings) -> None:
     policy.timeout_action = policy.REJECT
     policy.default_timeout_microseconds = round(settings.queue_timeout_s * 1e6)
     policy.allow_timeout_override = True
+    # Canaries go first, and have a queue of their own: a full server is no dead one.
+    config.dynamic_batching.priority_levels = PATIENTS_PRIORITY
+    config.dynamic_batching.default_priority_level = PATIENTS_PRIORITY
 
 
 def _warm_up(config: ModelConfig, inputs: tuple[Tensor, ...]) -> None:

@@ -11,7 +11,10 @@ from components.cohort.phantom.dataset import make_cohort
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import site_named
 from serving.client.client import Client
+from serving.client.glioflow_client.images import SEQUENCES
+from serving.predict import PatientFiles, predict_in_process
 from serving.triton.server import LocalServer
+from tests.serving.images import AGE, Sent, dicom_folders, zipped
 from tests.serving.shop import QUICK, Shop, build
 
 
@@ -56,3 +59,33 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = PhantomSettings(resolution_mm=2.0)
     manifest = make_cohort(site_named("severance"), 1, 3, folder, settings)
     return manifest.parent / "severance-0001"
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        "phantom",
+        pytest.param("zips", marks=pytest.mark.slow),
+        pytest.param("raw", marks=[pytest.mark.slow, pytest.mark.real_data]),
+    ],
+)
+def sent(
+    request: pytest.FixtureRequest,
+    quick_shop: Shop,
+    patient: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Sent:
+    """A phantom as NIfTI or as ZIPs of DICOM series, and a real patient as the scanner made it."""
+    folder, out = patient, tmp_path_factory.mktemp("sent")
+    if request.param == "raw":
+        folder = request.getfixturevalue("data_dir") / "tcga-fg-6692"
+    images = {name: folder / f"{name}.nii.gz" for name in SEQUENCES}
+    files = images
+    if request.param == "zips":
+        images = dicom_folders(patient, out)
+        files = {name: out / f"{name}.zip" for name in images}
+        for name, path in files.items():
+            path.write_bytes(zipped(images[name]))
+    given = PatientFiles(images["t1c"], images["t2"], images["flair"], AGE)
+    predict_in_process(given, repository=quick_shop.release.folder, out=out / "expected")
+    return Sent(files, out / "expected")

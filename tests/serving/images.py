@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +25,19 @@ TAGS = {"t1c": T1C, "t2": T2, "flair": FLAIR}
 AGE = 52.0
 
 Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One patient's files, and what they must be answered.
+
+    Attributes:
+        files: sequence -> file, as a client sends it.
+        expected: folder of what `glioflow predict` writes for them without a server.
+    """
+
+    files: dict[str, Path]
+    expected: Path
 
 
 def nifti_files(patient: Path) -> Files:
@@ -102,3 +118,17 @@ def refused(server: LocalServer, files: Files, *, age: float = AGE) -> str:
     assert "Traceback" not in message
     assert "/tmp" not in message
     return message.partition(", ")[2] if message.startswith("in ensemble") else message
+
+
+def assert_same_answer(found: Any, mask: bytes, expected: Path) -> None:
+    """An answer by a server against the files of `glioflow predict`: nothing else may differ."""
+    content, own = json.loads((expected / "prediction.json").read_text()), dict(found)
+    for result in (content, own):
+        # A ZIP has another digest than the folder that it holds.
+        result.pop("inputs")
+    for key in ("probability_idh_mutant", "uncertainty", "ood", "slices"):
+        nearly = pytest.approx(content.pop(key), abs=1e-6)
+        assert own.pop(key) == nearly, key
+    assert own == content
+    written = gzip.decompress((expected / "tumor_mask.nii.gz").read_bytes())
+    assert gzip.decompress(mask) == written

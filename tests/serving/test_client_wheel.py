@@ -17,7 +17,7 @@ import pytest
 from serving.client.glioflow_client import ImagesClient, Refused, Unreachable
 from serving.client.glioflow_client.command import main
 from serving.triton.server import LocalServer
-from tests.serving.images import AGE, dicom_folders
+from tests.serving.images import AGE, Sent, assert_same_answer, dicom_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "serving" / "client"
@@ -71,21 +71,20 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_wheel_alone_gets_the_answer(
-    installed: Path, image_server: LocalServer, patient: Path, tmp_path: Path
+    installed: Path, image_server: LocalServer, sent: Sent, tmp_path: Path
 ) -> None:
-    address = image_server.grpc_address
-    command = [installed / "glioflow-client", *_arguments(patient, address, tmp_path / "nifti")]
-    done = subprocess.run(
-        [*command, "--page"], cwd=tmp_path, env={}, capture_output=True, text=True
-    )
+    files = {name: str(path) for name, path in sent.files.items()}
+    arguments = _arguments(tmp_path, image_server.grpc_address, tmp_path / "out", **files)
+    command = [installed / "glioflow-client", *arguments, "--page"]
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    with ImagesClient(address) as client:
-        files = {name: patient / f"{name}.nii.gz" for name in ("t1c", "t2", "flair")}
-        expected = client.predict(age=AGE, **files).result
-    assert json.loads(done.stdout) == expected
-    assert json.loads((tmp_path / "nifti" / "prediction.json").read_text()) == expected
-    found = {path.name for path in (tmp_path / "nifti").iterdir()}
-    assert found == {"prediction.json", "prediction.html", "tumor_mask.nii.gz"}
+    result = json.loads(done.stdout)
+    assert json.loads((tmp_path / "out" / "prediction.json").read_text()) == result
+    mask = (tmp_path / "out" / "tumor_mask.nii.gz").read_bytes()
+    assert_same_answer(result, mask, sent.expected)
+    # The page holds the picture.
+    wanted = {path.name for path in sent.expected.iterdir()} - {"prediction.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == wanted
     packages = subprocess.run(
         [installed / "pip", "list", "--format=json"], capture_output=True, text=True, check=True
     )

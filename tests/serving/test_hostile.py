@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
 
+from components.release.tensors import IMAGES_ENSEMBLE
+from serving.client.glioflow_client import ImagesClient
 from serving.triton.server import LocalServer
 from tests.cohort.dicom_writer import SECRETS, T1C, T2, datasets, phantom, save
+from tests.serving.archives import ARCHIVES, HARMLESS, Spoil
 from tests.serving.images import (
     ask,
     dicom_folders,
@@ -28,9 +33,6 @@ from tests.serving.images import (
 
 GROWTH_MIB = 40.0
 """By how much the server's memory may differ after all refusals."""
-
-
-Spoil = Callable[[bytes], bytes]
 
 
 def _plain(content: bytes) -> bytes:
@@ -195,6 +197,8 @@ BAD: dict[str, Spoil] = {
     "a colour series": _series(_with(SamplesPerPixel=3, PhotometricInterpretation="RGB")),
     "a series cut short": _series(list, -200),
     "headers of a series": _series(list, 160),
+    "every slice twice": _series(lambda items: items + items),
+    **ARCHIVES,
 }  # fmt: skip
 
 
@@ -204,7 +208,7 @@ def test_every_bad_file_is_refused_and_the_server_goes_on(
     good = nifti_files(patient)
     before = json.loads(ask(image_server, good)["result"])
     memory = 0.0
-    assert len(BAD) >= 60
+    assert len(BAD) >= 90
     for which in ("t1c", "flair"):
         for name, spoil in BAD.items():
             try:
@@ -218,6 +222,51 @@ def test_every_bad_file_is_refused_and_the_server_goes_on(
         assert not memory or now - memory < GROWTH_MIB
         memory = now
     assert json.loads(ask(image_server, good)["result"]) == before
+
+
+def test_odd_files_get_the_answer_of_the_plain_one(
+    image_server: LocalServer, patient: Path
+) -> None:
+    good = nifti_files(patient)
+    plain = json.loads(ask(image_server, good)["result"])
+    for name, change in HARMLESS.items():
+        odd = {image: change(content) for image, content in good.items()}
+        result = json.loads(ask(image_server, odd)["result"])
+        assert {**result, "inputs": plain["inputs"]} == plain, name
+
+
+@pytest.mark.parametrize(
+    ("shape", "content"),
+    [
+        ([0], b""),
+        ([1], b""),
+        ([1], b"\x03"),
+        ([1], struct.pack("<I", 0xFFFFFFFF) + b"abc"),
+        ([1], struct.pack("<I", 9) + b"abc"),
+        ([1], 2 * (struct.pack("<I", 3) + b"abc")),
+        ([2], 2 * (struct.pack("<I", 3) + b"abc")),
+        ([1, 1], struct.pack("<I", 3) + b"abc"),
+    ],
+    ids=["none", "nothing", "cut length", "4 GiB", "9 of 3", "2 of 1", "two", "a matrix"],
+)  # fmt: skip
+def test_a_tensor_that_is_not_one_file_is_refused(
+    image_server: LocalServer, patient: Path, shape: list[int], content: bytes
+) -> None:
+    inputs = []
+    for name, file in nifti_files(patient).items():
+        inputs.append(InferInput(name, shape if name == "t1c" else [1], "BYTES"))
+        inputs[-1].set_data_from_numpy(np.array([file], np.object_)) if name != "t1c" else None
+    inputs[0]._raw_content = content
+    inputs.append(InferInput("age", [1], "FP32"))
+    inputs[-1].set_data_from_numpy(np.array([52.0], np.float32))
+    with InferenceServerClient(image_server.grpc_address) as client:
+        with pytest.raises(InferenceServerException) as error:
+            client.infer(IMAGES_ENSEMBLE, inputs, client_timeout=60.0)
+        assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
+        assert "t1c" in str(error.value.message())
+        assert "\n" not in str(error.value.message())
+    with ImagesClient(image_server.grpc_address) as whole:
+        assert whole.canary() is None
 
 
 def test_one_file_three_times_is_refused(image_server: LocalServer, patient: Path) -> None:

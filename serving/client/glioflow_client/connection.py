@@ -26,6 +26,9 @@ CONNECT_S = 5.0
 """Longest wait for a server that was never seen: it is more likely absent than busy."""
 
 CANARY_DEADLINE_S = 60.0
+CANARY_PRIORITY = 1
+"""Before the patients, in a queue of its own."""
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 _PASSING = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED")
 
@@ -133,7 +136,9 @@ class Connection:
             time.sleep(pause)
             pause = min(2.0 * pause, LONGEST_PAUSE_S)
 
-    def attempt(self, model: str, inputs: list[Any], request_id: str, left: float) -> Any:
+    def attempt(
+        self, model: str, inputs: list[Any], request_id: str, left: float, priority: int = 0
+    ) -> Any:
         """One attempt, by tritonclient."""
         return self._raw.infer(
             model,
@@ -141,6 +146,7 @@ class Connection:
             request_id=request_id,
             headers=self.access.headers,
             client_timeout=left,
+            priority=priority,
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .connection import CANARY_DEADLINE_S, CONNECT_S, Connection, infer_inputs
+from .connection import CANARY_DEADLINE_S, CANARY_PRIORITY, CONNECT_S, Connection, infer_inputs
 from .errors import Refused, ServerTrouble
 
 Image = Path | str | bytes
@@ -126,7 +126,8 @@ class ImagesClient(Connection):
             tensors = dict.fromkeys(names, as_element(CANARY)) | {"age": np.ones(1, np.float32)}
             inputs = infer_inputs(tensors)
             self.patiently(
-                lambda left: self.attempt(IMAGES_MODEL, inputs, "canary", left), CANARY_DEADLINE_S
+                lambda left: self.attempt(IMAGES_MODEL, inputs, "canary", left, CANARY_PRIORITY),
+                CANARY_DEADLINE_S,
             )
         except (Refused, ServerTrouble) as error:
             return str(error)
