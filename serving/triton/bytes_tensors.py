@@ -77,7 +77,7 @@ def _serialised(tensor: np.ndarray) -> np.ndarray:
 
 def _read(encoded: np.ndarray) -> np.ndarray:
     """The one element that these bytes hold; None where they hold something else."""
-    sent = memoryview(encoded)
+    sent = memoryview(encoded)  # type: ignore[arg-type]
     one = len(sent) >= _LENGTH.size and _LENGTH.unpack_from(sent)[0] == len(sent) - _LENGTH.size
     made = np.empty(1, dtype=np.object_)
     made[0] = bytes(sent[_LENGTH.size :]) if one else None
