@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from components.core.errors import BadInput
-from components.core.files import read_json
+from components.core.files import read_json, write_json
 from components.core.imaging.overlap import dice
 from components.segment.component import train_segmenter_op
 from components.segment.evaluation.evaluate import evaluate_segmenter
@@ -168,6 +168,13 @@ def test_training_cases_do_not_count_when_one_member_has_learnt_them(tmp_path) -
     assert report["sets"]["training"]["patients"] == 0
     assert report["sets"]["training"]["dice"]["mean"] is None
     assert report["sets"]["tuning"]["patients"] == 1
+
+
+def test_a_model_of_another_clip_is_refused(model, tmp_path) -> None:
+    content = read_json(Path(model) / "model.json") | {"clip": 3.0}
+    write_json(tmp_path / "model.json", content)
+    with pytest.raises(BadInput, match=r"clipped at 3\.0"):
+        Segmenter.load(tmp_path)
 
 
 def test_evaluation_without_masks_is_refused(model, tmp_path) -> None:

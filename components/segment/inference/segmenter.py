@@ -14,7 +14,7 @@ from torch import Tensor
 from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput
 from components.core.files import read_json, sha256_file
-from components.core.vocabulary import Origin, Sequence
+from components.core.vocabulary import CLIP_SD, Origin, Sequence
 from components.segment.data.network_input import field_of_view, network_input
 from components.segment.inference.mask import MaskRule
 from components.segment.network.unet import UNet
@@ -80,6 +80,8 @@ class Segmenter:
             architecture = content["architecture"]
             settings = UNetSettings.model_validate(architecture["network"])
             files = [(member["file"], member["sha256"]) for member in content["members"]]
+            if content["clip"] != CLIP_SD:
+                raise ValueError(f"intensities clipped at {content['clip']}, not {CLIP_SD}")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(
                 folder / MODEL_FILE, f"not a segmenter's description ({error})", REMEDY
