@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.files import read_json
+from components.core.html import number, percent
 from components.core.vocabulary import Model
+from components.evaluate.report.formatting import interval
+from components.registry.gate.verdict import Published
+from components.release.manifest import ReleaseManifest
 from pipelines.profile import Profile
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+_MISSING = "-"
 
 MODEL_TITLES = {
     Model.HYBRID: "hybrid",
@@ -29,16 +35,16 @@ MODEL_MEANINGS = (
 def summarise(profile: Profile, outputs: dict[str, Path]) -> dict[str, Any]:
     """Gather summary.json from the artifacts of a run (output name -> path)."""
     evaluation = read_json(outputs["evaluation"] / "evaluation.json")
-    release = read_json(outputs["repository"] / "release.json")
-    published = read_json(outputs["published"] / "published.json")
+    release = ReleaseManifest.read(outputs["repository"])
+    published = Published.read(outputs["published"])
     return {
         "profile": profile.name,
-        "trained_on": release["trained_on"],
+        "trained_on": release.trained_on.value,
         "cohorts": _cohorts(outputs),
         "sets": evaluation["sets"],
-        "gate": published["gate"],
-        "release": release["release"],
-        "mlflow_run_id": published["mlflow_run_id"],
+        "gate": published.gate.content(),
+        "release": release.release,
+        "mlflow_run_id": published.mlflow_run_id,
     }
 
 
@@ -105,9 +111,9 @@ def table(summary: dict[str, Any]) -> Table:
             result.add_row(
                 *next(leads, ("", "")),
                 model_title,
-                _percent(scores["accuracy"]),
-                _interval(scores["auroc"]),
-                _interval(scores["auprc"]),
+                percent(scores["accuracy"], _MISSING),
+                interval(scores["auroc"], 2, "-", _MISSING),
+                interval(scores["auprc"], 2, "-", _MISSING),
                 style="bold" if model is Model.HYBRID else None,
                 end_section=model is list(MODEL_TITLES)[-1],
             )
@@ -116,18 +122,6 @@ def table(summary: dict[str, Any]) -> Table:
 
 def _dice(dice: dict[str, float | None] | None) -> str:
     if not dice or dice["mean"] is None:
-        return "-"
-    spread = "" if dice["sd"] is None else f" ±{dice['sd']:.2f}"
-    return f"{dice['mean']:.2f}{spread}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def _interval(area: dict[str, float | None] | None) -> str:
-    if not area or area["value"] is None:
-        return "-"
-    if area["low"] is None or area["high"] is None:
-        return f"{area['value']:.2f}"
-    return f"{area['value']:.2f} ({area['low']:.2f}-{area['high']:.2f})"
+        return _MISSING
+    spread = "" if dice["sd"] is None else f" ±{number(dice['sd'])}"
+    return number(dice["mean"]) + spread

@@ -19,7 +19,7 @@ from components.preprocess.atlas.regions import atlas_of
 from components.preprocess.plan import PreprocessingPlan
 from components.release.inference.ensemble import ServedStep
 from components.release.inference.onnx_network import OnnxNetwork
-from components.release.manifest import RELEASE_FILE, Contents, FeatureReference
+from components.release.manifest import Contents, FeatureReference, ReleaseManifest
 from components.release.release import (
     PLAN_FILE,
     VERSION,
@@ -189,15 +189,14 @@ def _seal(
 ) -> str:
     files = sha256_tree(folder)
     release = release_id(files)
-    content = {
-        "release": release,
-        "profile": contents.profile,
-        "trained_on": contents.trained_on.value,
-        "plan": contents.plan_digest,
-        "settings": settings.model_dump(mode="json"),
-        "parity": parity,
-        "research_use_only": True,
-        "files": files,
-    }
-    write_json(folder / RELEASE_FILE, content)
+    ReleaseManifest(
+        release=release,
+        profile=contents.profile,
+        trained_on=contents.trained_on,
+        plan=contents.plan_digest,
+        settings=settings,
+        parity=parity,
+        research_use_only=True,
+        files=files,
+    ).write(folder)
     return release

@@ -17,7 +17,8 @@ from components.preprocess.sequences import input_digests, refuse_changed
 from components.release.inference.request import Answer, canary_request, request_tensors
 from components.release.manifest import Contents
 from serving.client.client import Access, Client
-from serving.report.files import describe, write_answer
+from serving.report.files import write_answer
+from serving.report.result import patient_result
 
 
 @dataclass(frozen=True)
@@ -153,12 +154,11 @@ def answer_patient(
         )
     except Implausible as error:
         served = release.ask(canary_request(contents)).release
-        return write_abstention(out, patient.patient_id, served, contents, error, files)
+        return write_abstention(out, patient.patient_id, served, contents, error, files).content()
     refuse_changed(patient, contents.plan.sequences, files)
     answer = release.ask(request_tensors(case, contents))
-    content = describe(answer, case, contents, files)
-    series = _series(patient)
-    return write_answer(out, content, answer, case, contents, series=series, explain=explain)
+    result = patient_result(answer, case, contents, files)
+    return write_answer(out, result, series=_series(patient), explain=explain).content()
 
 
 def _series(patient: Patient) -> Path | None:

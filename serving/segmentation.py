@@ -17,7 +17,8 @@ from components.core.files import write_json
 from components.core.vocabulary import Sequence, Status
 from components.preprocess.sequences import input_digests, refuse_changed
 from components.synthetic.model import SyntheticSegmenter
-from serving.report.files import MASK_FILE, SEGMENTATION_FILE, file_digests, with_segmentation
+from serving.report.files import MASK_FILE, SEGMENTATION_FILE, write_dicom_mask
+from serving.report.result import file_digests
 from serving.report.segmentation import write_segmentation_page
 
 RESULT_FILE, PAGE_FILE = "segmentation.json", "segmentation.html"
@@ -163,9 +164,8 @@ def _write_files(
             native = mask_to_native(mask, case)
             write_image(folder / MASK_FILE, native)
             if series is not None:
-                described = {**content, "release": content["model"]}
-                described = with_segmentation(folder, described, series, native)
-                content = {**content, "warnings": described["warnings"]}
+                said = write_dicom_mask(folder, content["model"], series, native)
+                content = {**content, "warnings": [*content["warnings"], *([said] if said else [])]}
             write_segmentation_page(folder / PAGE_FILE, content, case, mask)
         write_json(folder / RESULT_FILE, content)
         for name in FILES:

@@ -31,11 +31,11 @@ def template(path: Path, **filters: Callable[..., object]) -> Template:
     return environment.get_template(path.name)
 
 
-def percent(value: float | None) -> str:
-    """0.938 -> "93.8 %"; a value that does not exist is a dash."""
-    return "–" if value is None else f"{100 * value:.1f} %"
+def percent(value: float | None, missing: str = "–") -> str:
+    """0.938 -> "93.8 %"; `missing` stands for a value that does not exist."""
+    return missing if value is None else f"{100 * value:.1f} %"
 
 
-def number(value: float | None, digits: int = 2) -> str:
+def number(value: float | None, digits: int = 2, missing: str = "–") -> str:
     """A number with a fixed count of decimals, with a true minus sign, and none before 0."""
-    return "–" if value is None else f"{value:z.{digits}f}".replace("-", "−")
+    return missing if value is None else f"{value:z.{digits}f}".replace("-", "−")

@@ -72,5 +72,5 @@ def publish_op(
         Path(published.path),
         progress=reporter("publish"),
     )
-    metrics.log_metric("gate_passed", float(done.gate["passed"]))
-    metrics.log_metric("rules_refused", float(sum(not r["passed"] for r in done.gate["rules"])))
+    metrics.log_metric("gate_passed", float(done.gate.passed))
+    metrics.log_metric("rules_refused", float(sum(not rule.passed for rule in done.gate.rules)))

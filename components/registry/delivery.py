@@ -6,21 +6,14 @@ import tempfile
 from pathlib import Path
 
 from components.core.errors import BadInput, Outage
-from components.core.files import read_json
-from components.registry import names
-from components.registry.ledger import Entry, Ledger, read_ledger
-from components.registry.names import Alias, RegisteredModel
+from components.registry.ledger import Entry, read_ledger
+from components.registry.names import RegisteredModel
 from components.registry.tracking.lock import exclusive
 from components.registry.tracking.model_versions import fetch_repository, resolve
 from components.registry.tracking.store import TrackingStore, connect_to
 from components.release import store as depot
-from components.release.integrity.signature import RELEASE_FILE, SIGNATURE_FILE
-
-
-def exported_to(ledger: Ledger) -> str:
-    """Folder or s3:// prefix that the newest publication was told to export to; "" for none."""
-    published = [e for e in ledger.entries if e.event == "registered"]
-    return str(published[-1].details.get("export", "")) if published else ""
+from components.release.integrity.signature import SIGNATURE_FILE
+from components.release.manifest import ReleaseManifest
 
 
 def deliver(store: TrackingStore, address: str = "", repository: Path | None = None) -> str:
@@ -37,17 +30,16 @@ def deliver(store: TrackingStore, address: str = "", repository: Path | None = N
     """
     while True:
         ledger = read_ledger(store)
-        address = address or exported_to(ledger)
-        version, became = _champion(ledger)
-        entry = ledger.registration(RegisteredModel.RELEASE, version)
+        address = address or ledger.export_address
+        entry = ledger.registration(RegisteredModel.RELEASE, ledger.champion)
         if not address or entry is None:
             return ""
         release = str(entry.details["release"])
         if not depot.holds(address, release):
             _push(store, entry, address, repository)
         with exclusive(store):
-            if _champion(read_ledger(store)) == (version, became):
-                depot.point(address, release, became)
+            if read_ledger(store).champion_since == ledger.champion_since:
+                depot.point(address, release, ledger.champion_since)
                 return release
 
 
@@ -80,16 +72,6 @@ def follow(store: TrackingStore) -> None:
         ) from None
 
 
-def _champion(ledger: Ledger) -> tuple[str, str]:
-    """Version of the champion, and the hash of the entry that last made it so; "" for none."""
-    version = became = ""
-    for entry in ledger.entries:
-        now = entry.aliases.get(RegisteredModel.RELEASE, {}).get(Alias.CHAMPION, "")
-        if now != version:
-            version, became = now, entry.hash
-    return version, became
-
-
 def _push(store: TrackingStore, entry: Entry, address: str, repository: Path | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         signature = None
@@ -97,12 +79,11 @@ def _push(store: TrackingStore, entry: Entry, address: str, repository: Path | N
             run = entry.details["run_id"]
             path = store.client.download_artifacts(run, SIGNATURE_FILE, scratch)
             signature = Path(path).read_bytes()
-        if repository is None or _id(repository) != entry.details["release"]:
+        if (
+            repository is None
+            or ReleaseManifest.read(repository).release != entry.details["release"]
+        ):
             version = entry.details["versions"][RegisteredModel.RELEASE]["version"]
             reference = f"{RegisteredModel.RELEASE.value}/{version}"
             repository = fetch_repository(reference, store.uri, Path(scratch) / "repository")
         depot.push(repository, address, signature)
-
-
-def _id(repository: Path) -> str:
-    return str(read_json(repository / RELEASE_FILE)[names.RELEASE])

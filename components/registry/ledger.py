@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlparse
 
 from components.core.files import atomic
 from components.registry.ledger_claims import claim, claims, release_claim
-from components.registry.names import STEP
+from components.registry.names import STEP, Alias, RegisteredModel
 from components.registry.tracking.store import TrackingStore
 
 EXPERIMENT = "glioflow-ledger"
@@ -64,6 +64,18 @@ class Entry:
         """sha256 (hex) of the canonical JSON."""
         return _sha256(self.to_json())
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Registered model -> version number, of a registration."""
+        return {
+            model: facts["version"] for model, facts in self.details.get("versions", {}).items()
+        }
+
+    @property
+    def champions(self) -> dict[str, str]:
+        """Registered model -> version that is champion once the event is done."""
+        return {m: a[Alias.CHAMPION] for m, a in self.aliases.items() if Alias.CHAMPION in a}
+
 
 class LedgerMovedError(Exception):
     """Another writer appended first: read the ledger again and decide anew."""
@@ -92,13 +104,50 @@ class Ledger:
         """What the aliases of the registry must be."""
         return self.entries[-1].aliases if self.entries else {}
 
+    @property
+    def registrations(self) -> tuple[Entry, ...]:
+        """The entries that recorded a publication."""
+        return tuple(entry for entry in self.entries if entry.event == "registered")
+
     def registration(self, model: str, version: str) -> Entry | None:
         """The entry that recorded a version of a registered model."""
+        return next((e for e in self.registrations if e.versions.get(model) == version), None)
+
+    def publication(self, publication: str) -> Entry | None:
+        """The entry that committed a publication."""
+        same = (e for e in self.registrations if e.details["publication"] == publication)
+        return next(same, None)
+
+    @property
+    def champion(self) -> str:
+        """Version of the release that is champion; "" while there is none."""
+        return self.aliases.get(RegisteredModel.RELEASE, {}).get(Alias.CHAMPION, "")
+
+    @property
+    def champion_since(self) -> str:
+        """Hash of the entry that last changed which release is champion; "" while none did."""
+        version = since = ""
         for entry in self.entries:
-            versions = entry.details.get("versions", {})
-            if entry.event == "registered" and versions.get(model, {}).get("version") == version:
-                return entry
-        return None
+            now = entry.champions.get(RegisteredModel.RELEASE, "")
+            if now != version:
+                version, since = now, entry.hash
+        return since
+
+    @property
+    def champions(self) -> list[dict[str, str]]:
+        """Champions so far (model -> version), oldest first; a roll-back removes the newest."""
+        history: list[dict[str, str]] = []
+        for entry in self.entries:
+            if entry.event == "rolled_back":
+                history.pop()
+            elif entry.champions and history[-1:] != [entry.champions]:
+                history.append(entry.champions)
+        return history
+
+    @property
+    def export_address(self) -> str:
+        """Folder or s3:// prefix that the newest publication was told to export to, or ""."""
+        return str(self.registrations[-1].details.get("export", "")) if self.registrations else ""
 
 
 def read_ledger(store: TrackingStore) -> Ledger:

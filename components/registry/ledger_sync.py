@@ -8,11 +8,12 @@ import tempfile
 from components.core.errors import BadInput
 from components.core.files import read_json
 from components.registry import names
+from components.registry.gate.verdict import GateVerdict
 from components.registry.ledger import Aliases, Entry, Ledger, append
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.environment import actor
 from components.registry.tracking.lineage import children
-from components.registry.tracking.run_page import describe_run, verdict_line
+from components.registry.tracking.run_page import describe_run
 from components.registry.tracking.store import TrackingStore
 
 log = logging.getLogger(__name__)
@@ -87,14 +88,15 @@ def finish_run(store: TrackingStore, run_id: str) -> None:
     run = store.client.get_run(run_id)
     evaluate = children(store, run.info.experiment_id, run_id)["evaluate"].info.run_id
     with tempfile.TemporaryDirectory() as scratch:
-        gate = read_json(store.client.download_artifacts(run_id, names.GATE_FILE, scratch))
+        path = store.client.download_artifacts(run_id, names.GATE_FILE, scratch)
+        gate = GateVerdict.model_validate(read_json(path))
         path = store.client.download_artifacts(evaluate, "evaluation.json", scratch)
         sets = read_json(path).get("sets", {})
     tags = {
         "mlflow.note.content": describe_run(
             run.data.tags[names.RELEASE], run.data.tags[names.TRAINED_ON], sets, gate
         ),
-        names.GATE: verdict_line(gate),
+        names.GATE: gate.summary,
         names.STATE: names.COMPLETE,
     }
     # The end comes first, the state last: who sees `complete` must see all of it.

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, write_json
-from components.registry.publish import Progress, Published, publish_run
+from components.core.progress import Progress
+from components.registry.gate.verdict import GateVerdict, Published
+from components.registry.publish import publish_run
 from components.registry.run_artifacts import FOLDERS, RunArtifacts, RunInfo
 from components.registry.settings import PublishSettings
 from components.registry.tracking.lineage import link_or_copy
@@ -19,7 +21,6 @@ log = logging.getLogger(__name__)
 PENDING = "pending"
 """Folder of a kept run, below the `published` artifact."""
 
-PUBLISHED = "published.json"
 _REQUEST = "request.json"
 
 
@@ -48,8 +49,8 @@ def publish_or_keep(
         log.warning("%s", reason)
         published = Published(
             mlflow_run_id=None,
-            release=artifacts.release()["release"],
-            gate={"passed": False, "promotable": False, "rules": [], "reason": reason},
+            release=artifacts.release().release,
+            gate=GateVerdict(passed=False, promotable=False, rules=(), reason=reason),
             pending=PENDING,
         )
     except BadInput:
@@ -58,7 +59,7 @@ def publish_or_keep(
         keep(artifacts, settings, out / PENDING)
         log.warning("the run is kept in %s: `%s`", out / PENDING, _send(out))
         raise
-    write_json(out / PUBLISHED, published.to_json())
+    published.write(out)
     return published
 
 
@@ -120,7 +121,7 @@ def resume(
         if tracking_uri:
             settings = settings.model_copy(update={"tracking_uri": tracking_uri})
         published = publish_run(artifacts, settings, progress=progress)
-        write_json(place / PUBLISHED, published.to_json())
+        published.write(place)
         shutil.rmtree(place / PENDING)
         sent.append(published)
     return sent

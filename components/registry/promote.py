@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from components.core.errors import BadInput
 from components.core.vocabulary import Origin
 from components.registry.delivery import follow
-from components.registry.ledger import Aliases, Entry, Ledger, LedgerMovedError, append, read_ledger
+from components.registry.ledger import Aliases, Ledger, LedgerMovedError, append, read_ledger
 from components.registry.ledger_sync import apply_aliases, settle
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.environment import actor
@@ -36,7 +36,7 @@ def _again_if_moved(change: Callable[P, T]) -> Callable[P, T]:
 
 @_again_if_moved
 def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
-    """Make the champion before the present one the champion again; returns its version.
+    """Restore the previous champion; returns its version.
 
     All three registered models move together, and where champions are exported, so does what is
     served there. The ledger records who did it and why.
@@ -48,7 +48,7 @@ def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
     store = connect_to(tracking_uri)
     with exclusive(store):
         ledger = settle(store, read_ledger(store))
-        history = champions(ledger)
+        history = ledger.champions
         if len(history) < 2:
             raise BadInput(
                 f"model '{model}'",
@@ -89,7 +89,7 @@ def promote(reference: str, tracking_uri: str, approve: str) -> str:
             raise BadInput(
                 reference, "trained on phantoms", "train on patients; phantoms never win"
             )
-        versions = versions_of(entry)
+        versions = entry.versions
         aliases = _without(_with(ledger.aliases, Alias.CHAMPION, versions), Alias.CHALLENGER)
         details = {
             "release": entry.details["release"],
@@ -122,27 +122,6 @@ def commit(
         aliases = _with(aliases, Alias.CHALLENGER, numbers)
     content = {**details, "versions": versions, "promotion": promotion}
     return append(store, ledger, "registered", actor(), aliases, content)
-
-
-def champions(ledger: Ledger) -> list[dict[str, str]]:
-    """Champions so far (model -> version), oldest first; a roll-back takes the newest away."""
-    history: list[dict[str, str]] = []
-    for entry in ledger.entries:
-        now = {
-            model: held[Alias.CHAMPION]
-            for model, held in entry.aliases.items()
-            if Alias.CHAMPION in held
-        }
-        if entry.event == "rolled_back":
-            history.pop()
-        elif now and (not history or history[-1] != now):
-            history.append(now)
-    return history
-
-
-def versions_of(entry: Entry) -> dict[str, str]:
-    """Model -> version number of a registration."""
-    return {model: facts["version"] for model, facts in entry.details["versions"].items()}
 
 
 def _with(aliases: Aliases, alias: Alias, versions: dict[str, str]) -> Aliases:

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,47 +20,23 @@ from components.core.files import read_json, sha256_file, write_json
 from components.core.progress import Progress
 from components.registry import names
 from components.registry.delivery import deliver
-from components.registry.gate.champion import Champion, champion_version, meet_champion
+from components.registry.gate.champion import Champion, meet_champion
 from components.registry.gate.evidence import read_rows, read_run_predictions
-from components.registry.gate.rules import Evidence, judge
-from components.registry.ledger import Entry, Ledger, LedgerMovedError, read_ledger
+from components.registry.gate.rules import Evidence, apply_gate
+from components.registry.gate.verdict import GateVerdict, Published
+from components.registry.ledger import Entry, LedgerMovedError, read_ledger
 from components.registry.ledger_sync import is_finished, project, settle
 from components.registry.names import Alias
-from components.registry.promote import commit, versions_of
+from components.registry.promote import commit
 from components.registry.run_artifacts import FOLDERS, RunArtifacts
 from components.registry.settings import PublishSettings
 from components.registry.tracking.environment import completed
 from components.registry.tracking.lineage import Recorded, record_run
 from components.registry.tracking.lock import exclusive
 from components.registry.tracking.model_versions import Uploaded, ensure_version, upload_models
-from components.registry.tracking.run_page import verdict_line
 from components.registry.tracking.store import TrackingStore, connect, patiently
-from components.release.integrity.scan import screen_release, screen_tree
-
-
-@dataclass(frozen=True)
-class Published:
-    """The outcome of publishing.
-
-    Attributes:
-        mlflow_run_id: of the parent run; None while the run is only kept on disk.
-        release: release id.
-        gate: the verdict ({"passed", "promotable", "rules", ...}); also artifact gate.json.
-        registered: registered model -> version.
-        promotion: "champion", "challenger" or "" (candidate only).
-        pending: folder of a run kept on disk because the store was away.
-    """
-
-    mlflow_run_id: str | None
-    release: str
-    gate: dict[str, Any]
-    registered: dict[str, str] = field(default_factory=dict)
-    promotion: str = ""
-    pending: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Content of published.json."""
-        return asdict(self)
+from components.release.integrity.scan import screen_tree
+from components.release.integrity.verification import verify_files
 
 
 def publish_run(
@@ -95,7 +71,7 @@ def check(artifacts: RunArtifacts, settings: PublishSettings) -> str:
     artifacts.check()
     for name in FOLDERS:
         screen_tree(getattr(artifacts, name), settings.max_file_mb)
-    screen_release(artifacts.repository, artifacts.release())
+    verify_files(artifacts.repository, artifacts.release().files)
     canonical = json.dumps(artifacts.digests(), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -107,7 +83,7 @@ def _publish(
     publication: str,
     report: Progress,
 ) -> Published:
-    if registration(read_ledger(store), publication) is not None:
+    if read_ledger(store).publication(publication) is not None:
         with contextlib.suppress(LedgerMovedError), exclusive(store):
             return _published_before(store, publication)
     with tempfile.TemporaryDirectory() as scratch:
@@ -130,9 +106,9 @@ def _publish(
             )
             with contextlib.suppress(LedgerMovedError), exclusive(store):
                 ledger = read_ledger(store)
-                if registration(ledger, publication) is not None:
+                if ledger.publication(publication) is not None:
                     return _published_before(store, publication)
-                if champion_version(ledger) == (champion.version if champion else ""):
+                if ledger.champion == (champion.version if champion else ""):
                     published = _commit(
                         _Upload(publication, recorded, uploaded, champion),
                         store,
@@ -180,12 +156,12 @@ def _commit(
     release, recorded = artifacts.release(), upload.recorded
     tags = {
         names.PUBLICATION: upload.publication,
-        names.RELEASE: release["release"],
-        names.TRAINED_ON: release["trained_on"],
-        names.PLAN: release["plan"],
+        names.RELEASE: release.release,
+        names.TRAINED_ON: release.trained_on.value,
+        names.PLAN: release.plan,
     }
     models = _versions(upload, store, tags)
-    gate = _judge(artifacts, settings, upload.champion, scratch)
+    gate = _apply_gate(artifacts, settings, upload.champion, scratch)
     evidence = {
         "runs": recorded.digests,
         "metrics": recorded.metrics,
@@ -198,20 +174,20 @@ def _commit(
         upload.champion.predictions.to_csv(scratch / names.CHAMPION_FILE, index=False)
         hashes[names.CHAMPION_FILE] = sha256_file(scratch / names.CHAMPION_FILE)
         store.client.log_artifact(recorded.run_id, str(scratch / names.CHAMPION_FILE))
-    for name, content in ((names.DIGESTS_FILE, evidence), (names.GATE_FILE, gate)):
+    for name, content in ((names.DIGESTS_FILE, evidence), (names.GATE_FILE, gate.content())):
         write_json(scratch / name, content)
         hashes[name] = sha256_file(scratch / name)
         store.client.log_artifact(recorded.run_id, str(scratch / name))
     details = {
-        "release": release["release"],
+        "release": release.release,
         "publication": upload.publication,
         "run_id": recorded.run_id,
-        "trained_on": release["trained_on"],
+        "trained_on": release.trained_on.value,
         "profile": artifacts.info.profile,
         "sha256": hashes,
-        "passed": gate["passed"],
-        "refused_because": "" if gate["passed"] else verdict_line(gate),
-        "approval": gate["approval"],
+        "passed": gate.passed,
+        "refused_because": "" if gate.passed else gate.summary,
+        "approval": gate.content()["approval"],
         "signed_by": recorded.signed_by,
         "export": settings.export,
     }
@@ -222,53 +198,45 @@ def _commit(
     return _outcome(entry, gate)
 
 
-def _judge(
+def _apply_gate(
     artifacts: RunArtifacts, settings: PublishSettings, champion: Champion | None, scratch: Path
-) -> dict[str, Any]:
+) -> GateVerdict:
     evidence = Evidence(
         predictions=read_run_predictions(artifacts.predictions),
         sets=read_json(artifacts.evaluation / "evaluation.json").get("sets", {}),
         validation=read_json(artifacts.validated / "validation.json"),
         manifest=read_rows(scratch / names.MANIFEST_FILE),
         features=read_rows(artifacts.samples / "features.csv"),
-        trained_on=str(artifacts.release()["trained_on"]),
+        trained_on=artifacts.release().trained_on.value,
         champion=champion,
     )
-    return judge(evidence, settings.gate, settings.approve or artifacts.info.approve or "")
+    return apply_gate(evidence, settings.gate, settings.approve or artifacts.info.approve or "")
 
 
-def _promotion(gate: dict[str, Any], settings: PublishSettings) -> str:
-    if not gate["promotable"]:
+def _promotion(gate: GateVerdict, settings: PublishSettings) -> str:
+    if not gate.promotable:
         return ""
-    if settings.promote == "manual" and gate["approval"] is None:
+    if settings.promote == "manual" and gate.approval is None:
         return Alias.CHALLENGER.value
     return Alias.CHAMPION.value
 
 
-def registration(ledger: Ledger, publication: str) -> Entry | None:
-    """The ledger entry that committed a publication."""
-    for entry in ledger.entries:
-        if entry.event == "registered" and entry.details["publication"] == publication:
-            return entry
-    return None
-
-
 def _published_before(store: TrackingStore, publication: str) -> Published:
     ledger = settle(store, read_ledger(store))
-    entry = registration(ledger, publication)
+    entry = ledger.publication(publication)
     assert entry is not None
     if not is_finished(store, entry):
         project(store, ledger, entry)
     with tempfile.TemporaryDirectory() as scratch:
         gate = store.client.download_artifacts(entry.details["run_id"], names.GATE_FILE, scratch)
-        return _outcome(entry, read_json(gate))
+        return _outcome(entry, GateVerdict.model_validate(read_json(gate)))
 
 
-def _outcome(entry: Entry, gate: dict[str, Any]) -> Published:
+def _outcome(entry: Entry, gate: GateVerdict) -> Published:
     return Published(
         mlflow_run_id=entry.details["run_id"],
         release=entry.details["release"],
         gate=gate,
-        registered=versions_of(entry),
+        registered=entry.versions,
         promotion=entry.details["promotion"],
     )

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.core.errors import BadInput
-from components.core.files import read_json, sha256_file, sha256_tree
+from components.core.files import sha256_file, sha256_tree
+from components.release.manifest import RELEASE_FILE, ReleaseManifest
 
 FOLDERS = ("validated", "segmenter", "samples", "classifier", "evaluation", "repository")
 PREDICTIONS = "predictions"
@@ -20,7 +21,7 @@ REQUIRED_FILES = {
     "samples": ("features.csv",),
     "classifier": ("model.json",),
     "evaluation": ("evaluation.json",),
-    "repository": ("release.json",),
+    "repository": (RELEASE_FILE,),
 }
 """Without these a folder is not the output of its step."""
 
@@ -89,15 +90,9 @@ class RunArtifacts:
                 if not (folder / file).is_file():
                     raise BadInput(folder / file, "no such file", "run the pipeline to its end")
 
-    def release(self) -> dict[str, Any]:
-        """Content of repository/release.json. Raises BadInput when it lacks a field."""
-        content = read_json(self.repository / "release.json")
-        for name in ("release", "trained_on", "plan", "files"):
-            if name not in content:
-                raise BadInput(
-                    self.repository / "release.json", f"no '{name}'", "export the release again"
-                )
-        return content
+    def release(self) -> ReleaseManifest:
+        """Content of repository/release.json. Raises BadInput when it is not whole."""
+        return ReleaseManifest.read(self.repository)
 
     def digests(self) -> dict[str, str]:
         """'folder/relative path' -> sha256 of every file, and 'predictions.csv'."""

@@ -4,17 +4,60 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.classify.inference.abstention import AbstentionLimits
 from components.core.errors import BadInput
-from components.core.files import read_json, write_json
+from components.core.files import write_json
 from components.core.settings import Settings
 from components.core.vocabulary import Origin, Sequence
 from components.preprocess.plan import PreprocessingPlan
+from components.release.settings import ServingSettings
 from components.release.tensors import Interface
 
 CONTENTS_FILE = "contents.json"
 RELEASE_FILE = "release.json"
+
+
+class ReleaseManifest(BaseModel):
+    """Content of release.json.
+
+    Attributes:
+        release: id; see `components.release.release.release_id`.
+        profile, trained_on: see Contents.
+        plan: sha256 (hex) of the preprocessing plan.
+        settings: how it is laid out for Triton.
+        parity: largest difference between exported and trained networks, by network.
+        files: relative path -> sha256 (hex) of every file but release.json.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    release: str
+    profile: str
+    trained_on: Origin
+    plan: str
+    settings: ServingSettings
+    parity: dict[str, float]
+    research_use_only: bool
+    files: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write release.json into `folder`."""
+        write_json(folder / RELEASE_FILE, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, folder: Path) -> ReleaseManifest:
+        """Inverse of `write`. Raises BadInput when the file is missing or not whole."""
+        path = folder / RELEASE_FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            problem = f"{'.'.join(map(str, first['loc'])) or 'its content'}: {first['msg']}"
+        except OSError as error:
+            problem = str(error)
+        raise BadInput(path, f"not an exported release ({problem})", "export the release again")
 
 
 class FeatureReference(Settings):
@@ -65,6 +108,11 @@ class Contents(Settings):
         )
 
     @property
+    def limits(self) -> AbstentionLimits:
+        """When a patient is not answered."""
+        return AbstentionLimits(self.abstain_above, self.ood_limit)
+
+    @property
     def plan_digest(self) -> str:
         """sha256 (hex) of the plan."""
         return self.plan.digest()
@@ -89,5 +137,5 @@ def release_beside(model: Path) -> str:
     """Release id of a served model's folder: from the release.json in it, or in its repository."""
     for folder in (model, model.parent):
         if (folder / RELEASE_FILE).is_file():
-            return str(read_json(folder / RELEASE_FILE)["release"])
+            return ReleaseManifest.read(folder).release
     raise BadInput(model, "no release.json in it or above it", "export the release again")

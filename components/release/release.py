@@ -7,9 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.core.errors import BadInput
-from components.core.files import read_json
-from components.release.manifest import RELEASE_FILE, Contents
+from components.release.manifest import Contents, ReleaseManifest
 from components.release.settings import ServingSettings
 from components.release.tensors import ENSEMBLE, Step
 
@@ -73,17 +71,12 @@ def read_release(folder: Path | str) -> Release:
         BadInput: not an exported release.
     """
     folder = Path(folder)
-    try:
-        content = read_json(folder / RELEASE_FILE)
-        return Release(
-            folder=folder,
-            release=str(content["release"]),
-            contents=Contents.read(folder / ENSEMBLE / VERSION),
-            settings=ServingSettings.model_validate(content["settings"]),
-            files=dict(content["files"]),
-            parity=dict(content["parity"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            folder / RELEASE_FILE, f"not an exported release ({error})", "run export again"
-        ) from None
+    manifest = ReleaseManifest.read(folder)
+    return Release(
+        folder=folder,
+        release=manifest.release,
+        contents=Contents.read(folder / ENSEMBLE / VERSION),
+        settings=manifest.settings,
+        files=manifest.files,
+        parity=manifest.parity,
+    )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from components.core.errors import BadInput, Outage
-from components.core.files import atomic, read_json, sha256_file
+from components.core.files import atomic, sha256_file
 from components.core.s3 import (
     fetch_object,
     is_remote,
@@ -28,8 +28,10 @@ from components.core.s3 import (
     upload_object,
     write_object,
 )
-from components.release.integrity.scan import safe_join, screen_release, screen_tree
-from components.release.integrity.signature import RELEASE_FILE, demand
+from components.release.integrity.scan import safe_join, screen_tree
+from components.release.integrity.signature import demand
+from components.release.integrity.verification import verify_files
+from components.release.manifest import RELEASE_FILE, ReleaseManifest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -88,16 +90,16 @@ def push(repository: Path, address: str, signature: bytes | None = None) -> str:
     Killed, it goes on with the file it stopped at. Returns the id.
 
     Raises:
-        BadInput: `repository` is not whole (see `screen_release`).
+        BadInput: `repository` is not whole (see `verify_files`).
         Outage: the store is away, or gives back other bytes than it was given.
     """
-    content = read_json(repository / RELEASE_FILE)
-    screen_release(repository, content)
-    release, depot = _checked_id(content["release"], repository), open_depot(address)
+    content = ReleaseManifest.read(repository)
+    verify_files(repository, content.files)
+    release, depot = _checked_id(content.release, repository), open_depot(address)
     if signature is not None:
         depot.write(f"releases/{release}.sig", signature)
     # What holds a release.json holds all that it names, as it names it.
-    _put(depot, repository, f"releases/{release}", content["files"])
+    _put(depot, repository, f"releases/{release}", content.files)
     manifest = {RELEASE_FILE: sha256_file(repository / RELEASE_FILE)}
     _put(depot, repository, f"releases/{release}", manifest)
     return release
@@ -203,7 +205,7 @@ def fetch(
             depot.get(f"releases/{pointer.release}/{name}", file, int(max_file_mb * 1e6))
     (partial / RELEASE_FILE).write_bytes(manifest)
     try:
-        screen_release(partial, release)
+        verify_files(partial, release["files"])
         screen_tree(partial, max_file_mb)
     except BadInput as error:
         shutil.rmtree(partial)

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,18 +15,19 @@ from components.core.imaging.grid import Grid
 from components.preprocess.patient import mask_to_native
 from components.release.inference.request import Answer
 from components.release.manifest import Contents
+from components.release.prediction import Prediction
 from components.release.settings import RequestLimits
 from serving.images.case import CaseHeader, case_from_tensors
 from serving.images.unpack import unpack
 from serving.images.worker import PATIENT_ID
 from serving.report.files import (
     MASK_FILE,
+    PAGE_FILE,
     SEGMENTATION_FILE,
-    describe,
-    describe_unprepared,
     with_segmentation,
 )
 from serving.report.page import write_page
+from serving.report.result import describe_unprepared, patient_result
 
 
 @dataclass(frozen=True)
@@ -66,29 +66,31 @@ def finish(
     """
     header = CaseHeader.read(tensors)
     if header.abstains:
-        content = describe_unprepared(PATIENT_ID, header.abstains, release, contents, header.files)
-        return Finished(_json(content), _empty_mask(header))
+        prediction = describe_unprepared(
+            PATIENT_ID, header.abstains, release, contents, header.files
+        )
+        return Finished(_json(prediction), _empty_mask(header))
     case, answer = case_from_tensors(tensors, header, contents), Answer.from_tensors(tensors)
-    content = describe(answer, case, contents, header.files)
+    result = patient_result(answer, case, contents, header.files)
     mask = mask_to_native(answer.mask, case)
     with tempfile.TemporaryDirectory(prefix="glioflow-finish-") as scratch:
         folder = Path(scratch)
         if header.dicom:
             series = unpack(t1c, "t1c", folder, limits)
-            content = with_segmentation(folder, content, series, mask)
+            result = with_segmentation(folder, result, series, mask)
         if page:
-            write_page(folder / "page.html", content, answer, case, contents)
+            write_page(folder / PAGE_FILE, result)
         write_image(folder / MASK_FILE, mask)
         return Finished(
-            _json(content),
+            _json(result.prediction),
             (folder / MASK_FILE).read_bytes(),
             _read(folder / SEGMENTATION_FILE),
-            _read(folder / "page.html"),
+            _read(folder / PAGE_FILE),
         )
 
 
-def _json(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, allow_nan=False, sort_keys=True).encode()
+def _json(prediction: Prediction) -> bytes:
+    return json.dumps(prediction.content(), allow_nan=False, sort_keys=True).encode()
 
 
 def _read(path: Path) -> bytes:

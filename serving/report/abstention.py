@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from components.core.errors import Implausible
 from components.core.files import write_json
 from components.release.manifest import Contents
-from components.release.prediction import Reason
-from serving.report.files import FILES, PREDICTION_FILE, describe_unprepared
+from components.release.prediction import Prediction, Reason
+from serving.report.files import FILES, PREDICTION_FILE
+from serving.report.result import describe_unprepared
 
 
 def write_abstention(
@@ -20,7 +20,7 @@ def write_abstention(
     contents: Contents,
     error: Implausible,
     files: Mapping[str, str],
-) -> dict[str, Any]:
+) -> Prediction:
     """Write prediction.json with status "abstain", and remove what an earlier prediction left.
 
     Args:
@@ -32,10 +32,10 @@ def write_abstention(
         and in a sentence.
     """
     reason = Reason(check=error.check, sentence=error.problem)
-    content = describe_unprepared(patient_id, reason, release, contents, files)
+    prediction = describe_unprepared(patient_id, reason, release, contents, files)
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if name != PREDICTION_FILE:
             (out / name).unlink(missing_ok=True)
-    write_json(out / PREDICTION_FILE, content)
-    return content
+    write_json(out / PREDICTION_FILE, prediction.content())
+    return prediction

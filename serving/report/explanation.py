@@ -1,4 +1,4 @@
-"""Why a served answer: saliency of the classifier it came from, drawn over the judged slices."""
+"""Why a served answer: saliency of the classifier it came from, drawn over the slices."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput
 from components.core.vocabulary import SALIENCY_PARTS, Sequence
-from components.release.inference.request import Answer
-from components.release.manifest import Contents
+from serving.report.result import PatientResult
 
 if TYPE_CHECKING:
     from components.classify.explanation.saliency import Explanation
@@ -57,16 +55,14 @@ class Explained:
         }
 
 
-def explain_answer(
-    answer: Answer, case: PreparedCase, contents: Contents, classifier: Path
-) -> Explained:
+def explain_answer(result: PatientResult, classifier: Path) -> Explained:
     """Explain a served answer.
 
     A release holds its networks as ONNX, which gives no gradients: they are taken from the trained
     classifier, after it has given the same answer.
 
     Args:
-        answer: with a tumour.
+        result: with a tumour.
         classifier: the trained model's folder, or the folder of the run that holds it.
 
     Raises:
@@ -78,6 +74,7 @@ def explain_answer(
     from components.preprocess.atlas.regions import atlas_of
     from components.segment.inference.mask import MaskRule
 
+    answer, case, contents = result.answer, result.case, result.contents
     folder = classifier if (classifier / MODEL_FILE).is_file() else classifier / MODEL_FOLDER
     model = Classifier.load(folder)
     plan = contents.plan
@@ -98,10 +95,11 @@ def explain_answer(
     return Explained(contents.channels, images[0], explain(model, images, features))
 
 
-def draw_explained(path: Path, explained: Explained, answer: Answer, case: PreparedCase) -> None:
+def draw_explained(path: Path, result: PatientResult, explained: Explained) -> None:
     """Write the picture of an answer's explanation; see `draw_explanation`."""
     from components.classify.explanation.figure import draw_explanation
 
+    answer, case = result.answer, result.case
     aspect = case.grid.spacing[1] / case.grid.spacing[0]
     heading = f"{case.patient_id}: P(IDH mutant) = {answer.probability:.2f}, {answer.release}"
     draw_explanation(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.cohort.prepared import PreparedCase
 from components.core.files import atomic
 from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Status
 from components.features.feature_slice import mask_on_network
 from components.release.inference.request import Answer
-from components.release.manifest import Contents, FeatureReference
+from components.release.manifest import FeatureReference
+from components.release.prediction import Prediction
 from serving.report.panels import OUTLINE, WINDOW
+from serving.report.result import PatientResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,22 +28,12 @@ SHOWN_FEATURES = 8
 SDS_SHOWN = 3.5
 
 
-def draw_prediction(
-    path: Path,
-    content: dict[str, Any],
-    answer: Answer,
-    case: PreparedCase,
-    contents: Contents,
-) -> None:
-    """Write a PNG: five axial slices of every sequence with the tumour outlined, and the numbers.
-
-    Args:
-        content: as in prediction.json; see serving.report.files.describe.
-    """
+def draw_prediction(path: Path, result: PatientResult) -> None:
+    """Write a PNG: five axial slices of every sequence, the tumour outlined, and the numbers."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height = 2.3 + ROW_IN * len(case.sequences)
+    height = 2.3 + ROW_IN * len(result.case.sequences)
     figure = Figure(figsize=(WIDTH_IN, height), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     ratios = [0.8, height - 1.7, 0.9]
@@ -50,10 +41,10 @@ def draw_prediction(
     images, numbers = _parts(middle.subfigures(1, 2, width_ratios=[2.0, 1.0], wspace=0.0))
     for part in (top, middle, bottom, images, numbers):
         part.set_facecolor(BACKGROUND)
-    _headline(top, content)
-    _slices(images, answer, case)
-    _numbers(numbers, answer, contents)
-    _footer(bottom, content)
+    _headline(top, result.prediction)
+    _slices(images, result)
+    _numbers(numbers, result)
+    _footer(bottom, result.prediction)
     _save(figure, path)
 
 
@@ -66,21 +57,21 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=DPI, facecolor=BACKGROUND, format="png")
 
 
-def figure_title(content: dict[str, Any]) -> str:
+def figure_title(prediction: Prediction) -> str:
     """The answer in a few words."""
     words = "No tumour found"
-    if content["probability_idh_mutant"] is not None:
-        words = f"P(IDH mutant) = {content['probability_idh_mutant']:.2f}"
-    if content["status"] == Status.ABSTAIN:
+    if prediction.probability_idh_mutant is not None:
+        words = f"P(IDH mutant) = {prediction.probability_idh_mutant:.2f}"
+    if prediction.status is Status.ABSTAIN:
         words = f"No answer: {words} is not to be relied on"
     return words
 
 
-def judged_slices(answer: Answer, case: PreparedCase) -> tuple[int, ...]:
+def shown_slices(result: PatientResult) -> tuple[int, ...]:
     """0-based z of the five slices; spread over the brain for a patient without a tumour."""
-    if answer.slices:
-        return answer.slices
-    filled = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    if result.answer.slices:
+        return result.answer.slices
+    filled = np.flatnonzero(result.case.brain.any(axis=(1, 2)))
     return tuple(int(z) for z in np.quantile(filled, [0.3, 0.42, 0.54, 0.66, 0.78]))
 
 
@@ -93,16 +84,17 @@ def brain_box(brain: np.ndarray) -> tuple[slice, slice]:
     return box[0], box[1]
 
 
-def _headline(part: SubFigure, content: dict[str, Any]) -> None:
-    words = figure_title(content)
+def _headline(part: SubFigure, prediction: Prediction) -> None:
+    words = figure_title(prediction)
     part.text(0.015, 0.62, words, color=INK, fontsize=22, weight="bold", va="center")
-    volume = f"tumour {content['tumor_volume_ml']:.1f} mL"
-    said = f"patient {content['patient_id']}   ·   {volume}   ·   research use only"
+    volume = f"tumour {prediction.tumor_volume_ml:.1f} mL"
+    said = f"patient {prediction.patient_id}   ·   {volume}   ·   research use only"
     part.text(0.015, 0.16, said, color=QUIET, fontsize=12, va="center")
 
 
-def _slices(part: SubFigure, answer: Answer, case: PreparedCase) -> None:
-    places = judged_slices(answer, case)
+def _slices(part: SubFigure, result: PatientResult) -> None:
+    answer, case = result.answer, result.case
+    places = shown_slices(result)
     mask = mask_on_network(answer.mask, case.grid, case.working)
     rows, columns = brain_box(case.brain)
     axes = part.subplots(
@@ -144,7 +136,8 @@ def _image(axis: Axes, values: np.ndarray, mask: np.ndarray, aspect: float) -> N
         spine.set_visible(False)
 
 
-def _numbers(part: SubFigure, answer: Answer, contents: Contents) -> None:
+def _numbers(part: SubFigure, result: PatientResult) -> None:
+    answer = result.answer
     if answer.probability is None or answer.features is None:
         return
     scale, table = part.subplots(
@@ -154,7 +147,7 @@ def _numbers(part: SubFigure, answer: Answer, contents: Contents) -> None:
                      "top": 0.90, "bottom": 0.08},
     )  # fmt: skip
     _scale(scale, answer)
-    _features(table, answer.features, contents.features)
+    _features(table, answer.features, result.contents.features)
 
 
 def _scale(axis: Axes, answer: Answer) -> None:
@@ -195,10 +188,10 @@ def _bare(axis: Axes) -> None:
         spine.set_visible(False)
 
 
-def _footer(part: SubFigure, content: dict[str, Any]) -> None:
+def _footer(part: SubFigure, prediction: Prediction) -> None:
     trained = (
-        f"{content['release']}, profile {content['profile']}, trained on {content['trained_on']}"
+        f"{prediction.release}, profile {prediction.profile}, trained on {prediction.trained_on}"
     )
     part.text(0.015, 0.78, trained, color=QUIET, fontsize=10, va="center")
-    warnings = textwrap.wrap("; ".join(content["warnings"]), 190, max_lines=2, placeholder=" ...")
+    warnings = textwrap.wrap("; ".join(prediction.warnings), 190, max_lines=2, placeholder=" ...")
     part.text(0.015, 0.34, "\n".join(warnings), color=OUTLINE, fontsize=10, va="center")

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from components.cohort.prepared import PreparedCase
 from components.core.files import atomic
 from components.core.html import number, template
 from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Sequence
 from components.features.feature_slice import mask_on_network
-from components.release.inference.request import Answer
-from components.release.manifest import Contents, FeatureReference
-from serving.report.explanation import Explained
-from serving.report.figure import brain_box, figure_title, judged_slices
+from components.release.manifest import FeatureReference
+from serving.report.figure import brain_box, figure_title, shown_slices
 from serving.report.panels import panel
+from serving.report.result import PatientResult
 
 STRONGEST = 99.5
 """Percentile of a patient's saliency that is drawn at full strength."""
@@ -26,20 +24,8 @@ SDS_SHOWN = 4.0
 """Standard deviations to either side of the training patients' mean that fit the scale."""
 
 
-def write_page(
-    path: Path,
-    content: dict[str, Any],
-    answer: Answer,
-    case: PreparedCase,
-    contents: Contents,
-    explained: Explained | None = None,
-) -> None:
-    """Write the page of one answer.
-
-    Args:
-        content: as in prediction.json; see serving.report.files.describe.
-        explained: adds the saliency of both sequences.
-    """
+def write_page(path: Path, result: PatientResult) -> None:
+    """Write the page of one answer; an explained one has the saliency of both sequences."""
     page = template(
         Path(__file__).with_name("prediction.html.j2"),
         number=number,
@@ -47,12 +33,12 @@ def write_page(
         breakable=breakable,
     )
     text = page.render(
-        content=content,
-        headline=figure_title(content),
-        limits=contents,
+        content=result.prediction.content(),
+        headline=figure_title(result.prediction),
+        limits=result.contents.limits,
         slices=[_named(column) for column in range(len(SLICE_OFFSETS))],
-        rows=_rows(answer, case, explained),
-        features=_features(answer.features, contents.features),
+        rows=_rows(result),
+        features=_features(result.answer.features, result.contents.features),
         sds=SDS_SHOWN,
     )
     with atomic(path) as temporary:
@@ -75,35 +61,35 @@ def _named(column: int) -> str:
     return "largest area" if offset == 0 else f"{offset:+d} slices".replace("-", "−")
 
 
-def _rows(answer: Answer, case: PreparedCase, explained: Explained | None) -> list[dict[str, Any]]:
+def _rows(result: PatientResult) -> list[dict[str, Any]]:
     """A row a sequence, and below it where the network looked: title and five pictures."""
     rows = []
-    for sequence in case.sequences:
+    for sequence in result.case.sequences:
         name = SEQUENCE_TITLES[sequence]
-        outlined = "tumour outlined" if answer.slices else "no tumour found"
-        rows.append(_row(name, f"{name}, {outlined}", answer, case, sequence, None))
-        heat = explained.saliency_of(sequence) if explained else None
+        outlined = "tumour outlined" if result.answer.slices else "no tumour found"
+        rows.append(_row(name, f"{name}, {outlined}", result, sequence, None))
+        heat = result.explained.saliency_of(sequence) if result.explained else None
         if heat is not None:
             told = f"{name}, saliency laid over"
-            rows.append(_row(f"{name}, where it looked", told, answer, case, sequence, heat))
+            rows.append(_row(f"{name}, where it looked", told, result, sequence, heat))
     return rows
 
 
 def _row(
     title: str,
     told: str,
-    answer: Answer,
-    case: PreparedCase,
+    result: PatientResult,
     sequence: Sequence,
     heat: np.ndarray | None,
 ) -> dict[str, Any]:
+    answer, case = result.answer, result.case
     mask = mask_on_network(answer.mask, case.grid, case.working)
     volume = np.where(case.brain, case.volume(sequence), np.nan)
     box = brain_box(case.brain)
     aspect = case.grid.spacing[1] / case.grid.spacing[0]
     strongest = 0.0 if heat is None else float(np.percentile(heat, STRONGEST))
     panels = []
-    for column, z in enumerate(judged_slices(answer, case)):
+    for column, z in enumerate(shown_slices(result)):
         warmth = heat[column][box] / strongest if heat is not None and strongest > 0 else None
         where = f"{_named(column)}" if answer.slices else f"slice {z}"
         picture = panel(volume[z][box], mask[z][box], aspect, warmth)

@@ -58,7 +58,15 @@ def seal(repository: Path, **fields: str) -> None:
     (repository / "release.json").unlink(missing_ok=True)
     files = sha256_tree(repository)
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-    content = {"release": f"glioma-idh-{digest[:12]}", "profile": "test", "files": files, **fields}
+    content = {
+        "release": f"glioma-idh-{digest[:12]}",
+        "profile": "test",
+        "settings": {},
+        "parity": {},
+        "research_use_only": True,
+        "files": files,
+        **fields,
+    }
     write_json(repository / "release.json", content)
 
 

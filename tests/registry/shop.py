@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.registry.publish import Published
+from components.registry.gate.verdict import Published
 from components.registry.run_artifacts import RunArtifacts
 from components.registry.settings import PublishSettings
 

@@ -99,7 +99,7 @@ def test_killed_anywhere_nothing_half_is_visible(
     assert [e.event for e in read_ledger(connect(shop.settings)).entries] == ["registered"] * 3
 
 
-@pytest.mark.parametrize(("before", "entries"), [("_judge", 2), ("project", 3)])
+@pytest.mark.parametrize(("before", "entries"), [("_apply_gate", 2), ("project", 3)])
 def test_killed_around_the_ledger_entry_is_completed(
     tampered: Callable[[], Shop],
     tmp_path: Path,
@@ -165,7 +165,7 @@ def test_a_run_is_kept_while_the_store_is_away(tmp_path: Path, anywhere: Publish
     run = fabricate(tmp_path / "run")
     out = tmp_path / "out" / "published"
     kept = publish_or_keep(run, away, out)
-    assert (kept.mlflow_run_id, kept.gate["passed"]) == (None, False)
+    assert (kept.mlflow_run_id, kept.gate.passed) == (None, False)
     assert read_json(out / "published.json")["pending"] == "pending"
     assert pending_runs(tmp_path / "out") == [out]
     with pytest.raises(StoreUnreachable):

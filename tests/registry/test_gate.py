@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from components.registry import settings as rules
 from components.registry.gate.evidence import leaks
-from components.registry.gate.rules import Champion, Evidence, judge
+from components.registry.gate.rules import Champion, Evidence, apply_gate
 from components.registry.settings import DEFAULT_GATE, PublishSettings
 
 
@@ -49,7 +49,7 @@ def evidence(**changes: Any) -> Evidence:
 
 
 def verdict(rule: rules.Rule, given: Evidence) -> dict[str, Any]:
-    return judge(given, (rule,))["rules"][0]
+    return apply_gate(given, (rule,)).rules[0].model_dump()
 
 
 def champion(table: pd.DataFrame, trained_on: str = "patients") -> Champion:
@@ -57,9 +57,9 @@ def champion(table: pd.DataFrame, trained_on: str = "patients") -> Champion:
 
 
 def test_good_evidence_passes_every_rule() -> None:
-    gate = judge(evidence(), DEFAULT_GATE)
-    assert gate["passed"] and gate["promotable"], gate["rules"]
-    assert [rule["rule"] for rule in gate["rules"]] == [rule.rule for rule in DEFAULT_GATE]
+    gate = apply_gate(evidence(), DEFAULT_GATE)
+    assert gate.passed and gate.promotable, gate.rules
+    assert [rule.rule for rule in gate.rules] == [rule.rule for rule in DEFAULT_GATE]
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_a_set_too_small_to_compare_is_refused_in_words(mutants: int) -> None:
     """DeLong's variance needs two patients of each class; a verdict holds numbers or nothing."""
     tiny = predictions(3.0, count=8)
     few = tiny[tiny["patient_id"].isin([f"P{i:03d}" for i in (0, 2, 4, 1)[: 3 + mutants]])]
-    gate = judge(evidence(predictions=few, champion=champion(few)), DEFAULT_GATE)
-    json.dumps(gate, allow_nan=False)
-    reasons = {rule["rule"]: rule["reason"] for rule in gate["rules"] if not rule["passed"]}
+    gate = apply_gate(evidence(predictions=few, champion=champion(few)), DEFAULT_GATE)
+    json.dumps(gate.content(), allow_nan=False)
+    reasons = {rule.rule: rule.reason for rule in gate.rules if not rule.passed}
     assert reasons["better_than_age"] == "snuh: fewer than 2 patients of a class"
     assert "non_inferior_to_champion" in reasons
 
@@ -168,13 +168,13 @@ def test_subgroups_that_differ_are_refused() -> None:
 
 def test_approval_lifts_any_rule_but_phantoms() -> None:
     weak = evidence(sets={})
-    assert not judge(weak, DEFAULT_GATE)["promotable"]
-    lifted = judge(weak, DEFAULT_GATE, "Ada: masks follow next week")
-    assert not lifted["passed"] and lifted["promotable"]
-    assert lifted["approval"] == {"name": "Ada", "reason": "masks follow next week"}
+    assert not apply_gate(weak, DEFAULT_GATE).promotable
+    lifted = apply_gate(weak, DEFAULT_GATE, "Ada: masks follow next week")
+    assert not lifted.passed and lifted.promotable
+    assert lifted.content()["approval"] == {"name": "Ada", "reason": "masks follow next week"}
     phantoms = replace(weak, trained_on="phantoms")
-    assert not judge(phantoms, DEFAULT_GATE, "Ada: please")["promotable"]
-    assert not judge(phantoms, (), "Ada: please")["promotable"], "a gate without rules"
+    assert not apply_gate(phantoms, DEFAULT_GATE, "Ada: please").promotable
+    assert not apply_gate(phantoms, (), "Ada: please").promotable, "a gate without rules"
 
 
 @pytest.mark.parametrize("approve", ["Ada", ": reason", "Ada:", "Ada:  "])

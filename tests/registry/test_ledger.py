@@ -8,7 +8,6 @@ import pytest
 
 from components.core.errors import BadInput
 from components.registry.ledger import GENESIS, Entry, append, read_ledger, verified
-from components.registry.promote import champions
 from components.registry.publish import publish_run
 from components.registry.settings import PublishSettings
 from components.registry.tracking.store import connect
@@ -80,7 +79,7 @@ def test_champions_after_roll_backs() -> None:
     from components.registry.ledger import Ledger
 
     def history(*events: Entry) -> list[str]:
-        return [held["glioma-idh"] for held in champions(Ledger(events))]
+        return [held["glioma-idh"] for held in Ledger(events).champions]
 
     first, second = entry("registered", "1"), entry("registered", "2")
     refused = entry("registered", "2")

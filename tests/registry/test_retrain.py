@@ -14,6 +14,7 @@ from components.core.errors import BadInput
 from components.registry import names
 from components.registry.audit.audit import audit
 from components.registry.gate import champion as rematch
+from components.registry.gate.verdict import GateVerdict
 from components.registry.ledger_sync import found_aliases
 from components.registry.names import RegisteredModel
 from components.registry.publish import publish_run
@@ -44,8 +45,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return rows
 
 
-def rule(gate: dict[str, Any], name: str = "non_inferior_to_champion") -> dict[str, Any]:
-    return next(one for one in gate["rules"] if one["rule"] == name)
+def rule(gate: GateVerdict, name: str = "non_inferior_to_champion") -> dict[str, Any]:
+    return next(one.model_dump() for one in gate.rules if one.rule == name)
 
 
 def aliases(settings: PublishSettings) -> dict[str, str]:

@@ -189,7 +189,7 @@ def test_phantoms_never_become_champion(anywhere: PublishSettings, tmp_path: Pat
 def test_a_person_may_override_other_rules(anywhere: PublishSettings, tmp_path: Path) -> None:
     weak = fabricate(tmp_path / "a", skill=0.2)
     refused = publish_run(weak, anywhere)
-    assert (refused.gate["passed"], refused.promotion) == (False, "")
+    assert (refused.gate.passed, refused.promotion) == (False, "")
     assert promote("1", anywhere.tracking_uri, "Ada: only for research") == "1"
     report = audit(f"{RELEASE}@champion", anywhere.tracking_uri)
     assert report.ok

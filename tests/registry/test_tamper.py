@@ -11,7 +11,8 @@ import pytest
 
 from components.core.errors import BadInput
 from components.registry.audit.audit import audit
-from components.registry.gate.rules import judge
+from components.registry.gate.rules import apply_gate
+from components.registry.gate.verdict import GateVerdict
 from components.registry.publish import publish_run
 from components.registry.settings import PublishSettings
 from tests.registry.fabricated_run import fabricate
@@ -217,13 +218,12 @@ def test_a_verdict_that_does_not_follow_is_found(
 ) -> None:
     """A gate that lied when it judged: its digest is in the ledger, but its rules say otherwise."""
 
-    def lenient(*given: Any) -> dict[str, Any]:
-        verdict = judge(*given)
-        for rule in verdict["rules"]:
-            rule["passed"] = True
-        return {**verdict, "passed": True, "promotable": True}
+    def lenient(*given: Any) -> GateVerdict:
+        verdict = apply_gate(*given)
+        rules = tuple(rule.model_copy(update={"passed": True}) for rule in verdict.rules)
+        return verdict.model_copy(update={"rules": rules, "passed": True, "promotable": True})
 
-    monkeypatch.setattr("components.registry.publish.judge", lenient)
+    monkeypatch.setattr("components.registry.publish.apply_gate", lenient)
     done = publish_run(fabricate(tmp_path / "weak", skill=0.2), anywhere)
     assert done.promotion == "champion"
     broken = [c.what for c in audit("champion", anywhere.tracking_uri).checks if not c.ok]

@@ -13,6 +13,7 @@ from components.release.inference.local_release import LocalRelease
 from components.release.inference.request import request_tensors
 from serving.predict import PatientFiles, predict_with
 from serving.report.explanation import explain_answer
+from serving.report.result import patient_result
 from tests.serving.shop import Shop
 
 
@@ -45,8 +46,9 @@ def test_the_classifier_of_another_release_is_refused(shop: Shop, tmp_path: Path
     contents, case = shop.release.contents, shop.case(6)
     answer = LocalRelease(shop.release.folder).ask(request_tensors(case, contents))
     assert answer.probability is not None
+    result = patient_result(answer, case, contents, {})
     other = replace(answer, probability=1.0 - answer.probability + 0.1)
     with pytest.raises(BadInput, match="exported from"):
-        explain_answer(other, case, contents, shop.classifier)
+        explain_answer(replace(result, answer=other), shop.classifier)
     with pytest.raises(BadInput, match="not a classifier"):
-        explain_answer(answer, case, contents, tmp_path)
+        explain_answer(result, tmp_path)

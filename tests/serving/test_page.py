@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from components.core.vocabulary import Status
 from components.release.inference.local_release import LocalRelease
 from components.release.inference.request import request_tensors
 from serving.report.explanation import explain_answer
-from serving.report.files import describe
 from serving.report.page import write_page
+from serving.report.result import patient_result
 from tests.serving.shop import Shop
 
 FILES = {"t1c": "1" * 64, "t2": "2" * 64 + "," + "3" * 64, "flair": "4" * 64}
@@ -50,9 +50,9 @@ def _page(
 ) -> Page:
     contents, case = shop.release.contents, shop.case(6, tumor=tumor)
     answer = LocalRelease(shop.release.folder).ask(request_tensors(case, contents))
-    content = describe(answer, case, contents, FILES) | (changes or {})
-    explained = explain_answer(answer, case, contents, shop.classifier) if explain else None
-    write_page(path, content, answer, case, contents, explained)
+    result = patient_result(answer, case, contents, FILES).changed(**(changes or {}))
+    explained = explain_answer(result, shop.classifier) if explain else None
+    write_page(path, replace(result, explained=explained))
     page = Page()
     page.feed(path.read_text(encoding="utf-8"))
     return page
@@ -96,7 +96,7 @@ def test_no_tumour_and_abstention_are_said_first(shop: Shop, tmp_path: Path) -> 
     assert "No tumour found" in nothing.text
     assert "P = " not in nothing.text
     limit = shop.release.contents.ood_limit
-    changes = {"status": Status.ABSTAIN.value, "ood": limit + 1, "warnings": ["abstains: far"]}
+    changes = {"status": Status.ABSTAIN, "ood": limit + 1, "warnings": ("abstains: far",)}
     silent = _page(shop, tmp_path / "a.html", changes=changes)
     assert "No answer" in silent.text
     assert "abstains: far" in silent.text
@@ -112,7 +112,7 @@ def test_an_explained_answer_shows_where_it_looked(shop: Shop, tmp_path: Path) -
 def test_nothing_that_is_written_on_the_page_breaks_out(shop: Shop, tmp_path: Path) -> None:
     plain = _page(shop, tmp_path / "plain.html")
     evil = "\"'></title></style><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
-    changes = {"patient_id": evil, "warnings": [evil, evil], "release": evil, "profile": evil}
+    changes = {"patient_id": evil, "warnings": (evil, evil), "release": evil, "profile": evil}
     page = _page(shop, tmp_path / "evil.html", changes=changes)
     assert [tag for tag, _ in page.elements if tag != "li"] == [
         tag for tag, _ in plain.elements if tag != "li"

@@ -17,9 +17,11 @@ from components.release.inference.local_release import LocalRelease
 from components.release.inference.request import request_tensors
 from components.release.integrity.verification import verify_release
 from components.release.manifest import Contents
+from components.release.prediction import ON_PHANTOMS
 from serving.predict import PatientFiles, predict_with
 from serving.report.figure import draw_prediction
-from serving.report.files import MASK_FILE, ON_PHANTOMS, PREDICTION_FILE, describe
+from serving.report.files import MASK_FILE, PREDICTION_FILE
+from serving.report.result import patient_result
 from tests.serving.shop import Shop
 
 
@@ -118,7 +120,8 @@ def test_the_answer_and_its_picture(shop: Shop, tmp_path: Path, tumor: bool) -> 
     contents: Contents = shop.release.contents
     case = shop.case(6, tumor=tumor)
     answer = LocalRelease(shop.release.folder).ask(request_tensors(case, contents))
-    content = describe(answer, case, contents, {"t1c": "0" * 64})
+    result = patient_result(answer, case, contents, {"t1c": "0" * 64})
+    content = result.prediction.content()
     assert set(content) >= {
         "patient_id", "status", "probability_idh_mutant", "slices", "features",
         "tumor_volume_ml", "release", "trained_on", "warnings",
@@ -126,7 +129,7 @@ def test_the_answer_and_its_picture(shop: Shop, tmp_path: Path, tumor: bool) -> 
     assert content["warnings"][0] == ON_PHANTOMS
     assert (content["status"] == Status.NO_TUMOR) is not tumor
     assert (content["slices"] is None) is not tumor
-    draw_prediction(tmp_path / "a.png", content, answer, case, contents)
+    draw_prediction(tmp_path / "a.png", result)
     picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.png")))
     assert min(picture.shape[:2]) > 400
     assert picture.std() > 5

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from components.classify.data.samples import MemberSamples, Samples
+from components.classify.inference.abstention import AbstentionLimits
 from components.classify.inference.calibration import Calibrator, fit
 from components.classify.inference.uncertainty import Reference, abstention_threshold, rms_distance
 from components.classify.predictions import Predictions
@@ -122,9 +123,10 @@ def calibrate(
     learnt_on = np.concatenate(list(held_out.values()))
     threshold = abstention_threshold(uncertainty[learnt_on], settings.coverage)
     ood, scale = _ood(outputs, learnt_on)
-    abstained = uncertainty > threshold
+    limits = AbstentionLimits(threshold, settings.ood_limit)
+    abstained = samples.usable & limits.unsure(uncertainty)
     if ood is not None:
-        abstained |= ood > settings.ood_limit
+        abstained |= samples.usable & limits.unlike(ood)
     return CalibratedModel(
         Predictions(probability, slices, uncertainty, ood, abstained), calibrator, threshold, scale
     )

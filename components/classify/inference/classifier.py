@@ -17,7 +17,7 @@ from components.classify.network.resnet import Hybrid
 from components.classify.settings import ResNetSettings
 from components.core.errors import BadInput
 from components.core.files import read_json, sha256_file
-from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Origin, Sequence, Status
+from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS, Origin, Sequence
 from components.training.weights import load_tensors, unprefixed
 
 MODEL_FILE, FOREST_FILE, AGE_FILE = "model.json", "forest.json", "age.json"
@@ -159,11 +159,6 @@ class Classifier:
                 torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)),
             )
         return ClassifierOutput(*(tensor.numpy() for tensor in found))
-
-    def status(self, uncertainty: float, ood: float) -> Status:
-        """OK, or ABSTAIN for a patient too uncertain or too unlike the training patients."""
-        sure = uncertainty <= self.abstain_above and ood <= self.ood_limit
-        return Status.OK if sure else Status.ABSTAIN
 
 
 def check_inputs(images: np.ndarray, features: np.ndarray, grid: int) -> None:

@@ -18,10 +18,12 @@ INPUTS = {
 """What each model is given: the comparators are ablations of the hybrid's inputs."""
 
 
-def interval(found: dict[str, Any] | None, digits: int = 2, between: str = " to ") -> str:
-    """{"value", "low", "high"} -> "0.02 (−0.03 to 0.07)"."""
+def interval(
+    found: dict[str, Any] | None, digits: int = 2, between: str = " to ", missing: str = "–"
+) -> str:
+    """{"value", "low", "high"} -> "0.02 (−0.03 to 0.07)"; `missing` where there is no value."""
     if not found or found["value"] is None:
-        return "–"
+        return missing
     text = number(found["value"], digits)
     if found["low"] is None or found["high"] is None:
         return text

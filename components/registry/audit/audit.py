@@ -27,7 +27,8 @@ from components.registry.tracking.store import (
     connect_to,
     is_outage,
 )
-from components.release.integrity.signature import RELEASE_FILE, trusted_key
+from components.release.integrity.signature import trusted_key
+from components.release.manifest import RELEASE_FILE
 from components.release.store import RELEASE_ID
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from components.registry.audit.links import AuditCheck, Chain, compare
 from components.registry.gate.evidence import image_digest, image_on_disk, read_rows
 from components.registry.run_artifacts import FOLDERS
 from components.registry.tracking.step_records import PARENT
-from components.release.integrity.signature import RELEASE_FILE
+from components.release.manifest import RELEASE_FILE
 
 
 def here(chain: Chain) -> Iterator[AuditCheck]:

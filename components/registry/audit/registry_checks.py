@@ -9,13 +9,12 @@ from components.core.files import sha256_file, sha256_tree
 from components.core.vocabulary import Origin
 from components.registry import names
 from components.registry.audit.links import AuditCheck, Chain, compare
-from components.registry.delivery import exported_to
-from components.registry.gate.champion import champion_version
 from components.registry.ledger_sync import found_aliases, pruned, version_tags
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.model_versions import download_model
 from components.release import store as depot
-from components.release.integrity.signature import RELEASE_FILE, SIGNATURE_FILE, fingerprint, signer
+from components.release.integrity.signature import SIGNATURE_FILE, fingerprint, signer
+from components.release.manifest import RELEASE_FILE
 
 
 def versions(chain: Chain) -> Iterator[AuditCheck]:
@@ -49,7 +48,7 @@ def files(chain: Chain) -> Iterator[AuditCheck]:
 def promotion(chain: Chain) -> Iterator[AuditCheck]:
     """Who or what let the champion through."""
     mine = chain.entry.details["versions"][RegisteredModel.RELEASE]["version"]
-    if champion_version(chain.ledger) != mine:
+    if chain.ledger.champion != mine:
         return
     details = chain.entry.details
     later = [
@@ -99,8 +98,8 @@ def served(chain: Chain) -> Iterator[AuditCheck]:
 
     Unreachable from here is no broken link; anything else that cannot be read is.
     """
-    address = exported_to(chain.ledger)
-    champion = chain.ledger.registration(RegisteredModel.RELEASE, champion_version(chain.ledger))
+    address = chain.ledger.export_address
+    champion = chain.ledger.registration(RegisteredModel.RELEASE, chain.ledger.champion)
     if not address or champion is None:
         return
     try:

@@ -11,10 +11,10 @@ from components.core.vocabulary import DEVELOPMENT
 from components.registry import names
 from components.registry.audit.links import AuditCheck, Chain, close, compare, download_artifacts
 from components.registry.gate.evidence import headline, read_rows, read_run_predictions
-from components.registry.gate.rejudge import judged_again
+from components.registry.gate.reapply import reapply_gate
+from components.registry.gate.verdict import GateVerdict
 from components.registry.tracking.datasets import dataset_facts
 from components.registry.tracking.lineage import children
-from components.registry.tracking.run_page import verdict_line
 from components.registry.tracking.step_records import PARENT, STEPS, flat_numbers
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ def _values(step: str, run: Run, evidence: dict[str, Any]) -> Iterator[AuditChec
 def _tags(step: str, run: Run, chain: Chain, logged: dict[str, str]) -> AuditCheck:
     wanted = {**logged, names.STEP: step}
     if step == PARENT:
-        gate = chain.document(names.GATE_FILE)
+        gate = _gate(chain)
         wanted[names.STATE] = names.COMPLETE
-        wanted |= {names.GATE: verdict_line(gate)} if gate else {}
+        wanted |= {names.GATE: gate.summary} if gate else {}
     found = {key: run.data.tags.get(key, "") for key in wanted}
     what = f"{step}: {len(wanted)} tags as they were set"
     return compare(what, {**wanted, "status": "FINISHED"}, {**found, "status": run.info.status})
@@ -156,22 +156,28 @@ def figures(chain: Chain) -> Iterator[AuditCheck]:
         )
 
 
+def _gate(chain: Chain) -> GateVerdict | None:
+    """The verdict; None where its digest is not the ledger's."""
+    content = chain.document(names.GATE_FILE)
+    return None if content is None else GateVerdict.model_validate(content)
+
+
 def verdict(chain: Chain) -> Iterator[AuditCheck]:
     """The verdict is the one the ledger acted on, and each rule gives it again."""
-    gate = chain.document(names.GATE_FILE)
+    gate = _gate(chain)
     if gate is None:
         return
     acted_on = chain.entry.details["passed"]
-    found = {"rules": all(rule["passed"] for rule in gate["rules"]), "verdict": gate["passed"]}
+    found = {"rules": all(rule.passed for rule in gate.rules), "verdict": gate.passed}
     holds = set(found.values()) == {acted_on}
-    yield AuditCheck(f"gate: verdict ({verdict_line(gate)})", holds, acted_on, found)
-    for rule, again in zip(gate["rules"], judged_again(chain, gate), strict=True):
-        word = "passed" if rule["passed"] else "REFUSED"
-        numbers, anew = flat_numbers(rule["found"]), flat_numbers(again["found"])
+    yield AuditCheck(f"gate: verdict ({gate.summary})", holds, acted_on, found)
+    for rule, again in zip(gate.rules, reapply_gate(chain, gate), strict=True):
+        word = "passed" if rule.passed else "REFUSED"
+        numbers, anew = flat_numbers(rule.found), flat_numbers(again.found)
         off = {k: v for k, v in numbers.items() if k not in anew or not close(v, anew[k])}
         yield AuditCheck(
-            f"gate: {rule['rule']} {word}: {rule['reason']}",
-            rule["passed"] == again["passed"] and not off,
-            {"passed": again["passed"], **{key: anew.get(key) for key in off}},
-            {"passed": rule["passed"], **off},
+            f"gate: {rule.rule} {word}: {rule.reason}",
+            rule.passed == again.passed and not off,
+            {"passed": again.passed, **{key: anew.get(key) for key in off}},
+            {"passed": rule.passed, **off},
         )

@@ -20,7 +20,7 @@ from components.core.vocabulary import Model, Origin, Sequence
 from components.registry import names
 from components.registry.gate.evidence import LEARNT, read_rows, read_run_predictions
 from components.registry.ledger import Entry, Ledger
-from components.registry.names import Alias, RegisteredModel
+from components.registry.names import RegisteredModel
 from components.registry.run_artifacts import RunArtifacts
 from components.registry.tracking.model_versions import download_model
 from components.registry.tracking.store import TrackingStore
@@ -57,11 +57,6 @@ class Champion:
     spoilt: tuple[str, ...] = ()
 
 
-def champion_version(ledger: Ledger) -> str:
-    """Number of the release that the ledger names champion; "" while there is none."""
-    return ledger.aliases.get(RegisteredModel.RELEASE, {}).get(Alias.CHAMPION, "")
-
-
 def meet_champion(
     store: TrackingStore,
     ledger: Ledger,
@@ -81,7 +76,7 @@ def meet_champion(
     Raises:
         BadInput: the champion's files are not those that were published.
     """
-    version = champion_version(ledger)
+    version = ledger.champion
     if not version:
         return None
     entry = ledger.registration(RegisteredModel.RELEASE, version)
@@ -90,7 +85,7 @@ def meet_champion(
     scratch.mkdir(parents=True, exist_ok=True)
     stored = read_run_predictions(_artifact(store, entry, "predictions.csv", scratch))
     champion = Champion(entry.details["release"], version, entry.details["trained_on"], stored)
-    if {champion.trained_on, str(artifacts.release()["trained_on"])} != {Origin.PATIENTS.value}:
+    if {champion.trained_on, artifacts.release().trained_on.value} != {Origin.PATIENTS.value}:
         return champion
     manifest = read_rows(_artifact(store, entry, names.MANIFEST_FILE, scratch))
     table = read_run_predictions(artifacts.predictions)

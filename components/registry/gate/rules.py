@@ -12,6 +12,7 @@ from components.registry import settings as rules
 from components.registry.gate.champion import Champion
 from components.registry.gate.evidence import leaks, scores
 from components.registry.gate.figures import SMALLEST_CLASS, _accuracy_by, _against, _paired
+from components.registry.gate.verdict import Approval, ComparedChampion, GateVerdict, RuleVerdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleOutcome:
     """What a rule found: whether it is met, the numbers it looked at, and a sentence."""
 
     passed: bool
@@ -67,8 +68,8 @@ class Finding:
     reason: str
 
 
-def judge(evidence: Evidence, gate: tuple[rules.Rule, ...], approve: str = "") -> dict[str, Any]:
-    """The verdict as JSON: {"passed", "promotable", "rules": [...], "champion", "approval"}.
+def apply_gate(evidence: Evidence, gate: tuple[rules.Rule, ...], approve: str = "") -> GateVerdict:
+    """Apply the rules of a gate to what is known of a run.
 
     `passed` says that every rule is met. `promotable` also holds when a person approved in spite of
     refusals, but never against a rule in NEVER_OVERRIDDEN, nor for a model trained on phantoms,
@@ -76,71 +77,71 @@ def judge(evidence: Evidence, gate: tuple[rules.Rule, ...], approve: str = "") -
     """
     verdicts = []
     for rule in gate:
-        finding = _JUDGES[type(rule)](rule, evidence)
+        outcome = _CHECKS[type(rule)](rule, evidence)
         verdicts.append(
-            {
-                "rule": rule.rule,
-                "passed": finding.passed,
-                "required": rule.model_dump(mode="json", exclude={"rule"}),
-                "found": finding.found,
-                "reason": finding.reason,
-            }
+            RuleVerdict(
+                rule=rule.rule,
+                passed=outcome.passed,
+                required=rule.model_dump(mode="json", exclude={"rule"}),
+                found=outcome.found,
+                reason=outcome.reason,
+            )
         )
-    refused = {verdict["rule"] for verdict in verdicts if not verdict["passed"]}
+    refused = {verdict.rule for verdict in verdicts if not verdict.passed}
     person, _, reason = approve.partition(":")
-    approval = {"name": person.strip(), "reason": reason.strip()} if approve else None
+    approval = Approval(name=person.strip(), reason=reason.strip()) if approve else None
     allowed = not refused or (approval is not None and not refused & NEVER_OVERRIDDEN)
     champion = evidence.champion
-    return {
-        "passed": not refused,
-        "promotable": allowed and evidence.trained_on == Origin.PATIENTS,
-        "trained_on": evidence.trained_on,
-        "rules": verdicts,
-        "approval": approval,
-        "champion": champion and {"release": champion.release, "version": champion.version},
-    }
+    return GateVerdict(
+        passed=not refused,
+        promotable=allowed and evidence.trained_on == Origin.PATIENTS,
+        trained_on=Origin(evidence.trained_on),
+        rules=tuple(verdicts),
+        approval=approval,
+        champion=champion and ComparedChampion(release=champion.release, version=champion.version),
+    )
 
 
-def _validation_passed(rule: rules.ValidationPassed, evidence: Evidence) -> Finding:
+def _validation_passed(rule: rules.ValidationPassed, evidence: Evidence) -> RuleOutcome:
     patients = int(evidence.validation.get("patients") or 0)
     quarantined = int(evidence.validation.get("quarantined") or 0)
     share = quarantined / patients if patients else 1.0
-    return Finding(
+    return RuleOutcome(
         share <= rule.max_quarantined,
         {"patients": patients, "quarantined": quarantined, "share": share},
         f"{quarantined} of {patients} patients quarantined",
     )
 
 
-def _no_leakage(rule: rules.NoLeakage, evidence: Evidence) -> Finding:
+def _no_leakage(rule: rules.NoLeakage, evidence: Evidence) -> RuleOutcome:
     tested = set(evidence.predictions["patient_id"])
     found = leaks(evidence.manifest, evidence.features, tested)
     reason = found[0] if found else f"none of {len(tested)} tested patients was learnt from"
-    return Finding(bool(tested) and not found, {"tested": len(tested), "leaks": found}, reason)
+    return RuleOutcome(bool(tested) and not found, {"tested": len(tested), "leaks": found}, reason)
 
 
-def _trained_on_patients(rule: rules.TrainedOnPatients, evidence: Evidence) -> Finding:
+def _trained_on_patients(rule: rules.TrainedOnPatients, evidence: Evidence) -> RuleOutcome:
     found = evidence.trained_on
-    return Finding(found == Origin.PATIENTS, {"trained_on": found}, f"trained on {found}")
+    return RuleOutcome(found == Origin.PATIENTS, {"trained_on": found}, f"trained on {found}")
 
 
-def _dice_floor(rule: rules.DiceFloor, evidence: Evidence) -> Finding:
+def _dice_floor(rule: rules.DiceFloor, evidence: Evidence) -> RuleOutcome:
     means = {
         name: (evidence.sets.get(name, {}).get("dice") or {}).get("mean")
         for name in evidence.set_names
     }
     known = {name: mean for name, mean in means.items() if mean is not None}
     if not known:
-        return Finding(False, {"dice": means}, "no test set has manual masks")
+        return RuleOutcome(False, {"dice": means}, "no test set has manual masks")
     worst = min(known, key=lambda name: known[name])
-    return Finding(
+    return RuleOutcome(
         known[worst] >= rule.minimum,
         {"dice": means},
         f"lowest mean Dice {known[worst]:.3f} ({worst}), floor {rule.minimum:g}",
     )
 
 
-def _better_than_age(rule: rules.BetterThanAge, evidence: Evidence) -> Finding:
+def _better_than_age(rule: rules.BetterThanAge, evidence: Evidence) -> RuleOutcome:
     found: dict[str, Any] = {}
     failed = []
     for name in evidence.external:
@@ -154,7 +155,7 @@ def _better_than_age(rule: rules.BetterThanAge, evidence: Evidence) -> Finding:
         if problem := _not_better(found[name], rule):
             failed.append(f"{name}: {problem}")
     words = "; ".join(failed) or f"better than age alone on {', '.join(found)}"
-    return Finding(bool(found) and not failed, found, words)
+    return RuleOutcome(bool(found) and not failed, found, words)
 
 
 def _not_better(found: dict[str, float], rule: rules.BetterThanAge) -> str:
@@ -169,12 +170,12 @@ def _not_better(found: dict[str, float], rule: rules.BetterThanAge) -> str:
     return ""
 
 
-def _non_inferior(rule: rules.NonInferiorToChampion, evidence: Evidence) -> Finding:
+def _non_inferior(rule: rules.NonInferiorToChampion, evidence: Evidence) -> RuleOutcome:
     champion = evidence.champion
     if champion is None:
-        return Finding(True, {"champion": None}, "there is no champion yet")
+        return RuleOutcome(True, {"champion": None}, "there is no champion yet")
     if champion.trained_on != Origin.PATIENTS and evidence.trained_on == Origin.PATIENTS:
-        return Finding(True, {"champion": champion.release}, "the champion knows only phantoms")
+        return RuleOutcome(True, {"champion": champion.release}, "the champion knows only phantoms")
     pair = _paired(evidence.predictions, champion.predictions, None, rule.model, rule.model)
     shared = 0 if pair is None else len(pair[0].table)
     union = shared + len(champion.left_out) + len(champion.spoilt)
@@ -188,15 +189,15 @@ def _non_inferior(rule: rules.NonInferiorToChampion, evidence: Evidence) -> Find
     }
     if champion.spoilt:
         spoilt = f"learnt from {len(champion.spoilt)} patients of the champion's frozen test sets"
-        return Finding(False, found, spoilt)
+        return RuleOutcome(False, found, spoilt)
     if shared < rule.min_share * union:
         few = f"only {shared} of {union} test patients of both can be compared"
-        return Finding(False, found, f"{few}, {rule.min_share:.0%} needed")
+        return RuleOutcome(False, found, f"{few}, {rule.min_share:.0%} needed")
     if pair is None or shared < rule.min_patients:
         few = f"only {shared} test patients shared with the champion, {rule.min_patients} needed"
-        return Finding(False, found, few)
+        return RuleOutcome(False, found, few)
     found.update(_against(*pair, confidence=rule.confidence))
-    return Finding(
+    return RuleOutcome(
         found["low"] > -rule.margin,
         found,
         f"AUROC {found['difference']:+.3f} against {champion.release} on {shared} patients, "
@@ -204,7 +205,7 @@ def _non_inferior(rule: rules.NonInferiorToChampion, evidence: Evidence) -> Find
     )
 
 
-def _subgroup_gap(rule: rules.SubgroupGap, evidence: Evidence) -> Finding:
+def _subgroup_gap(rule: rules.SubgroupGap, evidence: Evidence) -> RuleOutcome:
     gaps: dict[str, Any] = {}
     for name in evidence.set_names:
         answers = scores(evidence.predictions, name, rule.model)
@@ -214,16 +215,16 @@ def _subgroup_gap(rule: rules.SubgroupGap, evidence: Evidence) -> Finding:
                 gap = max(shares.values()) - min(shares.values())
                 gaps[f"{name}, {attribute}"] = {"gap": gap, "accuracy": shares}
     if not gaps:
-        return Finding(True, {}, f"no two groups of {rule.min_patients} patients to compare")
+        return RuleOutcome(True, {}, f"no two groups of {rule.min_patients} patients to compare")
     worst = max(gaps, key=lambda key: gaps[key]["gap"])
-    return Finding(
+    return RuleOutcome(
         gaps[worst]["gap"] <= rule.ceiling,
         gaps,
         f"largest gap in accuracy {gaps[worst]['gap']:.3f} ({worst}), ceiling {rule.ceiling:g}",
     )
 
 
-def _calibration(rule: rules.CalibrationCeiling, evidence: Evidence) -> Finding:
+def _calibration(rule: rules.CalibrationCeiling, evidence: Evidence) -> RuleOutcome:
     errors = {}
     for name in evidence.set_names:
         answers = scores(evidence.predictions, name, rule.model)
@@ -232,16 +233,16 @@ def _calibration(rule: rules.CalibrationCeiling, evidence: Evidence) -> Finding:
                 answers.idh, answers.probability, CALIBRATION_BINS
             )
     if not errors:
-        return Finding(False, {}, f"no predictions of {rule.model.value}")
+        return RuleOutcome(False, {}, f"no predictions of {rule.model.value}")
     worst = max(errors, key=lambda name: errors[name])
-    return Finding(
+    return RuleOutcome(
         errors[worst] <= rule.ceiling,
         {"expected_calibration_error": errors},
         f"largest calibration error {errors[worst]:.3f} ({worst}), ceiling {rule.ceiling:g}",
     )
 
 
-_JUDGES: dict[type, Callable[[Any, Evidence], Finding]] = {
+_CHECKS: dict[type, Callable[[Any, Evidence], RuleOutcome]] = {
     rules.ValidationPassed: _validation_passed,
     rules.NoLeakage: _no_leakage,
     rules.TrainedOnPatients: _trained_on_patients,

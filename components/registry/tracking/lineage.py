@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _BATCH = 500
+_RELEASE_PARAMS = ("release", "profile", "trained_on", "plan")
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without this, MLflow's pages take the runs for evaluations of language models."""
 
@@ -94,7 +95,7 @@ def record_run(
     parent = find_parent(store, settings, publication)
     tags = _tags(artifacts, publication)
     if parent is None:
-        name = artifacts.release()["release"]
+        name = artifacts.release().release
         parent = store.client.create_run(experiment_id, run_name=name, tags=tags)
     run_id = parent.info.run_id
     _retag(store, parent, tags)
@@ -167,10 +168,10 @@ def _tags(artifacts: RunArtifacts, publication: str) -> dict[str, str]:
     tags = {
         names.STEP: PARENT,
         names.PUBLICATION: publication,
-        names.RELEASE: release["release"],
-        names.TRAINED_ON: release["trained_on"],
-        names.PLAN: release["plan"],
-        "profile": info.profile or str(release.get("profile", "")),
+        names.RELEASE: release.release,
+        names.TRAINED_ON: release.trained_on.value,
+        names.PLAN: release.plan,
+        "profile": info.profile or release.profile,
         "kfp_run_id": info.kfp_run_id,
         "code_version": artifacts.code_version,
         "git_dirty": {True: "yes", False: "no", None: ""}[info.code.dirty],
@@ -216,7 +217,7 @@ def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: 
     return StepRecord(
         PARENT,
         params={
-            **flat_text({k: release.get(k) for k in ("release", "profile", "trained_on", "plan")}),
+            **flat_text({k: getattr(release, k) for k in _RELEASE_PARAMS}),
             **flat_text(info.seeds, "seed"),
             **flat_text(info.images, "image"),
             **flat_text(hardware(), "hardware"),

@@ -1,7 +1,7 @@
 """Source of the registered models, run by MLflow wherever a user loads one (models from code).
 
-The one file of this room that reaches into other rooms: it is no part of publishing, but a script
-that travels inside each model version, and needs nothing but the installed package to predict.
+No part of publishing: a script that is stored in each model version, and needs nothing but the
+installed package to predict. A release answers as it does when it is served.
 
     model = mlflow.pyfunc.load_model("models:/glioma-idh@champion")
     model.predict(pandas.DataFrame([{"patient_id": ..., "t1c": ..., "t2": ..., "flair": ...,
@@ -10,7 +10,6 @@ that travels inside each model version, and needs nothing but the installed pack
 
 from __future__ import annotations
 
-import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,13 @@ class GliomaModel(PythonModel):
 
         return Classifier.load(self.folder / "classifier")
 
-    def _prepare(self, row: dict[str, Any]) -> Any:
+    @cached_property
+    def _release(self) -> Any:
+        from components.release.inference.local_release import LocalRelease
+
+        return LocalRelease(self.folder / "repository")
+
+    def _prepare(self, row: dict[str, Any], plan: Any) -> Any:
         from components.cohort.manifest import Patient
         from components.preprocess.cohort import prepare_patient
 
@@ -75,23 +80,18 @@ class GliomaModel(PythonModel):
             flair=row.get("flair") or None,
             age=None if age is None or age != age else float(age),
         )
-        with tempfile.TemporaryDirectory() as cache:
-            return prepare_patient(
-                patient, self._plan, subset="prediction", fold=None, cache=Path(cache)
-            )
-
-    def _probability(self, case: Any) -> Any:
-        import numpy as np
-
-        volumes = np.stack([case.volume(sequence) for sequence in self._segmenter.inputs])
-        return self._segmenter.probability(volumes, case.brain)
+        return prepare_patient(patient, plan, subset="prediction", fold=None, cache=None)
 
     def _segment(self, row: dict[str, Any]) -> dict[str, Any]:
-        case = self._prepare(row)
-        mask = self._segmenter.rule.mask(self._probability(case), case.grid, case.working)
+        import numpy as np
+
+        case, model = self._prepare(row, self._plan), self._segmenter
+        volumes = np.stack([case.volume(sequence) for sequence in model.inputs])
+        probability = model.probability(volumes, case.brain)
+        mask = model.rule.mask(probability, case.grid, case.working)
         return {
             "patient_id": case.patient_id,
-            "tumor_volume_ml": float(mask.sum()) * _voxel_ml(case.working),
+            "tumor_volume_ml": float(mask.sum()) * case.working.voxel_ml,
             "trained_on": self.config["trained_on"],
         }
 
@@ -102,64 +102,34 @@ class GliomaModel(PythonModel):
 
         images = np.load(row["images"], allow_pickle=False)
         features = np.array([[float(row[name]) for name in FEATURE_NAMES]])
-        return {**self._answer(images, features), "trained_on": self.config["trained_on"]}
-
-    def _diagnose(self, row: dict[str, Any]) -> dict[str, Any]:
-        from components.core.vocabulary import Status
-
-        case = self._prepare(row)
-        step = self._feature_step(case)
-        answer = {
-            "patient_id": case.patient_id,
-            "status": step.status.value,
-            "probability_idh_mutant": None,
-            "tumor_volume_ml": float(step.tumor_ml),
-            "release": self.config["release"],
-            "trained_on": self.config["trained_on"],
-            "warnings": "; ".join((*case.warnings, *step.warnings)),
-        }
-        if step.status is Status.OK:
-            found = self._answer(step.images, step.features[None])
-            status = self._classifier.status(found["uncertainty"], found["ood"])
-            answer.update(found, status=status.value)
-        return answer
-
-    def _feature_step(self, case: Any) -> Any:
-        from components.core.vocabulary import Sequence
-        from components.features.feature_slice import StepSpec, feature_slice_step
-        from components.preprocess.atlas.regions import atlas_of
-
-        first, second = (Sequence(name) for name in self._classifier.channels)
-        spec = StepSpec(
-            rule=self._segmenter.rule,
-            channels=(first, second),
-            clip=self._plan.clip,
-            atlas=atlas_of(self._plan.atlas_files),
-        )
-        return feature_slice_step(
-            self._probability(case),
-            {sequence: case.volume(sequence) for sequence in case.sequences},
-            case.brain,
-            case.grid,
-            case.working,
-            case.to_mni,
-            case.age,
-            spec,
-        )
-
-    def _answer(self, images: Any, features: Any) -> dict[str, Any]:
         found = self._classifier.predict(images[None], features)
         return {
             "probability_idh_mutant": float(found.probability[0]),
             "uncertainty": float(found.uncertainty[0]),
             "ood": float(found.ood[0]),
+            "trained_on": self.config["trained_on"],
         }
 
+    def _diagnose(self, row: dict[str, Any]) -> dict[str, Any]:
+        from components.release.inference.request import request_tensors
 
-def _voxel_ml(grid: Any) -> float:
-    """Millilitres of one voxel of a grid with spacing in mm."""
-    x, y, z = grid.spacing
-    return x * y * z / 1000.0
+        contents = self._release.contents()
+        case = self._prepare(row, contents.plan)
+        answer = self._release.ask(request_tensors(case, contents))
+        found = {
+            "probability_idh_mutant": answer.probability,
+            "uncertainty": answer.uncertainty,
+            "ood": answer.ood,
+        }
+        return {
+            "patient_id": case.patient_id,
+            "status": answer.status.value,
+            **(found if answer.slices else {"probability_idh_mutant": None}),
+            "tumor_volume_ml": answer.tumor_ml,
+            "release": answer.release,
+            "trained_on": self.config["trained_on"],
+            "warnings": "; ".join((*case.warnings, *answer.warnings)),
+        }
 
 
 mlflow.models.set_model(GliomaModel())

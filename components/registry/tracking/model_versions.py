@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
-from components.core.files import atomic, cache_folder, read_json, sha256_tree
+from components.core.files import atomic, cache_folder, sha256_tree
 from components.core.vocabulary import FEATURE_NAMES, Sequence
 from components.registry import names
 from components.registry.gate.evidence import read_rows
@@ -18,6 +18,8 @@ from components.registry.run_artifacts import RunArtifacts
 from components.registry.tracking.lineage import link_or_copy
 from components.registry.tracking.step_records import find_plan
 from components.registry.tracking.store import TrackingStore, connect_to
+from components.release.integrity.verification import verify_files
+from components.release.manifest import RELEASE_FILE, ReleaseManifest
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -57,7 +59,7 @@ def upload_models(
 
     uploaded = []
     for model in RegisteredModel:
-        tags = {names.RELEASE: artifacts.release()["release"]}
+        tags = {names.RELEASE: artifacts.release().release}
         logged = store.client.create_logged_model(
             experiment_id, name=model.value, source_run_id=run_id, tags=tags
         )
@@ -190,19 +192,18 @@ def fetch_repository(reference: str, tracking_uri: str, out: Path | None = None)
     Raises:
         BadInput: no such release, or its files differ from its release.json.
     """
-    from components.release.integrity.scan import screen_release
-
     store = connect_to(tracking_uri)
     version = resolve(store, reference)
     target = out or cache_folder() / "releases" / version.tags[names.RELEASE]
     with tempfile.TemporaryDirectory() as scratch:
         folder = download_model(store, version, Path(scratch)) / "artifacts" / "files"
-        screen_release(folder / "repository", read_json(folder / "repository" / "release.json"))
-        if (folder / "repository/release.json").read_bytes() != _bytes(target / "release.json"):
+        repository = folder / "repository"
+        verify_files(repository, ReleaseManifest.read(repository).files)
+        if (repository / RELEASE_FILE).read_bytes() != _bytes(target / RELEASE_FILE):
             with atomic(target) as temporary:
                 import shutil
 
-                shutil.copytree(folder / "repository", temporary)
+                shutil.copytree(repository, temporary)
     return target
 
 
@@ -235,14 +236,14 @@ def _stage_model(
         artifacts={"files": str(files)},
         model_config={
             "part": part,
-            "release": release["release"],
-            "trained_on": release["trained_on"],
+            "release": release.release,
+            "trained_on": release.trained_on.value,
         },
         signature=signature,
         input_example=example,
         pip_requirements=["glioflow"],
         mlflow_model=Model(model_id=model_id, run_id=run_id),
-        metadata={"plan": release["plan"], "trained_on": release["trained_on"]},
+        metadata={"plan": release.plan, "trained_on": release.trained_on.value},
     )
     return out / "model"
 

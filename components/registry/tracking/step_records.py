@@ -44,7 +44,7 @@ class StepRecord:
 
 def step_records(artifacts: RunArtifacts) -> list[StepRecord]:
     """One record a step, in the order of the pipeline."""
-    release = artifacts.release()
+    release = artifacts.release().model_dump(mode="json")
     plan = find_plan(artifacts)
     return [
         _validate(artifacts.validated),

@@ -15,7 +15,7 @@ from components.release.inference.ensemble import (
     stack_channels,
 )
 from components.release.inference.onnx_network import OnnxNetwork
-from components.release.inference.outputs import Limits, final_tensors, step_tensors
+from components.release.inference.outputs import final_tensors, step_tensors
 from components.release.inference.request import Answer
 from components.release.integrity.verification import verify_release
 from components.release.manifest import Contents
@@ -73,8 +73,7 @@ class LocalRelease:
             for tensor in CLASSIFIED
         }
         digest = np.frombuffer(digest_request(tensors, interface), np.uint8)
-        limits = Limits(contents.abstain_above, contents.ood_limit)
         final = final_tensors(
-            {**found, **between, "input_digest": digest}, limits, self.release.release
+            {**found, **between, "input_digest": digest}, contents.limits, self.release.release
         )
         return {**found, **final}

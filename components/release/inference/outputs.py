@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from components.classify.inference.abstention import AbstentionLimits
 from components.core.vocabulary import Status
 from components.features.feature_slice import StepResult
 from components.release.tensors import NO_NUMBER, SLICES, STATUS_CODES, from_text, to_text
@@ -39,20 +39,9 @@ def step_tensors(result: StepResult) -> dict[str, np.ndarray]:
     }
 
 
-@dataclass(frozen=True)
-class Limits:
-    """When a patient is not answered.
-
-    Attributes:
-        uncertainty: largest disagreement of the networks that is answered.
-        ood: largest distance to the training patients that is answered.
-    """
-
-    uncertainty: float
-    ood: float
-
-
-def final_tensors(tensors: Tensors, limits: Limits, release: str) -> dict[str, np.ndarray]:
+def final_tensors(
+    tensors: Tensors, limits: AbstentionLimits, release: str
+) -> dict[str, np.ndarray]:
     """Outputs of the last model: what the classifier said, or why it has nothing to say."""
     code = int(tensors["found"][0])
     warnings = json.loads(from_text(tensors["notes"]))
@@ -65,7 +54,7 @@ def final_tensors(tensors: Tensors, limits: Limits, release: str) -> dict[str, n
     if code == STATUS_CODES[Status.NO_TUMOR]:
         numbers = {name: np.full_like(value, NO_NUMBER) for name, value in numbers.items()}
     else:
-        reasons = _abstains(float(numbers["uncertainty"][0]), float(numbers["ood"][0]), limits)
+        reasons = limits.reasons(float(numbers["uncertainty"][0]), float(numbers["ood"][0]))
         code = STATUS_CODES[Status.ABSTAIN if reasons else Status.OK]
         warnings += reasons
     return {
@@ -91,18 +80,3 @@ def abstained_tensors(reason: str, release: str) -> dict[str, np.ndarray]:
 
 def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, values.dtype.type(NO_NUMBER))
-
-
-def _abstains(uncertainty: float, ood: float, limits: Limits) -> list[str]:
-    reasons = []
-    # Written so that NaN abstains.
-    if not uncertainty <= limits.uncertainty:
-        reasons.append(
-            f"abstains: the networks disagree by {uncertainty:.3f}, above {limits.uncertainty:.3f}"
-        )
-    if not ood <= limits.ood:
-        reasons.append(
-            f"abstains: {ood:.1f} times as far from the training patients as 95 % of held-out "
-            f"ones, above {limits.ood:.1f}"
-        )
-    return reasons

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components.core.errors import BadInput
-from components.core.files import sha256_file
 
 ALLOWED_SUFFIXES = frozenset(
     {".json", ".csv", ".parquet", ".yaml", ".html", ".css", ".md", ".txt", ".png", ".svg"}
@@ -37,29 +36,6 @@ def screen_tree(folder: Path, max_file_mb: float) -> None:
             raise BadInput(path, "a link", "put the file itself there")
         if path.is_file():
             _screen_file(path, max_file_mb)
-
-
-def screen_release(repository: Path, release: dict[str, Any]) -> None:
-    """Check that a repository holds exactly the files its release.json lists, byte for byte.
-
-    Raises:
-        BadInput: a listed path leaves the repository, is missing or differs, or a file is unlisted.
-    """
-    listed = release["files"]
-    for name, digest in listed.items():
-        file = safe_join(repository, name)
-        if not file.is_file() or sha256_file(file) != digest:
-            problem = "differs from" if file.is_file() else "is missing, and named in"
-            raise BadInput(file, f"{problem} release.json", "export the release again")
-    present = {
-        file.relative_to(repository).as_posix()
-        for file in repository.rglob("*")
-        if file.is_file() and file.parent != repository
-    }
-    if stray := sorted(present - set(listed)):
-        raise BadInput(
-            repository / stray[0], "is not named in release.json", "export the release again"
-        )
 
 
 def safe_join(folder: Path, name: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
+from components.release.manifest import RELEASE_FILE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -23,7 +24,6 @@ SIGNING_KEY = "GLIOFLOW_SIGNING_KEY"
 TRUSTED_KEY = "GLIOFLOW_TRUSTED_KEY"
 """Environment variable: public key (PEM, or its path) that must have signed what is read."""
 
-RELEASE_FILE = "release.json"
 SIGNATURE_FILE = "release.json.sig"
 ALGORITHM = "Ed25519"
 

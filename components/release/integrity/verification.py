@@ -1,35 +1,51 @@
-"""Before a release is served: are its bytes those that were exported?"""
+"""Whether the files of a release are those that were exported."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.files import sha256_tree
+from components.release.integrity.scan import safe_join
 from components.release.manifest import RELEASE_FILE
 from components.release.release import Release, read_release, release_id
 
 _REMEDY = "export the release again, or fetch it again from the registry"
 
 
-def verify_release(folder: Path | str) -> Release:
-    """Compare every file of a repository with release.json, and its id with both.
+def verify_files(folder: Path, listed: Mapping[str, str]) -> None:
+    """Check that `folder` holds exactly the files that its release.json lists, byte for byte.
+
+    Args:
+        listed: relative POSIX path -> sha256 (hex).
 
     Raises:
-        BadInput: not a release; or the first file that is missing, altered or not listed; or an id
-            that does not follow from the files.
+        BadInput: a listed path leaves the folder, or the first file that is missing, altered or
+            not listed.
+    """
+    for name in listed:
+        safe_join(folder, name)
+    found = sha256_tree(folder)
+    found.pop(RELEASE_FILE, None)
+    for name in sorted(found.keys() | listed.keys()):
+        if name not in found:
+            raise BadInput(folder / name, "is missing, and named in release.json", _REMEDY)
+        if name not in listed:
+            raise BadInput(folder / name, "is not named in release.json", _REMEDY)
+        if found[name] != listed[name]:
+            raise BadInput(folder / name, "differs from release.json", _REMEDY)
+
+
+def verify_release(folder: Path | str) -> Release:
+    """Check every file of a repository, and that its id follows from them.
+
+    Raises:
+        BadInput: not a release; see `verify_files`; or another id.
     """
     release = read_release(folder)
-    found = sha256_tree(release.folder)
-    found.pop(RELEASE_FILE)
-    for name in sorted(found.keys() | release.files.keys()):
-        if name not in found:
-            raise BadInput(release.folder / name, "missing from the release", _REMEDY)
-        if name not in release.files:
-            raise BadInput(release.folder / name, "not named in release.json", _REMEDY)
-        if found[name] != release.files[name]:
-            raise BadInput(release.folder / name, "altered since the export", _REMEDY)
-    if release_id(found) != release.release:
+    verify_files(release.folder, release.files)
+    if release_id(release.files) != release.release:
         raise BadInput(
             release.folder / RELEASE_FILE, f"'{release.release}' is not its files' name", _REMEDY
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from components.core.vocabulary import AGE, FEATURE_NAMES, QUANTILES, Status
 from components.release.image_tensors import HEADER
-from components.release.inference.outputs import Limits, abstained_tensors, final_tensors
+from components.release.inference.outputs import abstained_tensors, final_tensors
 from components.release.manifest import Contents, release_beside
 from components.release.tensors import CANARY_ID, NO_NUMBER
 from serving.images.case import CaseHeader
@@ -32,7 +32,7 @@ class TritonPythonModel:
         """Read limits and release."""
         contents = Contents.read(Path(args["model_repository"]) / args["model_version"])
         self.sequences = [sequence.value for sequence in contents.interface.sequences]
-        self.limits = Limits(contents.abstain_above, contents.ood_limit)
+        self.limits = contents.limits
         self.release = release_beside(Path(args["model_repository"]))
         self.counters = Counters(self.release)
         self.audit = os.environ.get("GLIOFLOW_AUDIT", "")

@@ -11,16 +11,17 @@ from components.registry import names
 from components.registry.audit.links import Chain
 from components.registry.gate.champion import Champion
 from components.registry.gate.evidence import read_rows, read_run_predictions
-from components.registry.gate.rules import Evidence, judge
+from components.registry.gate.rules import Evidence, apply_gate
+from components.registry.gate.verdict import GateVerdict, RuleVerdict
 from components.registry.names import RegisteredModel
 from components.registry.settings import NonInferiorToChampion, Rule
 from components.registry.tracking.step_records import PARENT
 
 
-def judged_again(chain: Chain, gate: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rules of a verdict, each judged anew, in their order."""
+def reapply_gate(chain: Chain, gate: GateVerdict) -> tuple[RuleVerdict, ...]:
+    """The rules of a verdict, each applied again, in their order."""
     read: TypeAdapter[Rule] = TypeAdapter(Rule)
-    rules = [read.validate_python({"rule": r["rule"], **r["required"]}) for r in gate["rules"]]
+    rules = [read.validate_python({"rule": r.rule, **r.required}) for r in gate.rules]
     run = chain.folder(PARENT)
     evidence = Evidence(
         predictions=read_run_predictions(run / "predictions.csv"),
@@ -31,20 +32,20 @@ def judged_again(chain: Chain, gate: dict[str, Any]) -> list[dict[str, Any]]:
         trained_on=chain.entry.details["trained_on"],
         champion=_champion(chain, gate),
     )
-    return list(judge(evidence, tuple(rules))["rules"])
+    return apply_gate(evidence, tuple(rules)).rules
 
 
-def _champion(chain: Chain, gate: dict[str, Any]) -> Champion | None:
+def _champion(chain: Chain, gate: GateVerdict) -> Champion | None:
     """The champion that was met, with the answers that were kept."""
-    met = gate["champion"]
+    met = gate.champion
     if met is None:
         return None
-    known = chain.ledger.registration(RegisteredModel.RELEASE, met["version"])
-    kinds = (r["found"] for r in gate["rules"] if r["rule"] == _NON_INFERIOR)
+    known = chain.ledger.registration(RegisteredModel.RELEASE, met.version)
+    kinds = (rule.found for rule in gate.rules if rule.rule == _NON_INFERIOR)
     compared: dict[str, Any] = next(kinds, {})
     return Champion(
-        release=met["release"],
-        version=met["version"],
+        release=met.release,
+        version=met.version,
         trained_on=known.details["trained_on"] if known else "",
         predictions=read_run_predictions(chain.folder(PARENT) / names.CHAMPION_FILE),
         asked=tuple(compared.get("asked", ())),

@@ -1,0 +1,103 @@
+"""gate.json and published.json: what the gate found, and what became of a publication."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from components.core.files import write_json
+from components.core.vocabulary import Origin
+
+PUBLISHED_FILE = "published.json"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RuleVerdict(_Document):
+    """One rule: whether it is met, what it demands, the numbers it looked at, and a sentence."""
+
+    rule: str
+    passed: bool
+    required: dict[str, Any]
+    found: dict[str, Any]
+    reason: str
+
+
+class Approval(_Document):
+    """A person who lets a release through in spite of refusals, and why."""
+
+    name: str
+    reason: str
+
+
+class ComparedChampion(_Document):
+    """The champion that a release was compared with."""
+
+    release: str
+    version: str
+
+
+class GateVerdict(_Document):
+    """Content of gate.json.
+
+    Attributes:
+        passed: every rule is met.
+        promotable: passed, or approved by a person; trained on patients in either case.
+        trained_on: None where the gate was not applied.
+        reason: why the gate was not applied; empty where it was.
+    """
+
+    passed: bool
+    promotable: bool
+    rules: tuple[RuleVerdict, ...]
+    trained_on: Origin | None = None
+    approval: Approval | None = None
+    champion: ComparedChampion | None = None
+    reason: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The verdict in a few words."""
+        refused = [rule.rule for rule in self.rules if not rule.passed]
+        text = f"refused by {', '.join(refused)}" if refused else "passed"
+        if self.approval is None:
+            return text
+        return f"{text}; overridden by {self.approval.name}: {self.approval.reason}"
+
+    def content(self) -> dict[str, Any]:
+        """As JSON's own types; what was never set has no key."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Published(_Document):
+    """The outcome of publishing; content of published.json.
+
+    Attributes:
+        mlflow_run_id: of the parent run; None while the run is only kept on disk.
+        release: release id.
+        gate: the verdict.
+        registered: registered model -> version.
+        promotion: "champion", "challenger" or "" (candidate only).
+        pending: folder of a run kept on disk because the store was away.
+    """
+
+    mlflow_run_id: str | None
+    release: str
+    gate: GateVerdict
+    registered: dict[str, str] = {}
+    promotion: str = ""
+    pending: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Write published.json into `folder`."""
+        content = {**self.model_dump(mode="json"), "gate": self.gate.content()}
+        write_json(folder / PUBLISHED_FILE, content)
+
+    @classmethod
+    def read(cls, folder: Path) -> Published:
+        """Inverse of `write`. Raises OSError or ValueError where there is none."""
+        return cls.model_validate_json((folder / PUBLISHED_FILE).read_bytes())
