@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from components.core.errors import BadInput
+from components.core.imaging.nifti import PADDING_BYTES
 from components.release.settings import RequestLimits
 from serving.images.nifti import FIRST, HEADER_BYTES, check_header
 
@@ -91,12 +92,12 @@ def _read_volume(stream: IO[bytes] | gzip.GzipFile, name: str, limits: RequestLi
             )
         volume = header + stream.read(wanted - len(header))
         # At the end gzip compares its checksum.
-        more = stream.read(1)
+        more = stream.read(PADDING_BYTES)
     except _DAMAGED:
         raise BadInput(name, "a damaged gzip file", "copy it again") from None
     if len(volume) < wanted:
         raise BadInput(name, "it ends early", "copy it again")
-    if more:
+    if len(more) >= PADDING_BYTES or more.strip(b"\0"):
         raise BadInput(name, "it goes on behind its last voxel", "send one 3-D volume")
     return volume
 

@@ -27,7 +27,7 @@ MAX_FILE_BYTES = 1 << 31
 """A longer file is not opened."""
 
 _GZIP = b"\x1f\x8b"
-_PADDING_BYTES = 4096
+PADDING_BYTES = 4096
 """Fewer zeros than this, and than a slice, may follow the voxels: blocks of old file systems."""
 _FORMATS = {
     b"PK\x03\x04": "a ZIP archive",
@@ -79,7 +79,7 @@ def read_nifti(path: Path) -> NiftiImage:
     start, count = _offset(path, header), int(np.prod(shape, dtype=object))
     end = start + count * kind.itemsize
     if packed:
-        content = _unpack(path, content, end + _PADDING_BYTES, whole=True)
+        content = _unpack(path, content, end + PADDING_BYTES, whole=True)
     _check_length(path, content, end, kind.itemsize * shape[0] * shape[1])
     values = np.frombuffer(content, kind, count, start).reshape(shape[::-1])
     slope, intercept = _scaling(path, header)
@@ -193,7 +193,7 @@ def _check_length(path: Path, content: bytes, end: int, slice_bytes: int) -> Non
     if len(content) < end:
         raise BadInput(path, "not a readable image (it ends early)", "copy it again")
     rest = content[end:]
-    if len(rest) >= min(slice_bytes, _PADDING_BYTES) or rest.strip(b"\0"):
+    if len(rest) >= min(slice_bytes, PADDING_BYTES) or rest.strip(b"\0"):
         raise BadInput(path, "more voxels than its header says", _AGAIN)
 
 
