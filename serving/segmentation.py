@@ -31,7 +31,7 @@ REFERENCES = (Sequence.T1C, Sequence.FLAIR, Sequence.T2)
 DOUBTFUL = 0.6
 """Confidence below which the answer carries a warning."""
 
-ORIGIN = "learnt from synthetic patients alone: no patient's image was used. Research use only"
+ORIGIN = "trained on synthetic patients alone; research use only"
 
 
 @dataclass(frozen=True)

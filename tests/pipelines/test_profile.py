@@ -11,7 +11,7 @@ from pipelines.profile import load_profile, profile_names
 
 
 def test_the_profiles_load() -> None:
-    assert profile_names() == ["demo", "lgg", "paper", "study"]
+    assert profile_names() == ["demo", "lgg", "paper", "study", "synthetic"]
     for name in profile_names():
         assert load_profile(name).name == name
 
