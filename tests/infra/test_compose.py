@@ -62,3 +62,28 @@ def test_commands_are_commands_there_are() -> None:
         commands[command].make_context(command, list(rest))
         assert "/store" in rest
         assert "store:/store" in SERVICES[name]["volumes"]
+
+
+def test_the_trial_store_is_the_clusters_and_opens_s3_alone() -> None:
+    """SeaweedFS's other servers ask for no password: they stay on the loopback address."""
+    manifest = ROOT / "infra" / "kubernetes" / "components" / "data" / "object-store.yaml"
+    stateful, _ = yaml.safe_load_all(manifest.read_text())
+    (container,) = stateful["spec"]["template"]["spec"]["containers"]
+    command = [*container["command"], *container["args"]]
+    assert SERVICES["s3"]["entrypoint"] == command
+    assert {"-ip=127.0.0.1", "-s3.ip.bind=0.0.0.0", "-s3.port=9000"} <= set(command)
+    folder = yaml.safe_load((manifest.parent / "kustomization.yaml").read_text())
+    (image,) = [i for i in folder["images"] if i["name"] == container["image"]]
+    assert SERVICES["s3"]["image"] == f"${{S3_IMAGE:-{image['newName']}:{image['newTag']}}}"
+
+
+@EACH
+def test_who_writes_a_volume_owns_it(service: dict[str, Any]) -> None:
+    """A new volume has the owner of the image's folder; our image makes its folders its user's."""
+    dockerfile = (ROOT / "infra" / "docker" / "Dockerfile").read_text()
+    owned = "install -d -o 10001 -g 10001 "
+    (folders,) = [x.partition(owned)[2].split() for x in dockerfile.splitlines() if owned in x]
+    for volume in service.get("volumes", []):
+        _, _, path = volume.partition(":")
+        if "glioflow-" in service["image"]:
+            assert path in folders
