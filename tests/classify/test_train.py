@@ -13,6 +13,7 @@ import torch
 from components.classify.comparators.age import AgeModel
 from components.classify.comparators.forest import Forest
 from components.classify.data.samples import plan_classifier_members, read_samples
+from components.classify.inference.abstention import AbstentionLimits
 from components.classify.inference.classifier import AGE_FILE, FOREST_FILE, Classifier
 from components.classify.network.export import INPUT_NAMES, OUTPUT_NAMES, export_onnx
 from components.classify.predictions import COLUMNS
@@ -123,10 +124,9 @@ def test_the_saved_classifier_answers_external_patients_alike(
     whole = hybrid[hybrid["slice"].isna()].set_index("patient_id").loc[read.patient_ids[rows]]
     for name in ("probability", "uncertainty", "ood"):
         np.testing.assert_allclose(getattr(found, name), whole[name], atol=1e-5)
-    expected = [
-        classifier.status(u, o).value for u, o in zip(found.uncertainty, found.ood, strict=True)
-    ]
-    assert expected == whole["status"].tolist()
+    limits = AbstentionLimits(classifier.abstain_above, classifier.ood_limit)
+    abstained = limits.unsure(found.uncertainty) | limits.unlike(found.ood)
+    assert abstained.tolist() == (whole["status"] == Status.ABSTAIN.value).tolist()
     assert classifier.trained_on.value == "phantoms"
     assert [c.value for c in classifier.channels] == ["t1c", "flair"]
 
@@ -242,9 +242,11 @@ def test_an_altered_model_folder_is_refused(model: Path, tmp_path: Path) -> None
 
 def test_status_follows_both_limits(model: Path) -> None:
     classifier = Classifier.load(model)
-    assert classifier.status(0.0, 0.5) is Status.OK
-    assert classifier.status(1.1, 0.5) is Status.ABSTAIN
-    assert classifier.status(0.0, 99.0) is Status.ABSTAIN
+    limits = AbstentionLimits(classifier.abstain_above, classifier.ood_limit)
+    assert not limits.reasons(0.0, 0.5)
+    assert len(limits.reasons(1.1, 0.5)) == 1
+    assert len(limits.reasons(0.0, 99.0)) == 1
+    assert len(limits.reasons(float("nan"), float("nan"))) == 2
 
 
 def test_cuda_is_refused_where_there_is_none(samples: Path, tmp_path: Path) -> None:

@@ -12,8 +12,21 @@ from pipelines.summary import losses, summarise
 
 CONTENTS = {
     "evaluation/evaluation.json": {"sets": {}},
-    "repository/release.json": {"trained_on": "patients", "release": "glioma-idh-1"},
-    "published/published.json": {"gate": {"passed": False}, "mlflow_run_id": "1"},
+    "repository/release.json": {
+        "release": "glioma-idh-1",
+        "profile": "tiny",
+        "trained_on": "patients",
+        "plan": "0" * 64,
+        "settings": {},
+        "parity": {},
+        "research_use_only": True,
+        "files": {},
+    },
+    "published/published.json": {
+        "mlflow_run_id": "1",
+        "release": "glioma-idh-1",
+        "gate": {"passed": False, "promotable": False, "rules": []},
+    },
     "validated/validation.json": {
         "cohorts": {
             "development": {"patients": 3, "quarantined": 0},

@@ -101,7 +101,7 @@ ARCHIVES: dict[str, Spoil] = {
     "gzip and rubbish": lambda content: content + b"rubbish" * 9,
     "gzip twice": lambda content: content + content,
     "gzip and an empty gzip and a byte": lambda c: c + gzip.compress(b"") + gzip.compress(b"x"),
-    "NIfTI and a byte": lambda content: gzip.decompress(content) + b"\x00",
+    "NIfTI and a byte": lambda content: gzip.decompress(content) + b"\x01",
 }
 """Each is to be refused, whatever NIfTI file it is made of."""
 
