@@ -130,6 +130,7 @@ class Client(thin.Connection):
         from tritonclient.grpc import InferRequestedOutput
 
         wanted = [InferRequestedOutput(name) for name in _WANTED]
+        left = min(left, self.deadline_s)
         return self._raw.infer(
             model,
             inputs,
@@ -143,14 +144,13 @@ class Client(thin.Connection):
         """None when the ensemble answers a whole request; else why it does not."""
         from tritonclient.utils import InferenceServerException
 
-        deadline = min(CANARY_DEADLINE_S, self.deadline_s)
         try:
             config = self._raw.get_model_config(
-                ENSEMBLE, headers=self.access.headers, client_timeout=deadline
+                ENSEMBLE, headers=self.access.headers, client_timeout=CANARY_DEADLINE_S
             )
             contents = contents_of(config.config.parameters, self.address)
             inputs = infer_inputs(canary_request(contents))
-            result = self.attempt(ENSEMBLE, inputs, CANARY_ID, deadline)
+            result = self.attempt(ENSEMBLE, inputs, CANARY_ID, CANARY_DEADLINE_S)
             Answer.from_tensors(_outputs(result))
         except InferenceServerException as error:
             return f"{error.status()}: {error.message()}"
