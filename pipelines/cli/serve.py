@@ -133,16 +133,19 @@ def ready(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     token: TokenOption = "",
+    patience: Annotated[
+        float, typer.Option(min=1.0, help="Seconds within which a full server must answer anyone.")
+    ] = 25.0,
 ) -> int:
-    """Exit 0 when both ensembles answer a whole request, 1 when one does not."""
+    """Exit 0 when both ensembles answer a whole request, or are full and answer those they took."""
     from serving.client.client import Client
-    from serving.triton.control import unanswered
+    from serving.triton.control import health
 
     access = _access(tls, ca, certificate, key, token)
-    with Client(server, access=access) as client:
-        reason = unanswered(client)
-    console.print(f"{server}: {'both ensembles answer' if reason is None else reason}")
-    return ExitCode.DONE if reason is None else ExitCode.OUR_FAULT
+    with Client(server, access=access, deadline_s=patience / 3) as client:
+        found = health(client, patience)
+    console.print(f"{server}: {found.said}")
+    return ExitCode.DONE if found.alive else ExitCode.OUR_FAULT
 
 
 def predict(

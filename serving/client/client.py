@@ -133,6 +133,7 @@ class Client(thin.Connection):
         from tritonclient.grpc import InferRequestedOutput
 
         wanted = [InferRequestedOutput(name) for name in _WANTED]
+        left = min(left, self.deadline_s)
         return self._raw.infer(
             model,
             inputs,

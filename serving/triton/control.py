@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.core.errors import BadInput
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 LOAD_TIMEOUT_S = 300.0
 LOOK_EVERY_S = 1.0
+
+_WAITED = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", " is busy: ")
+"""What a canary is told that found a queue full, or stood in one for too long."""
 
 
 def load(server: InferenceServerClient, release: str) -> None:
@@ -49,8 +53,59 @@ def unanswered(client: Client) -> str | None:
     reason = client.canary()
     if reason is not None:
         return reason
-    with ImagesClient(client.address, access=client.access) as images:
+    with ImagesClient(client.address, access=client.access, deadline_s=client.deadline_s) as images:
         return images.canary()
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether a server answers patients, and what to say of it."""
+
+    alive: bool
+    said: str
+
+
+def health(client: Client, patience_s: float) -> Health:
+    """Health of a server, told from its own canaries or, when it is full, from patients' answers.
+
+    A full queue refuses the canary as it refuses patients. Such a server is alive while it
+    answers those it took: an answer has passed every model that a prepared patient needs.
+
+    Args:
+        client: one whose `deadline_s` bounds each canary.
+        patience_s: seconds, canaries included, within which a full server must give an answer.
+    """
+    deadline = time.monotonic() + patience_s
+    before = _answers(client)
+    reason = unanswered(client)
+    if reason is None:
+        return Health(alive=True, said="both ensembles answer")
+    while before is not None and any(told in reason for told in _WAITED):
+        now = _answers(client)
+        if now is None or (now <= before and time.monotonic() > deadline):
+            break
+        if now > before:
+            return Health(alive=True, said="full, and answering the patients it took")
+        before = now
+        time.sleep(LOOK_EVERY_S)
+    return Health(alive=False, said=reason)
+
+
+def _answers(client: Client) -> int | None:
+    """Answers that the last model has given, of every release; None when the server is away."""
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        told = client.raw.get_inference_statistics(
+            headers=client.access.headers, client_timeout=client.deadline_s
+        )
+    except InferenceServerException:
+        return None
+    return sum(
+        int(model.inference_stats.success.count)
+        for model in told.model_stats
+        if model.name.rpartition("_")[0] == Step.ANSWER.value
+    )
 
 
 def await_release(address: str, release: str) -> None:

@@ -197,6 +197,17 @@ def test_the_commands_in_manifests_are_commands_there_are() -> None:
     assert checked == {"fetch-release", "serve", "ready"}
 
 
+@POD_PARAMETERS
+def test_a_probe_outlasts_its_patience(pod: tuple[str, Document, Document]) -> None:
+    """A full server must be found alive before Kubernetes ends the probe."""
+    for container in _containers(pod[2]):
+        for probe in (container[name] for name in PROBES if name in container):
+            command = probe.get("exec", {}).get("command", [])
+            if command[:2] == ["glioflow", "ready"]:
+                told = dict(zip(command[2::2], command[3::2], strict=True))
+                assert float(told.get("--patience", "25")) < probe["timeoutSeconds"]
+
+
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
