@@ -102,3 +102,44 @@ def test_keyed_identifiers_are_alike_in_any_export(tmp_path: Path) -> None:
             assert "MRN-1" in table
         assert names["one", key] < names["two", key]
     assert not set.intersection(*(names["one", key] for key in keys))
+
+
+def test_an_id_silent_at_first_is_told_apart_later(tmp_path: Path) -> None:
+    export(tmp_path / "one", "77", "first", 1, person("", ""))
+    export(tmp_path / "two", "77", "second", 3, person("19500101", "M"))
+    export(tmp_path / "three", "77", "third", 5, person("19800101", "M"))
+    found = [
+        read_manifest(ingest(tmp_path / name, tmp_path / "out").manifest)
+        for name in ("one", "two", "three")
+    ]
+    assert [[p.patient_id for p in patients] for patients in found] == [
+        ["P0001"],
+        ["P0001"],
+        ["P0002"],
+    ]
+
+
+@pytest.mark.parametrize("removed", [1, 2])
+def test_an_identifier_is_never_given_again(tmp_path: Path, removed: int) -> None:
+    for number, who in enumerate(("a1", "a2")):
+        export(tmp_path / "one", who, f"study {who}", 10 * number)
+    export(tmp_path / "two", "a9", "study", 30)
+    ingest(tmp_path / "one", tmp_path / "out")
+    table = tmp_path / "out-identities.csv"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join(row for i, row in enumerate(rows) if i != removed) + "\n")
+    found = read_manifest(ingest(tmp_path / "two", tmp_path / "out").manifest)
+    assert [patient.patient_id for patient in found] == ["P0003"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "patient_id;PatientID\nP0001;a1\n", "patient_id,PatientID\nP0001,a1\nP0001,a2\n"],
+)
+def test_a_damaged_table_of_identities_is_refused(tmp_path: Path, text: str) -> None:
+    export(tmp_path / "one", "a1", "study", 1)
+    (tmp_path / "out-identities.csv").write_text(text)
+    with pytest.raises(BadInput) as refused:
+        ingest(tmp_path / "one", tmp_path / "out")
+    assert refused.value.subject == str(tmp_path / "out-identities.csv")
+    assert not (tmp_path / "out").exists()

@@ -31,6 +31,10 @@ _PLACEHOLDER = re.compile(
 )
 
 
+_COLUMNS = ["patient_id", "PatientID"]
+_NUMBERED = re.compile(r"P\d{4,15}")
+"""An identifier without a key; one with a key has 16 hexadecimal digits."""
+
 MIN_KEY_BYTES = 16
 """A shorter secret could be guessed, and with it every patient's number."""
 
@@ -111,25 +115,51 @@ class Register:
             return _kept(found)
         known: dict[str, str] = {}
         if self._table.is_file():
-            with self._table.open(newline="") as stream:
-                known = {row["PatientID"]: row["patient_id"] for row in csv.DictReader(stream)}
-        for source in sorted(set(found) - set(known)):
-            known[source] = self._new_name(source, len(known) + 1)
+            known = _read_identities(self._table)
+        first = self._last_number(known.values()) + 1
+        for number, source in enumerate(sorted(set(found) - set(known)), start=first):
+            known[source] = self._new_name(source, number)
         rows = sorted((name, source) for source, name in known.items())
         with _private(self._table) as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["patient_id", "PatientID"])
+            writer.writerow(_COLUMNS)
             writer.writerows(rows)
-        persons = {**{source: _person(images) for source, images in found.items()}, **self._persons}
+        persons = dict(self._persons)
+        for source, images in found.items():
+            told, before = _person(images), persons.get(source, {})
+            persons[source] = {key: sorted({*told[key], *before.get(key, ())}) for key in told}
         assert self._persons_file is not None
         with _private(self._persons_file) as stream:
             json.dump(persons, stream, sort_keys=True)
         return {source: known[source] for source in found}
 
+    def _last_number(self, names: Iterable[str]) -> int:
+        """The highest number given, in the table or to a folder whose row somebody removed."""
+        assert self._table is not None
+        out = self._table.with_name(self._table.name.removesuffix("-identities.csv"))
+        given = [*names, *(folder.name for folder in out.glob("P*"))]
+        return max((int(name[1:]) for name in given if _NUMBERED.fullmatch(name)), default=0)
+
     def _new_name(self, source: str, number: int) -> str:
         if self._key is None:
             return f"P{number:04d}"
         return "P" + hmac.new(self._key, source.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _read_identities(table: Path) -> dict[str, str]:
+    """PatientID -> identifier, as `names` wrote them."""
+    with table.open(newline="", encoding="utf-8-sig") as stream:
+        rows = list(csv.reader(stream))
+    if not rows or rows[0] != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
+        raise BadInput(
+            table, "not the table that ingest wrote", "restore it, or ingest into a new folder"
+        )
+    given = [name for name, _ in rows[1:]]
+    if len(set(given)) != len(given):
+        raise BadInput(
+            table, "one identifier for several patients", "ingest all exports into a new folder"
+        )
+    return {source: name for name, source in rows[1:]}
 
 
 def _kept(sources: Iterable[str]) -> dict[str, str]:
