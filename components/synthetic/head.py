@@ -9,8 +9,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from components.cohort.phantom.anatomy import head_grid, tissue_map
+from components.cohort.phantom.anatomy import head_grid, warped_maps
 from components.core.imaging.grid import Grid
+from components.preprocess.registration.resampling import triple
 
 SPACING_MM = 2.0
 """Voxels in which heads are made, before they go onto the network grid."""
@@ -82,8 +83,8 @@ def draw_head(rng: np.random.Generator) -> HeadDraw:
     common = rng.normal(1.10, 0.05)
     return HeadDraw(
         seed=int(rng.integers(2**31)),
-        scale=_three(common * np.exp(rng.normal(0.0, 0.03, 3))),
-        turn=_three(np.deg2rad(rng.normal(0.0, 6.0, 3))),
+        scale=triple(common * np.exp(rng.normal(0.0, 0.03, 3)), float),
+        turn=triple(np.deg2rad(rng.normal(0.0, 6.0, 3)), float),
         warp_mm=(float(rng.uniform(2.0, 9.0)), float(rng.uniform(0.0, 2.5))),
         ventricles=float(rng.uniform(-0.15, 0.45)),
         atrophy=float(np.exp(rng.normal(-0.1, 0.25))),
@@ -93,31 +94,20 @@ def draw_head(rng: np.random.Generator) -> HeadDraw:
 def render_head(draw: HeadDraw, masses: Ordered[Push] = ()) -> Head:
     """The tissues of one head, displaced by its masses."""
     grid = head_grid(SPACING_MM)
-    transform = _transform(draw, grid, masses)
-    reference = grid.image(np.zeros(grid.shape, np.uint8))
-
-    def moved(name: str) -> np.ndarray:
-        image = sitk.Resample(tissue_map(name), reference, transform, sitk.sitkLinear, 0.0)
-        return sitk.GetArrayFromImage(image)
-
-    t1, grey, white = moved("t1"), moved("gm"), moved("wm")
-    brain = ndimage.binary_fill_holes(ndimage.binary_opening(t1 > 0.15))
-    csf = np.where(brain, np.clip(1.0 - grey - white, 0.0, 1.0), 0.0)
-    expected = 0.62 * grey + 0.9 * white + 0.25 * csf
-    detail = np.where(brain, np.clip(t1 / np.maximum(expected, 0.1), 0.85, 1.15), 1.0)
-    wide = csf**draw.atrophy
-    solid = np.where(brain, (1.0 - wide) / np.maximum(grey + white, 1e-3), 0.0)
+    maps = warped_maps(grid, _transform(draw, grid, masses))
+    brain, wide = maps.brain, maps.csf**draw.atrophy
+    solid = np.where(brain, (1.0 - wide) / np.maximum(maps.grey + maps.white, 1e-3), 0.0)
     distance = ndimage.distance_transform_edt(~brain, sampling=SPACING_MM)
     outside = ~brain
     return Head(
         grid=grid,
-        grey=(grey * solid).astype(np.float32),
-        white=(white * solid).astype(np.float32),
+        grey=(maps.grey * solid).astype(np.float32),
+        white=(maps.white * solid).astype(np.float32),
         csf=(wide + (outside & (distance <= 3.0))).astype(np.float32),
         dura=(outside & (distance > 3.0) & (distance <= 5.0)).astype(np.float32),
         bone=(outside & (distance > 5.0) & (distance <= 10.0)).astype(np.float32),
         scalp=(outside & (distance > 10.0) & (distance <= 18.0)).astype(np.float32),
-        detail=detail.astype(np.float32),
+        detail=maps.detail,
         brain=brain,
     )
 
@@ -156,8 +146,3 @@ def _away(push: Push, nodes: Grid) -> np.ndarray:
     offsets = np.stack([x, y, z], axis=-1)
     distance = (offsets**2).sum(axis=-1, keepdims=True)
     return push.strength * offsets * np.exp(-distance / (2.0 * push.reach**2))
-
-
-def _three(values: np.ndarray) -> tuple[float, float, float]:
-    a, b, c = (float(value) for value in values)
-    return a, b, c

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from components.cohort.phantom.anatomy import tissue_map
 from components.core.imaging.grid import Grid
+from components.preprocess.registration.resampling import triple
 from components.synthetic.contrast import stretched
 from components.synthetic.head import SPACING_MM, Head, Push
 
@@ -57,7 +58,7 @@ class Focus:
     @property
     def radius(self) -> float:
         """mm of the ball of the same volume."""
-        return float((3.0 * self.volume_ml * 1000.0 / (4.0 * np.pi)) ** (1.0 / 3.0))
+        return _radius_mm(self.volume_ml)
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,11 @@ class Lesions:
         return np.clip(self.oedema + self.solid + self.rim + self.necrosis, 0.0, 1.0)
 
 
+def _radius_mm(volume_ml: float) -> float:
+    """Of a ball."""
+    return float((3.0 * volume_ml * 1000.0 / (4.0 * np.pi)) ** (1.0 / 3.0))
+
+
 def draw_lesions(rng: np.random.Generator, *, healthy: float = 0.1) -> LesionDraw:
     """Draw the lesions of one head; a share `healthy` of the heads has no tumour."""
     count = 0 if rng.random() < healthy else 1 + int(rng.choice(MOST_FOCI, p=(0.85, 0.1, 0.05)))
@@ -131,8 +137,8 @@ def _draw_focus(rng: np.random.Generator, volume_ml: float) -> Focus:
     return Focus(
         place=float(rng.random()),
         volume_ml=volume_ml,
-        stretch=_three(stretch / np.prod(stretch) ** (1.0 / 3.0)),
-        turn=_three(rng.uniform(-np.pi, np.pi, 3)),
+        stretch=triple(stretch / np.prod(stretch) ** (1.0 / 3.0), float),
+        turn=triple(rng.uniform(-np.pi, np.pi, 3), float),
         roughness=float(rng.uniform(0.05, 0.45)),
         rough_mm=float(rng.uniform(4.0, 12.0)),
         seed=int(rng.integers(2**31)),
@@ -151,7 +157,7 @@ def centres_of(draw: LesionDraw, scale: tuple[float, float, float]) -> list[Plac
         scale: MNI152's size over the head's, along x, y, z.
     """
     inside = _deep_places()
-    return [_three(inside[int(focus.place * len(inside))] / scale) for focus in draw.foci]
+    return [triple(inside[int(focus.place * len(inside))] / scale, float) for focus in draw.foci]
 
 
 @cache
@@ -176,9 +182,10 @@ def masses_of(draw: LesionDraw, centres: list[Place]) -> list[Push]:
 def render_lesions(draw: LesionDraw, head: Head, centres: list[Place]) -> Lesions:
     """Put the lesions into a head."""
     parts = np.zeros((4, *head.grid.shape), np.float32)
+    room = ndimage.gaussian_filter((head.brain & (head.csf < 0.9)).astype(np.float32), 0.5)
     for focus, centre in zip(draw.foci, centres, strict=True):
         # Where foci meet, the later one lies on top.
-        found = _grow(focus, head, centre)
+        found = _grow(focus, head, centre, room)
         parts = parts * (1.0 - found.sum(axis=0)) + found
     gliosis, cavity, vessel = _distractors(draw, head)
     free = 1.0 - parts.sum(axis=0)
@@ -186,11 +193,10 @@ def render_lesions(draw: LesionDraw, head: Head, centres: list[Place]) -> Lesion
     return Lesions(oedema, solid, rim, necrosis, gliosis * free, cavity * free, vessel * free)
 
 
-def _grow(focus: Focus, head: Head, centre: Place) -> np.ndarray:
-    """Shares [oedema, solid, rim, necrosis] of one focus."""
+def _grow(focus: Focus, head: Head, centre: Place, room: np.ndarray) -> np.ndarray:
+    """Shares [oedema, solid, rim, necrosis] of one focus; `room` is where a tumour may be."""
     depth = _depth(focus, head, centre)
     soft = SPACING_MM / focus.radius
-    room = ndimage.gaussian_filter((head.brain & (head.csf < 0.9)).astype(np.float32), 0.5)
 
     def inside(level: float) -> np.ndarray:
         return np.clip((level - depth) / soft + 0.5, 0.0, 1.0) * room
@@ -239,7 +245,7 @@ def _distractors(draw: LesionDraw, head: Head) -> tuple[np.ndarray, np.ndarray, 
     if draw.infarct:
         inside = np.argwhere(head.brain)
         z, y, x = inside[int(rng.random() * len(inside))]
-        radius = (3.0 * draw.infarct * 1000.0 / (4.0 * np.pi)) ** (1.0 / 3.0) / SPACING_MM
+        radius = _radius_mm(draw.infarct) / SPACING_MM
         axes = np.ogrid[tuple(slice(n) for n in shape)]
         apart = np.sqrt(sum((a - p) ** 2 for a, p in zip(axes, (z, y, x), strict=True)))
         apart = apart * (1.0 + 0.25 * spots)
@@ -265,8 +271,3 @@ def _rotation(angles: tuple[float, float, float]) -> np.ndarray:
     from scipy.spatial.transform import Rotation
 
     return Rotation.from_euler("xyz", angles).as_matrix()
-
-
-def _three(values: np.ndarray) -> tuple[float, float, float]:
-    a, b, c = (float(value) for value in values)
-    return a, b, c

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -138,8 +137,8 @@ class SyntheticSet(Dataset[Sample]):
         self.plan, self.settings = plan, settings
         self._patient = lru_cache(maxsize=POOL + 1)(self._render)
 
-    def _render(self, index: Hashable) -> SyntheticPatient:
-        return render_patient((self.settings.seed, 1, int(index)), self.plan)  # type: ignore[call-overload]
+    def _render(self, index: int) -> SyntheticPatient:
+        return render_patient((self.settings.seed, 1, index), self.plan)
 
     def __getitem__(self, key: Key) -> Sample:
         rng = key.rng(3)

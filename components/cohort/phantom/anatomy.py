@@ -43,6 +43,40 @@ class Tissues:
     brain: np.ndarray
 
 
+@dataclass(frozen=True)
+class TissueMaps:
+    """MNI152's maps on a head's grid, float32 (z, y, x); `brain` is bool.
+
+    `grey` and `white` go on outside the brain; `detail` is the T1's fine structure, around 1.
+    """
+
+    grey: np.ndarray
+    white: np.ndarray
+    csf: np.ndarray
+    detail: np.ndarray
+    brain: np.ndarray
+
+
+def warped_maps(grid: Grid, transform: sitk.Transform) -> TissueMaps:
+    """MNI152's maps on `grid`.
+
+    Args:
+        transform: from the grid's LPS mm to MNI152's.
+    """
+    reference = grid.image(np.zeros(grid.shape, np.uint8))
+
+    def warped(name: str) -> np.ndarray:
+        moved = sitk.Resample(tissue_map(name), reference, transform, sitk.sitkLinear, 0.0)
+        return sitk.GetArrayFromImage(moved)
+
+    t1, grey, white = warped("t1"), warped("gm"), warped("wm")
+    brain = ndimage.binary_fill_holes(ndimage.binary_opening(t1 > 0.15))
+    csf = np.where(brain, np.clip(1.0 - grey - white, 0.0, 1.0), 0.0).astype(np.float32)
+    expected = 0.62 * grey + 0.9 * white + 0.25 * csf
+    detail = np.where(brain, np.clip(t1 / np.maximum(expected, 0.1), 0.85, 1.15), 1.0)
+    return TissueMaps(grey, white, csf, detail.astype(np.float32), brain)
+
+
 @cache
 def tissue_map(name: str) -> sitk.Image:
     spec = find_spec("nilearn")
@@ -86,28 +120,19 @@ def render_anatomy(draw: PhantomParameters, resolution_mm: float) -> Tissues:
     """Tissue fractions of one patient's head (no tumour yet)."""
     grid = head_grid(resolution_mm)
     warp = warp_of(draw, grid)
-    reference = grid.image(np.zeros(grid.shape, np.uint8))
-
-    def warped(name: str) -> np.ndarray:
-        moved = sitk.Resample(tissue_map(name), reference, warp, sitk.sitkLinear, 0.0)
-        return sitk.GetArrayFromImage(moved)
-
-    t1, grey, white = warped("t1"), warped("gm"), warped("wm")
-    brain = ndimage.binary_fill_holes(ndimage.binary_opening(t1 > 0.15, iterations=1))
-    csf = np.where(brain, np.clip(1.0 - grey - white, 0.0, 1.0), 0.0).astype(np.float32)
-    expected = 0.62 * grey + 0.9 * white + 0.25 * csf
-    detail = np.where(brain, np.clip(t1 / np.maximum(expected, 0.1), 0.85, 1.15), 1.0)
+    maps = warped_maps(grid, warp)
+    brain = maps.brain
     subarachnoid, bone, scalp = _shells(brain, grid)
     eyes = _eyes(draw, grid) & ~brain
     return Tissues(
         grid=grid,
-        grey=np.where(brain, grey, 0.0),
-        white=np.where(brain, white, 0.0),
-        csf=csf + subarachnoid,
+        grey=np.where(brain, maps.grey, 0.0),
+        white=np.where(brain, maps.white, 0.0),
+        csf=maps.csf + subarachnoid,
         scalp=(scalp & ~eyes).astype(np.float32),
         bone=(bone & ~eyes).astype(np.float32),
         eyes=eyes.astype(np.float32),
-        detail=detail.astype(np.float32),
+        detail=maps.detail,
         brain=brain,
     )
 
