@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.core.device import Device, choose_device, cores
-from components.core.vocabulary import FEATURE_NAMES
+from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS
 from pipelines.profile import Profile
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ VALIDATE_S, SAMPLE_S = 0.75, 0.45
 BRAIN_S, ALIGN_S = 3.5, 8.5
 """Core seconds a patient of preprocess: the brain mask, and what works at `working_mm`, at 1 mm."""
 
-SLICES = 5
+SLICES = len(SLICE_OFFSETS)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 from components.cohort.image_state import look_at_images
 from components.cohort.manifest import read_table
 from components.core.errors import BadInput, StepFailed
-from components.core.files import read_json, write_json
+from components.core.files import read_json, require_folder, write_json
 from components.core.progress import PROGRESS_FILE
 from components.core.s3 import is_remote
 from components.core.vocabulary import DEVELOPMENT, Split
@@ -111,8 +111,7 @@ def run(
         "run_info": run_info(profile, approve, {}),
         "tracking_uri": tracking_uri or f"sqlite:///{(out / 'mlflow' / 'mlflow.db').resolve()}",
     }
-    if out.exists() and not out.is_dir():
-        raise BadInput(out, "a file, not a folder", "give another --out")
+    require_folder(out)
     # Without the networks: exporting them takes longer than the smallest runs' training.
     check_run(profile, cohorts, out, networks=False)
     out.mkdir(parents=True, exist_ok=True)

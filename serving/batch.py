@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
 from components.core.errors import BadInput, Outage
-from components.core.files import read_json, write_json
+from components.core.files import read_json, require_folder, write_json
 from components.core.progress import Progress
 from components.core.tables import write_csv
 from components.preprocess.cohort import Failure
@@ -79,8 +79,7 @@ def predict_manifest(
         BadInput: the manifest or `out` cannot be used.
         Outage: the server went away for longer than a patient's deadline; what is answered stays.
     """
-    if out.exists() and not out.is_dir():
-        raise BadInput(out, "a file, not a folder", "give another --out")
+    require_folder(out)
     table = read_table(manifest)
     contents = release.contents()
     served = release.ask(canary_request(contents)).release

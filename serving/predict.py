@@ -12,6 +12,7 @@ import numpy as np
 from components.cohort.images import is_dicom
 from components.cohort.manifest import AGE_YEARS, PATIENT_ID, Patient
 from components.core.errors import BadInput, Implausible
+from components.core.files import require_folder
 from components.core.s3 import local_copy
 from components.preprocess.sequences import input_digests, refuse_changed
 from components.release.inference.request import Answer, canary_request, request_tensors
@@ -19,6 +20,13 @@ from components.release.manifest import Contents
 from serving.client.client import Access, Client
 from serving.report.files import write_answer
 from serving.report.result import patient_result
+
+
+def check_patient_id(patient_id: str) -> None:
+    """Refuse an id that no manifest would hold. Raises BadInput."""
+    if not PATIENT_ID.fullmatch(patient_id):
+        remedy = "use letters, digits, '.', '_' and '-'; a pseudonym, not a name"
+        raise BadInput("--patient-id", f"'{patient_id}' cannot be written", remedy)
 
 
 @dataclass(frozen=True)
@@ -43,9 +51,7 @@ class PatientFiles:
         Raises:
             BadInput: an id or age that no manifest would hold, or a sequence the release needs.
         """
-        if not PATIENT_ID.fullmatch(self.patient_id):
-            remedy = "use letters, digits, '.', '_' and '-'; a pseudonym, not a name"
-            raise BadInput("--patient-id", f"'{self.patient_id}' cannot be written", remedy)
+        check_patient_id(self.patient_id)
         low, high = AGE_YEARS
         if not low <= self.age <= high:
             raise BadInput(
@@ -123,8 +129,7 @@ def predict_with(
     Raises:
         BadInput: an image, the age, `out` or `explain` cannot be used.
     """
-    if out.exists() and not out.is_dir():
-        raise BadInput(out, "a file, not a folder", "give another --out")
+    require_folder(out)
     row = patient.as_patient(release.contents())
     return answer_patient(release, row, out, explain=explain, accept_implausible=accept_implausible)
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from components.cohort.images import is_dicom, write_image
-from components.cohort.manifest import PATIENT_ID, Patient
+from components.cohort.manifest import Patient
 from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput, Implausible
-from components.core.files import write_json
+from components.core.files import replace_files, require_folder, write_json
 from components.core.vocabulary import Sequence, Status
 from components.preprocess.sequences import input_digests, refuse_changed
 from components.synthetic.model import SyntheticSegmenter
+from serving.predict import check_patient_id
 from serving.report.files import MASK_FILE, SEGMENTATION_FILE, write_dicom_mask
 from serving.report.result import file_digests
 from serving.report.segmentation import write_segmentation_page
@@ -61,9 +62,7 @@ class SegmentationFiles:
 
     def as_patient(self) -> Patient:
         """The manifest row to prepare. Raises BadInput on an id that no manifest would hold."""
-        if not PATIENT_ID.fullmatch(self.patient_id):
-            remedy = "use letters, digits, '.', '_' and '-'; a pseudonym, not a name"
-            raise BadInput("--patient-id", f"'{self.patient_id}' cannot be written", remedy)
+        check_patient_id(self.patient_id)
         paths: dict[str, Any] = dict.fromkeys(sequence.value for sequence in Sequence)
         paths |= {name.value: str(self.files[sequence]) for sequence, name in self.names.items()}
         return Patient(patient_id=self.patient_id, site="", **paths)
@@ -93,8 +92,7 @@ def segment_patient(
     """
     from components.preprocess.cohort import prepare_patient
 
-    if out.exists() and not out.is_dir():
-        raise BadInput(out, "a file, not a folder", "give another --out")
+    require_folder(out)
     names = patient.names
     row, sequences = patient.as_patient(), tuple(s for s in Sequence if s in names.values())
     files = input_digests(row, sequences)
@@ -168,9 +166,5 @@ def _write_files(
                 content = {**content, "warnings": [*content["warnings"], *([said] if said else [])]}
             write_segmentation_page(folder / PAGE_FILE, content, case, mask)
         write_json(folder / RESULT_FILE, content)
-        for name in FILES:
-            if (folder / name).exists():
-                (folder / name).replace(out / name)
-            else:
-                (out / name).unlink(missing_ok=True)
+        replace_files(folder, out, FILES)
     return content

@@ -9,12 +9,14 @@ import os
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from components.core.errors import BadInput
 
 CACHE_VARIABLE = "GLIOFLOW_CACHE"
 """Environment variable: folder of what is fetched or built once (default ~/.cache/glioflow)."""
@@ -66,6 +68,21 @@ def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
             np.save(content, array, allow_pickle=False)
             entry = zipfile.ZipInfo(f"{name}.npy")
             archive.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED)
+
+
+def require_folder(out: Path) -> None:
+    """Refuse an output folder that is a file. Raises BadInput."""
+    if out.exists() and not out.is_dir():
+        raise BadInput(out, "a file, not a folder", "give another --out")
+
+
+def replace_files(made: Path, out: Path, names: Iterable[str]) -> None:
+    """Move files from `made` to `out`, in this order; names that were not made go from `out`."""
+    for name in names:
+        if (made / name).exists():
+            (made / name).replace(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
 
 
 def read_json(path: Path | str) -> Any:

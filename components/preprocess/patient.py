@@ -79,7 +79,8 @@ def prepare_patient(
             space = find_space(images, plan, clock, files=files, cache=cache)
             case = _case(patient, images, space, plan, subset, fold, clock)
         if accept_implausible:
-            sentences = tuple(f"accepted though {text}" for _, text in broken(case.quality, plan))
+            found = broken(case.quality, plan, unchecked)
+            sentences = tuple(f"accepted though {text}" for _, text in found)
             return replace(case, warnings=(*case.warnings, *sentences))
         refuse_implausible(f"patient {patient.patient_id}", case.quality, plan, unchecked)
         return case

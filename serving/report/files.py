@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from components.cohort.images import write_image
 from components.core.errors import BadInput
-from components.core.files import write_json
+from components.core.files import replace_files, write_json
 from components.core.vocabulary import Status
 from components.release.prediction import Prediction
 from serving.report.result import PatientResult
@@ -71,7 +71,7 @@ def write_answer(
         draw_prediction(folder / PICTURE_FILE, result)
         write_page(folder / PAGE_FILE, result)
         write_json(folder / PREDICTION_FILE, result.prediction.content())
-        _replace(folder, out)
+        replace_files(folder, out, FILES)
     return result.prediction
 
 
@@ -107,12 +107,3 @@ def write_dicom_mask(folder: Path, release: str, series: Path, mask: sitk.Image)
     except BadInput as error:
         return f"no {SEGMENTATION_FILE}: {error.problem}"
     return None
-
-
-def _replace(made: Path, out: Path) -> None:
-    """Move one answer's files in; what only an earlier answer had, goes."""
-    for name in FILES:
-        if (made / name).exists():
-            (made / name).replace(out / name)
-        else:
-            (out / name).unlink(missing_ok=True)

@@ -69,13 +69,25 @@ def _wheel() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def server_command(binary: Path, flags: Mapping[str, object], models: Iterable[str]) -> list[str]:
+def server_command(
+    folders: Mapping[str, Path],
+    host: str,
+    ports: Iterable[int],
+    models: Iterable[str],
+    **flags: object,
+) -> list[str]:
     """The command line of a server that loads what it is told to, and nothing else.
 
     Args:
-        flags: addresses, ports and folders, by Triton's names.
+        folders: "model-repository" and "backend-directory".
+        ports: of gRPC, HTTP and metrics, all on `host`.
         models: loaded at start.
+        flags: further ones, by Triton's names with "_" for "-".
+
+    Raises:
+        BadInput: see `tritonserver`.
     """
+    interfaces = dict(zip(("grpc", "http", "metrics"), ports, strict=True))
     ours: dict[str, object] = {
         "model-control-mode": "explicit",
         "strict-readiness": "true",
@@ -83,8 +95,11 @@ def server_command(binary: Path, flags: Mapping[str, object], models: Iterable[s
         "exit-on-error": "false",
         "allow-gpu-metrics": "false",
         "log-verbose": 0,
-        **flags,
+        **folders,
+        **{f"{kind}-address": host for kind in interfaces},
+        **{f"{kind}-port": port for kind, port in interfaces.items()},
+        **{name.replace("_", "-"): value for name, value in flags.items()},
     }
     options = [f"--{name}={value}" for name, value in ours.items()]
     loaded = [f"--load-model={name}" for name in models]
-    return [str(binary), "--disable-auto-complete-config", *options, *loaded]
+    return [str(tritonserver()), "--disable-auto-complete-config", *options, *loaded]

@@ -125,7 +125,8 @@ class LocalServer:
         return f"{host}:{self._ports[index]}"
 
     def _start(self) -> None:
-        binary = tritonserver()
+        # Where there is no server, nothing is copied first.
+        tritonserver()
         scratch = Path(
             self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="glioflow-serve-"))
         )
@@ -133,7 +134,7 @@ class LocalServer:
         self._choose_release()
         self.log = self._log_file or self.store.folder / "triton.log"
         self._ports = [free_port(self._host, port) for port in self._ports]
-        command = self._command(binary, prepare_backends(scratch / "backends"))
+        command = self._command(prepare_backends(scratch / "backends"))
         environment = server_environment()
         if self._audit is not None:
             environment["GLIOFLOW_AUDIT"] = str(self._audit.resolve())
@@ -160,25 +161,12 @@ class LocalServer:
             release = self.store.add(self.store.release(history[-1]).folder)
         self.release = release.release
 
-    def _command(self, binary: Path, backends: Path) -> list[str]:
-        grpc, http, metrics = self._ports
+    def _command(self, backends: Path) -> list[str]:
         # Each by name: what an ensemble alone brought in would leave with its next config.
         names = [*(model_name(step, suffix_of(self.release)) for step in Step), *ENSEMBLES]
-        return server_command(
-            binary,
-            {
-                "model-repository": self.store.models,
-                "backend-directory": backends,
-                "http-address": self._host,
-                "grpc-address": self._host,
-                "metrics-address": self._host,
-                "http-port": http,
-                "grpc-port": grpc,
-                "metrics-port": metrics,
-                "exit-timeout-secs": round(STOP_TIMEOUT_S),
-            },
-            names,
-        )
+        folders = {"model-repository": self.store.models, "backend-directory": backends}
+        stop = round(STOP_TIMEOUT_S)
+        return server_command(folders, self._host, self._ports, names, exit_timeout_secs=stop)
 
     def _await_answer(self) -> None:
         """Ready is who answers: liveness and readiness stay true over a dead Python model."""

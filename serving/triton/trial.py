@@ -19,7 +19,6 @@ from serving.triton.binary import (
     prepare_backends,
     server_command,
     server_environment,
-    tritonserver,
 )
 from serving.triton.config import model_configs
 from serving.triton.process import free_port
@@ -77,25 +76,19 @@ def _lay_out(
 
 @contextmanager
 def _server(folder: Path, steps: list[Step]) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]:
-    ports = {kind: free_port(HOST, 0) for kind in ("grpc", "http", "metrics")}
-    flags = {f"{kind}-port": port for kind, port in ports.items()}
-    command = server_command(
-        tritonserver(),
-        {
-            "model-repository": folder / "models",
-            "backend-directory": prepare_backends(folder / "backends"),
-            **flags,
-            **{f"{kind}-address": HOST for kind in ports},
-        },
-        [step.value for step in steps],
-    )
+    ports = [free_port(HOST, 0) for _ in range(3)]
+    folders = {
+        "model-repository": folder / "models",
+        "backend-directory": prepare_backends(folder / "backends"),
+    }
+    command = server_command(folders, HOST, ports, [step.value for step in steps])
     log = folder / "triton.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command, env=server_environment(), stdout=stream, stderr=subprocess.STDOUT
         )
     try:
-        yield process, f"{HOST}:{ports['grpc']}", log
+        yield process, f"{HOST}:{ports[0]}", log
     finally:
         process.kill()
         process.wait()

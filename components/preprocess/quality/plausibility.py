@@ -98,10 +98,18 @@ def limits_of(plan: PreprocessingPlan) -> tuple[Limit, ...]:
     )  # fmt: skip
 
 
-def broken(quality: dict[str, float], plan: PreprocessingPlan) -> list[tuple[str, str]]:
-    """(check, sentence) of every limit that a case's quality breaks."""
+def broken(
+    quality: dict[str, float], plan: PreprocessingPlan, unchecked: Collection[str] = ()
+) -> list[tuple[str, str]]:
+    """(check, sentence) of every limit that a case's quality breaks.
+
+    Args:
+        unchecked: names of checks that do not apply.
+    """
     found = []
     for limit in limits_of(plan):
+        if limit.check in unchecked:
+            continue
         value = quality.get(limit.key)
         if value is not None and not limit.low <= value <= limit.high:
             found.append((limit.check, limit.sentence.format(value=value)))
@@ -116,10 +124,9 @@ def refuse_implausible(
 ) -> None:
     """Raises Implausible, named after the first limit that is broken, with a sentence for each.
 
-    Args:
-        unchecked: names of checks that do not apply.
+    Args as of `broken`.
     """
-    found = [each for each in broken(quality, plan) if each[0] not in unchecked]
+    found = broken(quality, plan, unchecked)
     if found:
         raise Implausible(subject, "; ".join(text for _, text in found), REMEDY, found[0][0])
 
