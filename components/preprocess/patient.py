@@ -209,13 +209,15 @@ def _quality(
     grid: Grid,
     covered: dict[Sequence, float],
 ) -> dict[str, float]:
+    t1c, flair = images.sequences[Sequence.T1C], images.sequences.get(Sequence.FLAIR)
+    other = None if flair is None else (flair, space.aligned[Sequence.FLAIR].matrix)
     centre = grid.affine[:3, :3] @ ((np.asarray(grid.size) - 1) / 2) + grid.affine[:3, 3]
     found = {
         "brain_ml": float(brain.sum() * grid.voxel_ml),
         "brain_given": float(space.brain.backend is BrainBackend.GIVEN),
         "mni_similarity": space.mni.similarity,
         **brain_numbers(space.brain.mask),
-        **mni_numbers(images.sequences[Sequence.T1C], space.brain.mask, space.mni.matrix),
+        **mni_numbers(t1c, space.brain.mask, space.mni.matrix, other),
     }
     for sequence in images.sequences:
         name = sequence.value

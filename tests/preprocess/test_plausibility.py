@@ -39,6 +39,13 @@ def on_voxels(change: Change) -> Callable[[sitk.Image], sitk.Image]:
     return apply
 
 
+def refused_check(patient: Patient) -> str:
+    """Name of the check that refuses a patient; "input" where its images cannot be used at all."""
+    with pytest.raises(BadInput) as refused:
+        prepare_patient(patient, small_plan(), subset="training", fold=None, cache=None)
+    return refused.value.check if isinstance(refused.value, Implausible) else "input"
+
+
 def noise(values: np.ndarray) -> np.ndarray:
     return np.random.default_rng(1).normal(100.0, 20.0, values.shape)
 
@@ -61,42 +68,74 @@ def back_to_front(values: np.ndarray) -> np.ndarray:
     return values[:, ::-1]
 
 
-@pytest.mark.parametrize("change", [noise, ramp, bottle, upside_down, back_to_front])
+@pytest.mark.parametrize(
+    ("change", "checks"),
+    [
+        (noise, {"no_brain", "brain_volume", "brain_pieces"}),
+        (ramp, {"input"}),
+        (bottle, {"no_brain", "brain_volume", "field_of_view", "mni_similarity"}),
+        (upside_down, {"orientation"}),
+        (back_to_front, {"orientation"}),
+    ],
+)
 def test_images_that_are_no_head_as_the_header_says_are_refused(
-    patient: Patient, change: Change, tmp_path: Path
+    patient: Patient, change: Change, checks: set[str], tmp_path: Path
 ) -> None:
     changes = {"t1c": on_voxels(change), "flair": on_voxels(change)}
     odd = changed(patient, tmp_path, **changes)
-    with pytest.raises(BadInput):
-        prepare_patient(odd, small_plan(), subset="training", fold=None, cache=None)
+    assert refused_check(odd) in checks
 
 
-@pytest.mark.parametrize("part", [slice(None, 0.5), slice(0.55, None)], ids=["lower", "upper"])
-def test_half_a_head_is_refused(patient: Patient, part: slice, tmp_path: Path) -> None:
+CUTS = {
+    "lower": (2, 0.0, 0.5),
+    "upper": (2, 0.55, 1.0),
+    "right": (0, 0.0, 0.5),
+    "left": (0, 0.5, 1.0),
+    "front": (1, 0.0, 0.5),
+    "back": (1, 0.5, 1.0),
+}
+"""Axis (x, y, z) and the share of the field of view that is left."""
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["lower", *(pytest.param(name, marks=pytest.mark.slow) for name in list(CUTS)[1:])],
+)
+def test_half_a_head_is_refused(patient: Patient, part: str, tmp_path: Path) -> None:
+    axis, low, high = CUTS[part]
+
     def cut(image: sitk.Image) -> sitk.Image:
-        count = image.GetSize()[2]
-        low, high = int((part.start or 0) * count), int((part.stop or 1) * count)
-        return image[:, :, low:high]
+        count = image.GetSize()[axis]
+        window: list[slice] = [slice(None)] * 3
+        window[axis] = slice(int(low * count), int(high * count))
+        return image[tuple(window)]
 
     half = replace(changed(patient, tmp_path, t1c=cut), tumor_mask=None)
-    with pytest.raises(Implausible):
-        prepare_patient(half, small_plan(), subset="training", fold=None, cache=None)
+    assert refused_check(half) in {"brain_volume", "field_of_view"}
+
+
+def test_a_head_of_a_small_child_is_refused(patient: Patient, tmp_path: Path) -> None:
+    def smaller(image: sitk.Image) -> sitk.Image:
+        image.SetSpacing([0.8 * mm for mm in image.GetSpacing()])
+        return image
+
+    child = changed(patient, tmp_path, t1c=smaller, flair=smaller, tumor_mask=smaller)
+    assert refused_check(child) == "brain_volume"
 
 
 @pytest.mark.real_data
-def test_a_t2_given_as_t1c_is_refused(data_dir: Path) -> None:
+@pytest.mark.parametrize("given", ["t2", "flair"])
+def test_another_sequence_given_as_t1c_is_refused(given: str, data_dir: Path) -> None:
     folder = data_dir / "tcga-fg-6692"
     swapped = Patient(
         patient_id="swapped",
         site="",
-        t1c=str(folder / "t2.nii.gz"),
+        t1c=str(folder / f"{given}.nii.gz"),
         t2=None,
-        flair=str(folder / "flair.nii.gz"),
+        flair=str(folder / ("t1c.nii.gz" if given == "flair" else "flair.nii.gz")),
         age=64.0,
     )
-    with pytest.raises(Implausible) as refused:
-        prepare_patient(swapped, small_plan(), subset="prediction", fold=None, cache=None)
-    assert refused.value.check == "t1_contrast"
+    assert refused_check(swapped) == "t1_contrast"
 
 
 def test_training_leaves_the_patient_out_unless_told_otherwise(

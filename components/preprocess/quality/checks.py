@@ -36,6 +36,8 @@ def warnings_of(quality: dict[str, float], plan: PreprocessingPlan) -> tuple[str
         if quality[f"{name}_covered"] < LEAST_COVERED:
             share = 100 * quality[f"{name}_covered"]
             found.append(f"{name} shows {share:.0f} % of the brain only")
+    if quality.get("t1_over_flair", 0.0) < 0.0:
+        found.append("t1c has no more of a T1's contrast than flair: are they swapped?")
     return tuple(found)
 
 

@@ -29,6 +29,10 @@ MOST_CUT = 0.6
 of the head lies outside the field of view. A field of view that ends at the vertex or in the
 cerebellum cuts less."""
 
+LEAST_IN_VIEW = 0.85
+"""Share of MNI152's brain, as it lies on the patient, that the image's field of view holds: 0.99
+and more in real heads, 0.7 in the lower half of one."""
+
 MNI_SCALE = (0.75, 1.2)
 """Size of the patient's brain over MNI152's, along each of MNI152's axes. MNI152 is large: 53 real
 heads lie between 0.82 and 1.03."""
@@ -36,9 +40,9 @@ heads lie between 0.82 and 1.03."""
 LEAST_MNI_SIMILARITY = 0.2
 """Mutual information (nats) of the brain and MNI152; 0.37 and more in real heads."""
 
-LEAST_ORIENTATION = -0.02
-"""By how much (nats) the brain resembles MNI152 more than a turned MNI152. Real heads: 0.03 (a
-large cyst, the cerebellum cut off) to 0.30; heads turned under their old header: -0.07 to -0.11."""
+LEAST_ORIENTATION = 0.0
+"""By how much (nats) the brain resembles MNI152 more than a turned MNI152. Real heads: 0.07 to
+0.32; heads turned under their old header: -0.04 to -0.17."""
 
 _TURNED = {"upright": (), "upside down": (0,), "back to front": (1,), "both": (0, 1)}
 """Axes (z, y, x) along which MNI152 is turned. Left for right looks the same and cannot be seen."""
@@ -50,6 +54,14 @@ LEAST_SIMILARITY = 0.15
 
 LEAST_T1_CORRELATION = -0.1
 """Rank correlation of the brain with MNI152's T1. Real T1C: 0.06 to 0.64; a T2: -0.54."""
+
+LEAST_OVER_FLAIR = -0.25
+"""Rank correlation of brain tissue with MNI152's T1, the T1C's less the FLAIR's. White matter is
+the brighter on a T1C and the darker on most FLAIRs. Real heads: -0.18 to 0.68. Of the same heads
+with the two swapped half fall below this limit, nine of ten below 0, where a warning says so."""
+
+_TISSUE = 0.6
+"""Share of MNI152's brightest value above which a voxel of it is grey or white matter."""
 
 REMEDY = "look at the images; accept_implausible lets them through, with a warning"
 
@@ -82,6 +94,8 @@ def limits_of(plan: PreprocessingPlan) -> tuple[Limit, ...]:
               "the brain mask is in pieces: the largest holds {value:.0%} of it"),
         Limit("field_of_view", "brain_cut", 0.0, MOST_CUT,
               "the image ends inside the brain, where its section is {value:.0%} of the largest"),
+        Limit("field_of_view", "mni_in_view", LEAST_IN_VIEW, np.inf,
+              "the image shows {value:.0%} of the brain only"),
         Limit("mni_scale", "mni_scale_least", MNI_SCALE[0], np.inf, scale),
         Limit("mni_scale", "mni_scale_most", 0.0, MNI_SCALE[1], scale),
         Limit("mni_similarity", "mni_similarity", LEAST_MNI_SIMILARITY, np.inf,
@@ -90,6 +104,8 @@ def limits_of(plan: PreprocessingPlan) -> tuple[Limit, ...]:
               "the head lies otherwise than its header says: turned upside down or back to front"),
         Limit("t1_contrast", "t1_correlation", LEAST_T1_CORRELATION, np.inf,
               "the t1c has not the contrast of a T1 (correlation {value:.2f} with MNI152)"),
+        Limit("t1_contrast", "t1_over_flair", LEAST_OVER_FLAIR, np.inf,
+              "the flair has more of a T1's contrast than the t1c (by {value:.2f}): swapped?"),
         *(
             Limit("registration", f"{name.value}_similarity", LEAST_SIMILARITY, np.inf,
                   f"{name.value} is not registered to t1c (similarity {{value:.2f}})")
@@ -144,37 +160,61 @@ def brain_numbers(mask: sitk.Image) -> dict[str, float]:
     return {"brain_largest": float(counts.max() / counts.sum()), "brain_cut": float(cut)}
 
 
-def mni_numbers(t1c: sitk.Image, mask: sitk.Image, mni_to_t1c: np.ndarray) -> dict[str, float]:
-    """`mni_scale_least`, `mni_scale_most`, `mni_orientation` and `t1_correlation`.
+def mni_numbers(
+    t1c: sitk.Image,
+    mask: sitk.Image,
+    mni_to_t1c: np.ndarray,
+    flair: tuple[sitk.Image, np.ndarray] | None = None,
+) -> dict[str, float]:
+    """What MNI152 tells of a head; see the limits above.
 
     Args:
         mask: the brain, any grid in the T1C's space.
         mni_to_t1c: 4x4, LPS mm in MNI152 -> LPS mm in the T1C's space.
+        flair: the FLAIR, and 4x4, LPS mm in the T1C's space -> LPS mm in the FLAIR's.
+
+    Returns:
+        `mni_scale_least`, `mni_scale_most`, `mni_in_view`, `mni_orientation`; where the brain
+        covers some of MNI152's, `t1_correlation`; and with a FLAIR `t1_over_flair`.
     """
     template = coarse(load_template().brain, 4.0)
-    grid = Grid.of(template)
-    values = sitk.GetArrayFromImage(resample_to(coarse(t1c, 4.0), grid, mni_to_t1c))
-    soft = coarse(sitk.Cast(mask, sitk.sitkFloat32), 4.0)
-    inside = sitk.GetArrayFromImage(resample_to(soft, grid, mni_to_t1c)) > 0.9
-    expected = sitk.GetArrayFromImage(template)
-    inside &= expected > 0
+    grid, expected = Grid.of(template), sitk.GetArrayFromImage(template)
+
+    def on_mni(image: sitk.Image, matrix: np.ndarray) -> np.ndarray:
+        return sitk.GetArrayFromImage(resample_to(coarse(image, 4.0), grid, matrix))
+
+    inside = (on_mni(sitk.Cast(mask, sitk.sitkFloat32), mni_to_t1c) > 0.9) & (expected > 0)
+    view = Grid.of(t1c).image(np.ones(Grid.of(t1c).shape, np.uint8))
+    seen = sitk.GetArrayFromImage(resample_to(view, grid, mni_to_t1c, nearest=True)) > 0
     scales = np.linalg.norm(mni_to_t1c[:3, :3], axis=0)
     found = {
         "mni_scale_least": float(scales.min()),
         "mni_scale_most": float(scales.max()),
-        "mni_orientation": _orientation(t1c, mask),
+        "mni_in_view": float(seen[expected > 0].mean()),
+        "mni_orientation": _orientation(t1c, mask, mni_to_t1c),
     }
     if inside.sum() > 1:
-        from scipy.stats import spearmanr
-
-        found["t1_correlation"] = float(
-            np.nan_to_num(spearmanr(values[inside], expected[inside]).statistic)
-        )
+        values = on_mni(t1c, mni_to_t1c)
+        found["t1_correlation"] = _rank_correlation(values[inside], expected[inside])
+        tissue = inside & (expected > _TISSUE * expected.max())
+        if flair is not None:
+            image, t1c_to_flair = flair
+            other = on_mni(image, t1c_to_flair @ mni_to_t1c)
+            found["t1_over_flair"] = _rank_correlation(
+                values[tissue], expected[tissue]
+            ) - _rank_correlation(other[tissue], expected[tissue])
     return found
 
 
-def _orientation(t1c: sitk.Image, mask: sitk.Image) -> float:
-    """See LEAST_ORIENTATION."""
+def _rank_correlation(one: np.ndarray, two: np.ndarray) -> float:
+    """Spearman's correlation; 0 where a value is constant."""
+    from scipy.stats import spearmanr
+
+    return float(np.nan_to_num(spearmanr(one, two).statistic))
+
+
+def _orientation(t1c: sitk.Image, mask: sitk.Image, mni_to_t1c: np.ndarray) -> float:
+    """See LEAST_ORIENTATION. A turned MNI152 fills the same place, so each fit begins there."""
     stripped = sitk.Mask(t1c, resample_to(mask, Grid.of(t1c), nearest=True))
     small, template = coarse(stripped, _ORIENTING.levels_mm[0]), load_template()
     found = {}
@@ -183,6 +223,8 @@ def _orientation(t1c: sitk.Image, mask: sitk.Image) -> float:
             template.grid.image(np.ascontiguousarray(np.flip(array, axes)))
             for array in (template.intensities, template.inside)
         )
-        fitted = align(fixed, small, _ORIENTING, mask=inside, first=Kind.SIMILARITY)
+        fitted = align(
+            fixed, small, _ORIENTING, mask=inside, first=Kind.SIMILARITY, start=mni_to_t1c
+        )
         found[name] = fitted.similarity
     return found.pop("upright") - max(found.values())

@@ -72,6 +72,7 @@ def align(
     mask: sitk.Image | None = None,
     mask_last: bool = False,
     first: Kind = Kind.RIGID,
+    start: np.ndarray | None = None,
 ) -> Alignment:
     """Align `moving` to `fixed`.
 
@@ -81,9 +82,8 @@ def align(
             whole head leads the way; within a mask there are places with little overlap that share
             more information than the true one, and the optimiser has gone there from 3 mm away.
         first: family of the first stage; a similarity transform fits two heads better.
-
-    Starts from the headers and from the centres of mass, each upright and turned 15 degrees about
-    every axis.
+        start: 4x4, where to begin (as `Alignment.matrix`). None begins from the headers and from
+            the centres of mass, each upright and turned 15 degrees about every axis.
 
     Raises:
         Implausible: an image is empty where the other one is not.
@@ -99,8 +99,11 @@ def align(
         for mm in settings.levels_mm
     ]
     centre = _centroid(levels[0].fixed, levels[0].mask)
-    shift = _centroid(levels[0].moving) - _centroid(levels[0].fixed)
-    starts = turned(centre, np.zeros(3)) + turned(centre, shift)
+    if start is None:
+        shift = _centroid(levels[0].moving) - _centroid(levels[0].fixed)
+        starts = turned(centre, np.zeros(3)) + turned(centre, shift)
+    else:
+        starts = [start]
     if not np.isfinite(starts).all():
         raise Implausible("registration", "an image shows nothing there", _LOOK, "registration")
     best = _coarsest(levels[0], starts, first, centre)
