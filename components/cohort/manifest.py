@@ -48,6 +48,9 @@ IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
 COHORT = "cohort"
 """Column that says, in a manifest of several cohorts, which one a row came from."""
 
+FLAGS = "flags"
+"""Extra column of remarks on a patient, repeated as a warning."""
+
 BASES_SUFFIX = ".bases.json"
 """NAME.csv with NAME.bases.json beside it: its relative paths start where that file says."""
 

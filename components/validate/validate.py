@@ -11,6 +11,7 @@ from typing import Any
 from components.cohort.image_checks.checks import image_checks
 from components.cohort.image_checks.facts import ImageFacts, cohort_facts
 from components.cohort.manifest import (
+    FLAGS,
     ManifestTable,
     Patient,
     parse_patient,
@@ -21,7 +22,7 @@ from components.core.files import atomic, sha256_file, write_json
 from components.core.progress import Progress
 from components.core.vocabulary import DEVELOPMENT, Split
 from components.validate.contradictions import contradictions
-from components.validate.expectations.checks import FLAGS, patient_checks
+from components.validate.expectations.checks import patient_checks
 from components.validate.expectations.cohort_suite import judge_cohort
 from components.validate.expectations.suites import FailedExpectation, failures_by_patient
 from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
