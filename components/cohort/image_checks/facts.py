@@ -118,7 +118,7 @@ def measure_volume(fact: ImageFacts, image: sitk.Image, reference: sitk.Image) -
     stack = geometry.slices_first(array, axis)
     return replace(
         _measure(fact, image),
-        spread=float(array.std()),
+        spread=float(np.ptp(array)),
         missing_slices=geometry.missing_slices(stack),
         overlap=geometry.overlap(image, reference),
         levels=len(np.unique(array[:: max(1, array.shape[0] // 16)])),
@@ -153,7 +153,7 @@ def _measure(fact: ImageFacts, image: sitk.Image) -> ImageFacts:
     array = sitk.GetArrayViewFromImage(image)
     spacing = np.array(image.GetSpacing())
     extent = spacing * np.array(image.GetSize())
-    content = hashlib.sha256(np.ascontiguousarray(array).tobytes())
+    content = hashlib.sha256(np.ravel(array).data)
     placed = np.round([*spacing, *image.GetOrigin(), *image.GetDirection()], 3)
     positive = array > 0
     return replace(
