@@ -17,7 +17,7 @@ from components.release.settings import RequestLimits
 
 MIB = 1 << 20
 ZIP, EMPTY_ZIP = b"PK\x03\x04", b"PK\x05\x06"
-FIRST = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))  # type: ignore[arg-type]
+FIRST = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
 """The first four bytes of NIfTI-1 and NIfTI-2 files of either byte order."""
 _KINDS = "give a NIfTI file (.nii, .nii.gz) or a ZIP of one DICOM series"
 _DAMAGED = (

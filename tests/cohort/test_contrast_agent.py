@@ -18,7 +18,8 @@ Sem contraste|senza mdc|nessuno|ninguno|aucun|geen|zonder contrast|ingen|bez kon
 Pre-contrast|precontrast|native|nativ|-|--|false|FALSE|unknown|нет|без контраста|无|無|없음|なし|否|
 Gadovist 0 ml|0 ml Gadovist|not given|Gd-DTPA declined|Gadovist refused|GADAVIST - NOT GIVEN|
 Gadovist (not given)|Dotarem not administered|contrast refused|contraindicated|
-allergy to gadolinium|KM abgelehnt|Gadovist verweigert|refusé|rechazado|rifiutato|Dotarem: no|Gadovist none|Gadovist 0|
+allergy to gadolinium|KM abgelehnt|Gadovist verweigert|refusé|rechazado|rifiutato|
+Dotarem: no|Gadovist none|Gadovist 0|
 Gadovist 0.0|cancelled|vor KM|vor Gadovist|avant gadolinium|prima del mdc|antes de contraste|
 pas de gadolinium|kontrastfrei|KM-frei|contrast-free|não|hayır|kontrastsız|
 造影なし|造影剤なし|ガドリニウム造影なし|조영제 없음|增强无|не вводился|

@@ -18,10 +18,10 @@ from components.cohort.dicom.persons import (
     differences,
     is_placeholder,
     is_words,
-    normal_id,
     remarks,
 )
 from components.cohort.manifest import PATIENT_ID
+from components.cohort.table_text import normal_id
 from components.core.errors import BadInput
 
 log = logging.getLogger(__name__)

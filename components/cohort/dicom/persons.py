@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
@@ -114,12 +113,6 @@ def remarks(*people: Person) -> list[str]:
     if len(whole.born) > 1:
         found.append("birth dates of different precision are taken for one")
     return found
-
-
-def normal_id(text: str) -> str:
-    """A PatientID without what is lost by retyping: case, spaces, leading zeros, wide letters."""
-    plain = re.sub(r"\s+", "", unicodedata.normalize("NFKC", text)).casefold()
-    return plain.lstrip("0") or plain
 
 
 def is_placeholder(text: str) -> bool:

@@ -69,8 +69,11 @@ def image_checks(limits: ImageLimits, sequences: tuple[Sequence, ...]) -> list[C
     volumes = tuple(sequence.value for sequence in sequences)
     error = Check("ExpectColumnValuesToBeInSet", "error", {"value_set": [""]}, "{value}",
                   "{remedy}", roles=(*volumes, MASK))  # fmt: skip
+    mended = Check("ExpectColumnValuesToBeInSet", "notes", {"value_set": [""]}, "{value}",
+                   "look at it, or export it again", fatal=False, roles=volumes)  # fmt: skip
     return [
         error,
+        mended,
         *_sampling_checks(limits, (*volumes, MASK)),
         *_volume_checks(limits, volumes),
         *_warnings(volumes),

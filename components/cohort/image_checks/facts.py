@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.image_checks import geometry
-from components.cohort.images import read_image
+from components.cohort.images import read_noted
 from components.cohort.manifest import Patient
 from components.cohort.masks import off_grid_mm, read_mask
 from components.core.errors import BadInput, Outage
@@ -44,6 +44,7 @@ class ImageFacts:
         off_mm: how far a mask of the T1C's size lies from it (mm at the worst corner); 0 for one on
             the grid of any of the sequences.
         in_head: share of what is drawn that lies where the T1C is no air.
+        notes: what was mended while reading, in words.
     """
 
     patient_id: str
@@ -73,6 +74,7 @@ class ImageFacts:
     empty_corners: float | None = None
     off_mm: float | None = None
     in_head: float | None = None
+    notes: str = ""
 
 
 MASK = "tumor_mask"
@@ -103,8 +105,8 @@ def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | No
         remedy = f"fill column {role}, or use a profile that does without"
         return None, ImageFacts(patient_id, role, "", "not in the manifest", remedy)
     try:
-        image = read_mask(path) if role == MASK else read_image(path)
-        return image, ImageFacts(patient_id, role, path)
+        image, notes = (read_mask(path), ()) if role == MASK else read_noted(path)
+        return image, ImageFacts(patient_id, role, path, notes="; ".join(notes))
     except Outage:
         raise
     except BadInput as error:
