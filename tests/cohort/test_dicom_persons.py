@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from components.cohort.dicom.headers import read_instances
 from components.cohort.dicom.identity import IdentifiedPatient, Register
@@ -151,6 +152,18 @@ def test_a_placeholder_merges_nobody(tmp_path: Path, who: str, key: bytes | None
     assert len({*names(first), *names(second)}) == 3
     assert names(identify(out, (who, "2", "", "F"), key=key))[0] in names(first)
     assert all("no usable PatientID" in flag for p in first + second for flag in p.flags)
+
+
+def test_ids_whose_letters_cannot_be_read_merge_nobody(tmp_path: Path) -> None:
+    for number, letters in enumerate((b"\xff1", b"\xfe1")):
+        items = datasets(SLICE, T1C, patient="ZZ", study=str(number))
+        for file in save(tmp_path / "export" / str(number), items).iterdir():
+            file.write_bytes(file.read_bytes().replace(b"ZZ", letters))
+            item = dcmread(file)
+            item.SpecificCharacterSet = "ISO_IR 192"
+            item.save_as(file)
+    images, _ = read_instances(sorted((tmp_path / "export").rglob("IM*")))
+    assert len(Register(tmp_path / "out").identify(images)) == 2
 
 
 @pytest.mark.parametrize("who", ["P1", "Patient1", "TCGA-FG-6692", "11", "S_003", "sub-0001"])

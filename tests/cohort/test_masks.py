@@ -52,6 +52,13 @@ OTHERS: dict[str, tuple[np.ndarray, str]] = {
     "z-scores": (NOISE.standard_normal(GRID.shape), "below 0"),
     "signed bytes": (-DRAWN.astype(np.int8), "below 0"),
     "labels without background": (DRAWN.astype(np.uint8) + 1, "without background"),
+    "ones alone": (np.ones(GRID.shape, np.uint8), "without background"),
+    "soft edge in bytes": (
+        (DRAWN.astype(np.uint8) + np.roll(DRAWN, 1, 0) + np.roll(DRAWN, 1, 1)) * np.uint8(85),
+        "grey values",
+    ),
+    "an edge of half": ((DRAWN + 1.0 * np.roll(DRAWN, 1, 2)) / 2, "probability map"),
+    "255 for outside": (np.where(DRAWN, 1, DRAWN[::-1] * 255).astype(np.uint8), "grey values"),
     "logits": (DRAWN * 20.0 - 10.0, "below 0"),
 }
 

@@ -116,8 +116,8 @@ def remarks(*people: Person) -> list[str]:
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a PatientID is what software or people write for none."""
-    return _PLACEHOLDER.fullmatch(text) is not None
+    """Whether a PatientID is what software or people write for none, or not of its letters."""
+    return "\ufffd" in text or _PLACEHOLDER.fullmatch(text) is not None
 
 
 def is_words(text: str) -> bool:
