@@ -61,7 +61,7 @@ def _check(folder: Path, archive: Archive, content: bytes) -> None:
         assert "\n" not in str(error)
         return
     assert found == folder / "t1c"
-    assert {file.read_bytes() for file in found.iterdir()} <= archive.held
+    assert {file.read_bytes() for file in found.iterdir()} == archive.held
     assert sorted(path.name for path in folder.iterdir()) == ["t1c"]
 
 
