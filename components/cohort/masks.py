@@ -57,7 +57,7 @@ def _problem(values: np.ndarray) -> tuple[str, str]:
     if count > 2 and 255 in values:
         return (f"{count} different grey values up to 255 in a mask: soft edges, or labels?",
                 "save 0 and 1, or number the labels 1, 2, 3")  # fmt: skip
-    if values[0] > 0:
+    if values[0] > 0 and count > 1:
         return "a mask without background: nowhere 0", "save 0 outside of what is drawn"
     return "", ""
 
