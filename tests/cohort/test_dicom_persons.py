@@ -69,6 +69,27 @@ def test_namesakes_keep_their_own_studies(tmp_path: Path) -> None:
         assert names(later) == [name_of(first, person[0])]
 
 
+def test_sexes_tell_namesakes_apart_where_no_birth_date_is_told(tmp_path: Path) -> None:
+    studies = [("7", "1", "", "F"), ("7", "2", "", "M"), ("7", "3", "", "F")]
+    both = identify(tmp_path / "b", *studies, key=KEY)
+    assert len(both) == 2
+    assert names(identify(tmp_path / "a", studies[0], key=KEY))[0] in names(both)
+    assert names(identify(tmp_path / "b", *studies, key=KEY)) == names(both)
+
+
+def test_ages_alone_do_not_tell_whose_a_study_is(tmp_path: Path) -> None:
+    def aged(age: str) -> Path:
+        items = datasets(SLICE, {**T1C, "PatientAge": age}, patient="7", study=age)
+        for item in items:
+            item.PatientBirthDate = ""
+        return save(tmp_path / "export" / age, items)
+
+    images, _ = read_instances(path for age in ("030Y", "060Y") for path in aged(age).iterdir())
+    assert len(Register(tmp_path / "out").identify(images)) == 2
+    with pytest.raises(BadInput, match="ages"):
+        Register(tmp_path / "keyed", key=KEY).identify(images)
+
+
 def test_a_study_that_may_be_one_of_two_is_nobodys(tmp_path: Path) -> None:
     found = identify(tmp_path / "out", ("7", "1", *FLORA), ("7", "2", *GUSTAV), ("7", "3", "", ""))
     assert len(found) == 3

@@ -113,11 +113,21 @@ class Register:
         told = differences(whole)
         if not told:
             return [self._known_or_new(name, images, known, "")]
-        by_traits: dict[object, list[Instance]] = defaultdict(list)
+        groups: dict[object, list[Instance]] = defaultdict(list)
         for own in studies:
             person = Person.of(own)
-            by_traits[person.traits if person.traits[0] else person.studies].extend(own)
-        return [self._known_or_new(name, own, known, told) for own in by_traits.values()]
+            born, sex = person.traits
+            # A sex alone tells whose a study is where nobody's birth date is told.
+            groups[person.traits if born or (sex and not whole.born) else person.studies] += own
+        found = []
+        for group, own in groups.items():
+            sure = isinstance(group, tuple) and not differences(Person.of(own))
+            found += (
+                [self._known_or_new(name, own, known, told)]
+                if sure
+                else [_study_alone(study, min(whole.ids), told) for study in _by_study(own)]
+            )
+        return found
 
     def _is_weak(self, whole: Person, known: Mapping[str, Person]) -> bool:
         """Whether a PatientID of words alone, without a birth date, may be several people's."""
@@ -139,7 +149,7 @@ class Register:
         chosen = alike if told else seen or alike or fits
         if known and not chosen and not told:
             told = differences(person, *known.values())
-        if differences(person) or (told and not person.traits[0]) or len(chosen) > 1:
+        if len(chosen) > 1:
             return _study_alone(images, min(person.ids), told or "which one is not told")
         self._refuse_spellings(person, *(known[source] for source in chosen))
         flags = remarks(person, *(known[source] for source in chosen))
