@@ -9,7 +9,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.image_checks.checks import ImageLimits, first_failure, image_checks
-from components.cohort.image_checks.facts import MASK, ImageFacts, measure_mask, measure_volume
+from components.cohort.image_checks.facts import (
+    MASK,
+    ImageFacts,
+    measure_mask,
+    measure_volume,
+    of_one_person,
+)
 from components.cohort.images import read_noted
 from components.cohort.manifest import Patient
 from components.cohort.masks import off_grid_mm
@@ -88,8 +94,13 @@ def _refuse_implausible(
     checks = image_checks(limits, tuple(images))
     reference = images[Sequence.T1C]
     facts = [
-        measure_volume(
-            ImageFacts(patient.patient_id, name.value, str(patient.path_of(name))), image, reference
+        of_one_person(
+            measure_volume(
+                ImageFacts(patient.patient_id, name.value, str(patient.path_of(name))),
+                image,
+                reference,
+            ),
+            patient.t1c,
         )
         for name, image in images.items()
     ]

@@ -10,8 +10,13 @@ from pydicom import dcmread
 
 from components.cohort.dicom.headers import read_instances
 from components.cohort.dicom.identity import IdentifiedPatient, Register
-from components.cohort.dicom.persons import birth_date
+from components.cohort.dicom.persons import birth_date, other_person
+from components.cohort.image_checks.checks import ImageLimits
+from components.cohort.image_checks.facts import patient_facts
+from components.cohort.manifest import Patient
 from components.core.errors import BadInput
+from components.core.vocabulary import Sequence
+from components.preprocess.sequences import read_patient
 from tests.cohort.dicom_writer import T1C, datasets, phantom, save
 
 KEY, OTHER_KEY = b"secret of sixteen", b"another secret of"
@@ -219,3 +224,27 @@ def test_a_year_of_birth_neither_splits_nor_merges_unsaid(tmp_path: Path) -> Non
 )  # fmt: skip
 def test_a_birth_date_as_written(text: str, date: str) -> None:
     assert birth_date(text) == date
+
+
+@pytest.mark.parametrize(
+    ("who", "born", "said"),
+    [("MRN-2", "19700203", "two PatientIDs"), ("MRN-1", "19510101", "2 birth dates"),
+     ("mrn-1 ", "19700203", ""), ("ANONYMOUS", "", "")],
+)  # fmt: skip
+def test_series_of_two_persons_in_one_row(tmp_path: Path, who: str, born: str, said: str) -> None:
+    folders = []
+    for name, patient, date in (("t1c", "MRN-1", "19700203"), ("flair", who, born)):
+        items = datasets(phantom(), T1C, patient=patient, study=name)
+        for item in items:
+            item.PatientBirthDate = date
+        folders.append(save(tmp_path / name, items))
+    t1c, flair = map(str, folders)
+    row = Patient("p", "here", t1c, None, flair)
+    sequences = (Sequence.T1C, Sequence.FLAIR)
+    (first, second) = patient_facts(row, sequences)
+    assert first.error == ""
+    assert said in second.error and bool(second.error) is bool(said)
+    assert other_person(tmp_path / "t1c" / "none", t1c) == ""
+    with pytest.raises(BadInput) as refused:
+        read_patient(row, sequences, ImageLimits(field_mm=(50.0, 400.0)))
+    assert ("several patients" in refused.value.problem) is bool(said)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from components.cohort.dicom.headers import Instance
+from components.cohort.dicom.headers import Instance, read_instances
+from components.cohort.images import is_dicom
+from components.cohort.table_text import normal_id
+from components.core.s3 import local_copy
 
 BIRTH_YEAR_SLACK = 2
 """Years that a year of birth may differ by when it comes from ages at different dates."""
@@ -123,3 +127,27 @@ def is_placeholder(text: str) -> bool:
 def is_words(text: str) -> bool:
     """Whether a PatientID is words alone, which may be a placeholder of some language."""
     return not any(letter.isdigit() for letter in text)
+
+
+def other_person(path: Path | str, reference: Path | str) -> str:
+    """In what way two DICOM series show two persons; empty where nothing says so.
+
+    Told by one image of each; files of other formats say nothing.
+    """
+    people = [person for person in map(_person_of, (path, reference)) if person is not None]
+    if len(people) < 2:
+        return ""
+    ids = {normal_id(text) for one in people for text in one.ids if not is_placeholder(text)}
+    told = "two PatientIDs" if len(ids) > 1 else differences(*people)
+    return f"series of several patients ({told})" if told else ""
+
+
+def _person_of(path: Path | str) -> Person | None:
+    place = local_copy(path)
+    if not is_dicom(place):
+        return None
+    for file in [place] if place.is_file() else sorted(place.iterdir()):
+        images, _ = read_instances([file] if file.is_file() else [])
+        if images:
+            return Person.of(images[:1])
+    return None

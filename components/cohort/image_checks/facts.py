@@ -91,6 +91,7 @@ def patient_facts(patient: Patient, required: tuple[Sequence, ...]) -> list[Imag
         if image is not None:
             images[sequence.value] = image
             fact = measure_volume(fact, image, next(iter(images.values())))
+            fact = of_one_person(fact, patient.t1c)
         facts.append(fact)
     if patient.tumor_mask:
         mask, fact = _read(patient.patient_id, MASK, patient.tumor_mask)
@@ -111,6 +112,14 @@ def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | No
         raise
     except BadInput as error:
         return None, ImageFacts(patient_id, role, path, error.problem, error.remedy)
+
+
+def of_one_person(fact: ImageFacts, t1c: str | None) -> ImageFacts:
+    """The facts, with an error where headers say that the T1C is of another person."""
+    from components.cohort.dicom.persons import other_person
+
+    told = other_person(fact.path, t1c) if t1c and fact.path != t1c else ""
+    return replace(fact, error=told, remedy="give one patient's series") if told else fact
 
 
 def measure_volume(fact: ImageFacts, image: sitk.Image, reference: sitk.Image) -> ImageFacts:
