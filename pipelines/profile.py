@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from components.classify.settings import ClassifySettings
+from components.cohort.image_checks.checks import ImageLimits
 from components.cohort.phantom.settings import PhantomSettings
 from components.core.errors import BadInput
 from components.core.settings import Settings
@@ -86,7 +87,7 @@ class Profile(Settings):
     description: str
     cohort: PhantomSettings = PhantomSettings()
     validation: ValidateSettings = ValidateSettings()
-    preprocess: PreprocessSettings = PreprocessSettings()
+    preprocess: PreprocessSettings = Field(PreprocessSettings(), validate_default=True)
     segment: SegmentSettings = SegmentSettings()
     features: FeatureSettings = FeatureSettings()
     classify: ClassifySettings = ClassifySettings()
@@ -105,6 +106,16 @@ class Profile(Settings):
         share = 1.0 - 1.0 / folds if folds > 1 else splits[0] / sum(splits)
         least = max(self.validation.min_development, math.ceil(self.classify.min_patients / share))
         return self.validation.model_copy(update={"min_development": least})
+
+    @field_validator("preprocess")
+    @classmethod
+    def _same_limits(cls, given: PreprocessSettings, info: ValidationInfo) -> PreprocessSettings:
+        """What `validation` demands of images, preprocessing and prediction demand too."""
+        checked = info.data.get("validation", ValidateSettings())
+        limits = ImageLimits(**{name: getattr(checked, name) for name in ImageLimits.model_fields})
+        if given.images not in (ImageLimits(), limits):
+            raise ValueError("limits of images are set in the section validation")
+        return given.model_copy(update={"images": limits})
 
     @model_validator(mode="after")
     def _sequences_agree(self) -> Profile:

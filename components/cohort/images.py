@@ -10,7 +10,6 @@ import SimpleITK as sitk
 
 from components.core.errors import BadInput
 from components.core.files import atomic
-from components.core.imaging.grid import Grid
 from components.core.imaging.nifti import read_nifti
 from components.core.s3 import is_remote, local_copy
 
@@ -28,14 +27,21 @@ _PREAMBLE_BYTES = 128
 def read_image(path: Path | str) -> sitk.Image:
     """Read an MRI volume as float32 with its geometry, padding values taken for air.
 
-    Args and errors as of `read_voxels`.
+    Args and errors as of `read_voxels`; what was mended is logged.
     """
-    image = read_voxels(path)
-    filled, value = fill_padding(sitk.GetArrayViewFromImage(image))
-    if value is None:
-        return image
-    log.warning("%s: voxels of %g outside the field of view are read as air", path, value)
-    return Grid.of(image).image(filled)
+    image, notes = read_noted(path)
+    for note in notes:
+        log.warning("%s: %s", path, note)
+    return image
+
+
+def read_noted(path: Path | str) -> tuple[sitk.Image, tuple[str, ...]]:
+    """As `read_image`, with what was mended on the way in words, which are not logged."""
+    image, notes = _read(path)
+    image, padding = fill_padding(image)
+    if padding is None:
+        return image, notes
+    return image, (*notes, f"voxels of {padding:g} outside the field of view are read as air")
 
 
 def read_voxels(path: Path | str) -> sitk.Image:
@@ -49,6 +55,11 @@ def read_voxels(path: Path | str) -> sitk.Image:
         BadInput: missing, no image, damaged, not 3-D, too thin, without a certain place in the
             body, or with NaN or infinite voxels.
     """
+    image, _ = _read(path)
+    return image
+
+
+def _read(path: Path | str) -> tuple[sitk.Image, tuple[str, ...]]:
     if not is_remote(path):
         return _read_local(Path(path))
     copy = local_copy(path)
@@ -58,57 +69,58 @@ def read_voxels(path: Path | str) -> sitk.Image:
         raise BadInput(path, error.problem, error.remedy) from None
 
 
-def fill_padding(array: np.ndarray) -> tuple[np.ndarray, float | None]:
+def fill_padding(image: sitk.Image) -> tuple[sitk.Image, float | None]:
     """Scanners write one value far from all others outside the field of view: make it air.
 
     It is recognised where most corners of the volume hold it, it is an extreme, and the gap to the
     next value is a tenth of the others' range (below them) or twice that range (above).
 
     Returns:
-        The array (z, y, x), padding replaced by the darkest other value, and the padding value;
-        the same array and None where there is none.
+        The image, padding replaced by the darkest other value, and the padding value; the same
+        image and None where there is none.
     """
+    array = sitk.GetArrayViewFromImage(image)
     corners = array[:: array.shape[0] - 1, :: array.shape[1] - 1, :: array.shape[2] - 1].ravel()
     low, high = float(array.min()), float(array.max())
     for value, least_gap in ((low, 0.1), (high, 2.0)):
         if (corners == value).sum() <= len(corners) // 2 or value in (0.0, -0.0) or low == high:
             continue
-        others = array[array != value]
-        darkest, brightest = float(others.min()), float(others.max())
+        others = array != value
+        darkest = float(array.min(where=others, initial=high))
+        brightest = float(array.max(where=others, initial=low))
         gap = darkest - value if value == low else value - brightest
         if (value < 0 or value == high) and gap > least_gap * max(brightest - darkest, 1e-6):
-            return np.where(array == value, np.float32(darkest), array), value
-    return array, None
+            return sitk.Threshold(image, darkest, brightest, darkest), value
+    return image, None
 
 
-def _read_local(path: Path) -> sitk.Image:
+def _read_local(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     try:
         if not path.exists():
             raise BadInput(
                 path, "no such image", "give a NIfTI file or a folder with one DICOM series"
             )
-        image = _read_any(path)
+        image, notes = _read_any(path)
     except OSError as error:
         raise BadInput(path, f"cannot be opened ({error.strerror})", "check the path") from None
     if min(image.GetSize()) < MIN_SLICES:
         raise BadInput(path, f"size {image.GetSize()} is too thin", "give the whole volume")
-    return image
+    return image, notes
 
 
-def _read_any(path: Path) -> sitk.Image:
+def _read_any(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     if is_dicom(path):
         from components.cohort.dicom.convert import read_series
 
-        image = sitk.Cast(read_series(path), sitk.sitkFloat32)
+        series, notes = read_series(path)
+        image = sitk.Cast(series, sitk.sitkFloat32)
         if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
             raise BadInput(path, "NaN or infinite voxels", "export the image again")
-        return image
+        return image, notes
     if not path.is_file():
         raise BadInput(path, "neither a file nor a folder", "give a NIfTI file")
     found = read_nifti(path)
-    for note in found.notes:
-        log.warning("%s: %s", path.name, note)
-    return found.image
+    return found.image, found.notes
 
 
 def is_dicom(path: Path) -> bool:

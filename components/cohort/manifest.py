@@ -40,6 +40,11 @@ COLUMNS = (
 )
 """All known columns, in the order they are written. Others are carried along after them."""
 
+_MEANINGS = {
+    "idh": "write 1 for mutant, 0 for wildtype, or leave the cell empty for unknown",
+    "codeletion": "write 1 for codeleted, 0 for intact, or leave the cell empty for unknown",
+}
+
 T = TypeVar("T")
 
 IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
@@ -47,6 +52,9 @@ IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
 
 COHORT = "cohort"
 """Column that says, in a manifest of several cohorts, which one a row came from."""
+
+FLAGS = "flags"
+"""Extra column of remarks on a patient, repeated as a warning."""
 
 BASES_SUFFIX = ".bases.json"
 """NAME.csv with NAME.bases.json beside it: its relative paths start where that file says."""
@@ -90,7 +98,8 @@ class ManifestTable:
 
     `base` is what relative paths are relative to: a folder, or an s3:// address. `bases` has one a
     cohort where the rows of several were brought together. `longer` are the rows (0-based) with
-    more cells than the header has: a comma too many shifts what stands behind it.
+    more cells than the header has: a comma too many shifts what stands behind it. `notes`: what was
+    read otherwise than documented.
     """
 
     path: Path
@@ -100,6 +109,7 @@ class ManifestTable:
     sha256: str
     bases: Mapping[str, str] = field(default_factory=dict)
     longer: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
 
     def location(self, index: int, column: str) -> str | None:
         """Absolute path or s3:// address in one of IMAGE_COLUMNS of row `index`; None if empty."""
@@ -118,14 +128,16 @@ def read_table(path: Path | str) -> ManifestTable:
     if not path.is_file():
         raise BadInput(path, "no such manifest", "give the path of a CSV file")
     content = path.read_bytes()
-    columns, read = read_cells(path, content)
-    _check_columns(path, columns)
-    rows = tuple({name: (row.get(name) or "").strip() for name in columns} for row in read)
-    longer = frozenset(n for n, row in enumerate(read) if SURPLUS in row)
+    cells = read_cells(path, content)
+    _check_columns(path, cells.columns)
+    rows = tuple({n: (row.get(n) or "").strip() for n in cells.columns} for row in cells.rows)
+    longer = frozenset(n for n, row in enumerate(cells.rows) if SURPLUS in row)
     if not rows:
         raise BadInput(path, "the manifest has no rows", "add one row a patient")
     digest = hashlib.sha256(content).hexdigest()
-    return ManifestTable(path, base, columns, rows, digest, _read_bases(path, base), longer)
+    return ManifestTable(
+        path, base, cells.columns, rows, digest, _read_bases(path, base), longer, cells.notes
+    )
 
 
 def bases_file(manifest: Path) -> Path:
@@ -274,11 +286,13 @@ class _Cells:
         value = self.row.get(column, "")
         if not value:
             return None
-        if value not in words:
+        # Spreadsheets and pandas write 1 as 1.0 where a cell of its column is empty.
+        word = value.removesuffix(".0")
+        if word not in words:
             allowed = ", ".join(words)
             raise BadInput(
                 f"{self.where}, column {column}",
                 f"'{value}' is not one of {allowed}",
-                "use one of these, or leave the cell empty for unknown",
+                _MEANINGS.get(column, "use one of these, or leave the cell empty for unknown"),
             )
-        return words[value]
+        return words[word]

@@ -54,6 +54,9 @@ def _problem(values: np.ndarray) -> tuple[str, str]:
                 "mask", "choose a threshold and save 0 and 1")  # fmt: skip
     if fractions or count > MAX_LABELS:
         return f"{count} different values in a mask: an image", "give a mask, not an image"
+    if count > 2 and 255 in values:
+        return (f"{count} different grey values up to 255 in a mask: soft edges, or labels?",
+                "save 0 and 1, or number the labels 1, 2, 3")  # fmt: skip
     if values[0] > 0 and count > 1:
         return "a mask without background: nowhere 0", "save 0 outside of what is drawn"
     return "", ""

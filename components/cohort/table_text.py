@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import re
+import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.core.errors import BadInput
@@ -23,13 +25,26 @@ _SPREADSHEETS = {
 }
 _SAVE = "save it as CSV (UTF-8, separated by commas)"
 _AGE_STRING = re.compile(r"(\d{3})Y")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_DECLARED = re.compile(r'"?sep=(.)"?')
+"""First line by which a spreadsheet is told what separates the cells."""
 
 
-def read_cells(path: Path, content: bytes) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+@dataclass(frozen=True)
+class TableCells:
+    """Columns and rows of a table as text, and what was read otherwise than documented."""
+
+    columns: tuple[str, ...]
+    rows: list[dict[str, str]]
+    notes: tuple[str, ...]
+
+
+def read_cells(path: Path, content: bytes) -> TableCells:
     """Columns and rows of a manifest's bytes, as text.
 
-    Commas, semicolons, tabs and bars are told apart by the header; known columns may be written in
-    any case. What was taken that is not as documented is said in the log.
+    Commas, semicolons, tabs and bars are told apart by the header, or by a first line `sep=;`;
+    known columns may be written in any case. Empty rows, and empty columns without a name, are
+    passed over. What was taken that is not as documented is logged.
 
     Raises:
         BadInput: not text, a spreadsheet, or no CSV.
@@ -37,30 +52,52 @@ def read_cells(path: Path, content: bytes) -> tuple[tuple[str, ...], list[dict[s
     for magic, what in _SPREADSHEETS.items():
         if content.startswith(magic):
             raise BadInput(path, f"{what}, not a CSV", _SAVE)
+    lines = _text(path, content).splitlines()
+    while lines and not lines[0].strip():
+        lines.pop(0)
+    declared = _DECLARED.fullmatch(lines[0].strip()) if lines else None
+    if declared:
+        lines.pop(0)
+    separator = declared[1] if declared else _separator(lines[0]) if lines else ","
     try:
-        lines = _text(path, content).splitlines()
-        separator = _separator(lines[0]) if lines else ","
         reader = csv.DictReader(lines, strict=True, restkey=SURPLUS, delimiter=separator)
         written = [name.strip() for name in reader.fieldnames or ()]
-        columns = tuple(_known(name, written) for name in written)
-        reader.fieldnames = list(columns)
-        rows = list(reader)
+        # A name for each column until it is known which ones are empty.
+        named = [name or f"column {index}" for index, name in enumerate(written, 1)]
+        columns = [_known(name, written) for name in named]
+        reader.fieldnames = columns
+        read = list(reader)
     except csv.Error as error:
         raise BadInput(path, f"not a readable CSV ({error})", "save it as UTF-8 CSV") from error
+    rows = [row for row in read if any(_cell(value) for value in row.values())]
+    kept = [c for c, name in zip(columns, written, strict=True)
+            if name or any(_cell(row.get(c)) for row in rows)]  # fmt: skip
+    notes = [f"column '{name}' is read as '{column}'"
+             for name, column in zip(named, columns, strict=True) if name != column]  # fmt: skip
     if separator != ",":
-        log.warning("%s: read as separated by %s", path.name, _SEPARATORS[separator])
-    for name, column in zip(written, columns, strict=True):
-        if name != column:
-            log.warning("%s: column '%s' is read as '%s'", path.name, name, column)
-    return columns, rows
+        notes.insert(0, f"read as separated by {_SEPARATORS.get(separator, repr(separator))}")
+    if len(rows) < len(read):
+        notes.append(f"{len(read) - len(rows)} empty rows were passed over")
+    for note in notes:
+        log.warning("%s: %s", path.name, note)
+    return TableCells(tuple(kept), rows, tuple(notes))
+
+
+def _cell(value: str | list[str] | None) -> str:
+    """A cell's text, or that of all cells beyond the header."""
+    return "".join(value or ()).strip()
 
 
 def _text(path: Path, content: bytes) -> str:
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    if encoding != "utf-16" and 0 in content[:2] and any(content[:2]):
+        encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise BadInput(path, f"not a readable CSV ({error})", "save it as UTF-8 CSV") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        problem = f"not a readable CSV (line {line} has letters that are not UTF-8)"
+        raise BadInput(path, problem, _SAVE) from error
     if "\0" in text:
         raise BadInput(path, "not a readable CSV (it holds zero bytes)", "save it as UTF-8 CSV")
     return text
@@ -76,11 +113,21 @@ def _separator(header: str) -> str:
 
 def _known(name: str, written: list[str]) -> str:
     """The known column that a name is but for case and spaces, unless that column stands there."""
-    plain = re.sub(r"[\s-]+", "_", name.strip().lower())
+    plain = re.sub(r"[\s-]+", "_", unicodedata.normalize("NFKC", name).strip().lower())
     return plain if plain in _KNOWN and plain not in written else name
 
 
 def years(cell: str) -> float:
     """A number, or DICOM's age string in years ("044Y"). Raises ValueError for anything else."""
     age = _AGE_STRING.fullmatch(cell)
-    return float(age[1]) if age else float(cell)
+    if age:
+        return float(age[1])
+    if _NUMBER.fullmatch(cell) or cell == "nan":
+        return float(cell)
+    raise ValueError(f"no number: {cell}")
+
+
+def normal_id(text: str) -> str:
+    """An identifier without what is lost by retyping: case, spaces, leading zeros, wide letters."""
+    plain = re.sub(r"\s+", "", unicodedata.normalize("NFKC", text)).casefold()
+    return plain.lstrip("0") or plain

@@ -37,6 +37,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
     Works for a file or a folder, created by the caller. On an exception nothing is left behind.
     """
     path = Path(path)
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        # ITK ends the process at a name whose bytes are no UTF-8.
+        raise BadInput(ascii(str(path)), "a name that is not UTF-8", "rename the folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
     try:

@@ -55,7 +55,7 @@ def features_of_mask(
     drawn = read_mask(mask_path)
     _refuse_empty(mask_path, sitk.GetArrayViewFromImage(drawn))
     t1c = None if t1c_path is None else read_image(t1c_path)
-    _refuse_implausible(mask_path, drawn, t1c_path, t1c)
+    _refuse_implausible(mask_path, drawn, t1c_path, t1c, settings.images)
     mask, grid = _on_working(drawn, settings.working_mm)
     _refuse_empty(mask_path, mask)
     values: dict[str, float | None] = dict(shape_features(mask, grid))
@@ -73,10 +73,14 @@ def _refuse_empty(path: Path | str, mask: np.ndarray) -> None:
 
 
 def _refuse_implausible(
-    mask_path: Path | str, mask: sitk.Image, t1c_path: Path | str | None, t1c: sitk.Image | None
+    mask_path: Path | str,
+    mask: sitk.Image,
+    t1c_path: Path | str | None,
+    t1c: sitk.Image | None,
+    limits: ImageLimits,
 ) -> None:
     """Hold both to what validation holds them to; a mask may have few slices, being cropped."""
-    checks = image_checks(ImageLimits(), (Sequence.T1C,))
+    checks = image_checks(limits, (Sequence.T1C,))
     fact = measure_mask(ImageFacts("", MASK, str(mask_path)), mask, [] if t1c is None else [t1c])
     if fact.overlap == 0.0:
         raise BadInput(t1c_path, "the mask lies outside of it", "give the T1C of the same patient")

@@ -75,7 +75,7 @@ def prepare_patient(
         with one_thread():
             with clock.stage("read"):
                 files = input_digests(patient, plan.sequences) if cache else {}
-                images = read_patient(patient, plan.sequences)
+                images = read_patient(patient, plan.sequences, plan.images)
             space = find_space(images, plan, clock, files=files, cache=cache)
             case = _case(patient, images, space, plan, subset, fold, clock)
         if accept_implausible:
@@ -146,7 +146,7 @@ def _case(
         to_mni=np.linalg.inv(space.mni.matrix),
         plan_digest=plan.digest(),
         quality=quality,
-        warnings=(*_notes(space), *warnings_of(quality, plan)),
+        warnings=(*images.notes, *_notes(space), *warnings_of(quality, plan)),
     )
 
 

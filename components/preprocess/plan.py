@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
+from components.cohort.image_checks.checks import ImageLimits
 from components.core.errors import BadInput
 from components.core.settings import Settings
 from components.core.vocabulary import CLIP_SD, Sequence
@@ -65,6 +68,9 @@ class PreprocessingPlan(Settings):
     atlas_files: AtlasSettings
     brain_network: BrainNetwork | None
     template_sha256: str
+    images: ImageLimits = Field(
+        default=ImageLimits(), exclude_if=lambda limits: limits == ImageLimits()
+    )
 
 
 def make_plan(settings: PreprocessSettings) -> PreprocessingPlan:
@@ -97,6 +103,7 @@ _SHARED = (
     "mni",
     "brain",
     "bias",
+    "images",
 )
 
 

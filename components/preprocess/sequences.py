@@ -9,8 +9,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.image_checks.checks import ImageLimits, first_failure, image_checks
-from components.cohort.image_checks.facts import MASK, ImageFacts, measure_mask, measure_volume
-from components.cohort.images import read_image
+from components.cohort.image_checks.facts import (
+    MASK,
+    ImageFacts,
+    measure_mask,
+    measure_volume,
+    of_one_person,
+)
+from components.cohort.images import read_noted
 from components.cohort.manifest import Patient
 from components.cohort.masks import off_grid_mm
 from components.cohort.masks import read_mask as read_drawn
@@ -35,12 +41,14 @@ class PatientImages:
         native: the T1C's grid as the file has it.
         tumor: the manual mask, LPS axial; None where there is none.
         brain: a given brain mask; None where there is none.
+        notes: what was mended while reading, in words.
     """
 
     sequences: dict[Sequence, sitk.Image]
     native: Grid
     tumor: sitk.Image | None
     brain: sitk.Image | None
+    notes: tuple[str, ...]
 
 
 def read_patient(
@@ -52,6 +60,7 @@ def read_patient(
         BadInput: a sequence is missing, unreadable, implausible or given twice; or a mask is.
     """
     raw: dict[Sequence, sitk.Image] = {}
+    notes: list[str] = []
     for sequence in sequences:
         path = patient.path_of(sequence)
         if not path:
@@ -60,7 +69,8 @@ def read_patient(
                 f"no {sequence.value}, which this profile requires",
                 f"give the {sequence.value}, or use a profile without it",
             )
-        raw[sequence] = read_image(path)
+        raw[sequence], mended = read_noted(path)
+        notes += [f"{sequence.value}: {note}" for note in mended]
     tumor = read_drawn(patient.tumor_mask) if patient.tumor_mask else None
     _refuse_implausible(patient, raw, tumor, limits or ImageLimits())
     read = {name: _above_zero(sitk.DICOMOrient(image, "LPS")) for name, image in raw.items()}
@@ -71,6 +81,7 @@ def read_patient(
         Grid.of(raw[Sequence.T1C]),
         _oriented(tumor) if tumor else None,
         _oriented(_read_brain(given, raw)) if given else None,
+        tuple(notes),
     )
 
 
@@ -83,8 +94,13 @@ def _refuse_implausible(
     checks = image_checks(limits, tuple(images))
     reference = images[Sequence.T1C]
     facts = [
-        measure_volume(
-            ImageFacts(patient.patient_id, name.value, str(patient.path_of(name))), image, reference
+        of_one_person(
+            measure_volume(
+                ImageFacts(patient.patient_id, name.value, str(patient.path_of(name))),
+                image,
+                reference,
+            ),
+            patient.t1c,
         )
         for name, image in images.items()
     ]

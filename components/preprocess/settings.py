@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from components.cohort.image_checks.checks import ImageLimits
 from components.core.settings import Settings
 from components.core.vocabulary import Sequence
 
@@ -160,6 +161,8 @@ class PreprocessSettings(Settings):
             cut off;
             the classifier sees brain and tumour alone either way.
         aligned: what to make of sequences on one grid.
+        images: what each image must be like; a profile sets it in its section `validation`. Left
+            out of the plan at its default.
         accept_implausible: prepare patients that break a limit of
             components.preprocess.quality.plausibility, too, with a warning. Not part of the plan.
         workers: processes; 0 takes one a core. Not part of the plan.
@@ -176,6 +179,9 @@ class PreprocessSettings(Settings):
     brain: BrainSettings = BrainSettings()
     bias: BiasSettings = BiasSettings()
     atlas: AtlasSettings = AtlasSettings()
+    images: ImageLimits = Field(
+        default=ImageLimits(), exclude_if=lambda limits: limits == ImageLimits()
+    )
     accept_implausible: bool = False
     workers: int = Field(default=1, ge=0)
 

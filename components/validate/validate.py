@@ -11,17 +11,19 @@ from typing import Any
 from components.cohort.image_checks.checks import image_checks
 from components.cohort.image_checks.facts import ImageFacts, cohort_facts
 from components.cohort.manifest import (
+    FLAGS,
     ManifestTable,
     Patient,
     parse_patient,
     read_table,
 )
+from components.cohort.table_text import normal_id
 from components.core.errors import BadInput
 from components.core.files import atomic, sha256_file, write_json
 from components.core.progress import Progress
 from components.core.vocabulary import DEVELOPMENT, Split
 from components.validate.contradictions import contradictions
-from components.validate.expectations.checks import FLAGS, patient_checks
+from components.validate.expectations.checks import patient_checks
 from components.validate.expectations.cohort_suite import judge_cohort
 from components.validate.expectations.suites import FailedExpectation, failures_by_patient
 from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
@@ -90,6 +92,7 @@ def validate_cohorts(
     refuse_leakage({name: subset for name, (subset, _) in assignments.items()}, facts)
     checks = [check for name, table in tables.items() for check in judge_cohort(name, table)]
     report = make_report(tables, candidates, assignments, settings, checks)
+    report["manifest_notes"] = {n: list(table.notes) for n, table in tables.items() if table.notes}
     report["against_sha256"] = second.sha256 if second else None
     report["accepted_content_sha256"] = content_digest(candidates, assignments, facts)
     with atomic(out) as folder:
@@ -105,6 +108,7 @@ def validate_cohorts(
 def _candidates(cohort: str, table: ManifestTable) -> list[ManifestCandidate]:
     seen: set[str] = set()
     splits: dict[str, Split | None] = {}
+    spelt: dict[str, str] = {}
     found = []
     for row in range(len(table.rows)):
         key = f"row {row + 1}" if cohort == DEVELOPMENT else f"{cohort}, row {row + 1}"
@@ -114,7 +118,9 @@ def _candidates(cohort: str, table: ManifestTable) -> list[ManifestCandidate]:
             patient = parse_patient(table, row)
         except BadInput as error:
             column = error.subject.rpartition("column ")[2]
-            key = _usable(table.rows[row].get("patient_id", ""), seen) or key
+            name = table.rows[row].get("patient_id", "")
+            key = _usable(name, seen) or key
+            spelt.setdefault(normal_id(name), name)
             problem = (
                 FailedExpectation(key, column, f"{column}: {error.problem}", error.remedy, True),
             )
@@ -122,17 +128,24 @@ def _candidates(cohort: str, table: ManifestTable) -> list[ManifestCandidate]:
             raise BadInput(
                 f"patient {patient.patient_id}", "stands in two splits", "give each patient one row"
             )
-        if patient is not None and patient.patient_id in seen:
-            reason = f"patient_id '{patient.patient_id}' stands twice"
-            problem = (
-                FailedExpectation(key, "patient_id", reason, "give each patient one row", True),
-            )
-            patient = None
         if patient is not None:
-            key = patient.patient_id
+            problem = _repeated(key, patient.patient_id, spelt)
+            key, patient = (key, None) if problem else (patient.patient_id, patient)
         seen.add(key)
         found.append(ManifestCandidate(key, cohort, row + 1, patient, problem))
     return found
+
+
+def _repeated(key: str, name: str, spelt: dict[str, str]) -> tuple[FailedExpectation, ...]:
+    """What is wrong with a second row of one patient; `spelt`: normal form -> the first's id."""
+    first = spelt.setdefault(normal_id(name), "")
+    if not first:
+        spelt[normal_id(name)] = name
+        return ()
+    reason = f"patient_id '{name}' stands twice"
+    if first != name:
+        reason = f"patient_id '{name}' differs from '{first}' in case or leading zeros alone"
+    return (FailedExpectation(key, "patient_id", reason, "give each patient one row", True),)
 
 
 def _usable(name: str, seen: set[str]) -> str | None:
@@ -140,15 +153,16 @@ def _usable(name: str, seen: set[str]) -> str | None:
 
 
 def _refuse_shared_ids(candidates: list[ManifestCandidate]) -> None:
-    homes: dict[str, str] = {}
+    homes: dict[str, tuple[str, str]] = {}
     for candidate in candidates:
         if candidate.patient is None:
             continue
         name = candidate.patient.patient_id
-        if homes.setdefault(name, candidate.cohort) != candidate.cohort:
+        first, home = homes.setdefault(normal_id(name), (name, candidate.cohort))
+        if home != candidate.cohort:
             raise BadInput(
-                f"patient {name}",
-                f"stands in cohort '{homes[name]}' and in cohort '{candidate.cohort}'",
+                f"patient {name}" if first == name else f"patients {first} and {name}",
+                f"stands in cohort '{home}' and in cohort '{candidate.cohort}'",
                 "keep each patient in one cohort",
             )
 

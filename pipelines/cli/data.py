@@ -74,7 +74,7 @@ def ingest(
     ] = None,
 ) -> None:
     """Convert a DICOM export to de-identified NIfTI files and a manifest."""
-    from components.cohort.dicom.identity import read_key
+    from components.cohort.dicom.identity_files import read_key
     from components.cohort.dicom.ingest import ingest as ingest_export
 
     with progress_bar("ingest") as progress:

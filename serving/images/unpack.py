@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gzip
 import io
 import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
 
 from components.core.errors import BadInput
-from components.core.imaging.nifti import PADDING_BYTES
+from components.core.imaging.nifti import HEADER_BYTES, check_end, layout_of
+from components.core.imaging.nifti_stream import GZIP, DecodedFile
 from components.release.settings import RequestLimits
-from serving.images.nifti import FIRST, HEADER_BYTES, check_header
 
 MIB = 1 << 20
-GZIP, ZIP, EMPTY_ZIP = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
+ZIP, EMPTY_ZIP = b"PK\x03\x04", b"PK\x05\x06"
+FIRST = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
+"""The first four bytes of NIfTI-1 and NIfTI-2 files of either byte order."""
 _KINDS = "give a NIfTI file (.nii, .nii.gz) or a ZIP of one DICOM series"
 _DAMAGED = (
     ArithmeticError,
@@ -59,14 +59,9 @@ def unpack(content: bytes, name: str, folder: Path, limits: RequestLimits) -> Pa
     if content.startswith((ZIP, EMPTY_ZIP)):
         return _unpack_zip(content, name, folder / name, limits)
     path = folder / f"{name}.nii"
-    if content.startswith(GZIP):
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            volume = _read_volume(stream, name, limits)
-    elif content.startswith(FIRST):
-        volume = _read_volume(io.BytesIO(content), name, limits)
-    else:
+    if not content.startswith((GZIP, *FIRST)):
         raise BadInput(name, "neither NIfTI nor ZIP", _KINDS)
-    path.write_bytes(volume)
+    path.write_bytes(_read_volume(DecodedFile(name, io.BytesIO(content)), name, limits))
     return path
 
 
@@ -81,24 +76,19 @@ def decoded(content: bytes) -> bytes:
     return decoded if decoded.startswith((GZIP, ZIP, *FIRST)) else content
 
 
-def _read_volume(stream: IO[bytes] | gzip.GzipFile, name: str, limits: RequestLimits) -> bytes:
+def _read_volume(content: DecodedFile, name: str, limits: RequestLimits) -> bytearray:
     """A NIfTI file; what its header claims is checked before the rest is read."""
-    try:
-        header = stream.read(HEADER_BYTES)
-        wanted = check_header(header, name, limits.voxels)
-        if wanted > limits.unpacked_mb * MIB:
-            raise BadInput(
-                name, f"more than {limits.unpacked_mb} MiB uncompressed", "send one 3-D volume"
-            )
-        volume = header + stream.read(wanted - len(header))
-        # At the end gzip compares its checksum.
-        more = stream.read(PADDING_BYTES)
-    except _DAMAGED:
-        raise BadInput(name, "a damaged gzip file", "copy it again") from None
-    if len(volume) < wanted:
+    layout = layout_of(name, content.peek(HEADER_BYTES))
+    if layout.voxels > limits.voxels:
+        raise BadInput(name, f"more than {limits.voxels} voxels", "send one 3-D volume")
+    if layout.end > limits.unpacked_mb * MIB:
+        raise BadInput(
+            name, f"more than {limits.unpacked_mb} MiB uncompressed", "send one 3-D volume"
+        )
+    volume = content.read(layout.end)
+    if len(volume) < layout.end:
         raise BadInput(name, "it ends early", "copy it again")
-    if len(more) >= PADDING_BYTES or more.strip(b"\0"):
-        raise BadInput(name, "it goes on behind its last voxel", "send one 3-D volume")
+    check_end(name, content, layout)
     return volume
 
 

@@ -160,17 +160,13 @@ def _prepare(
 
 
 def _check_series(paths: dict[str, Path], limits: RequestLimits) -> None:
-    """A DICOM series' claimed size, and that all series are one patient's."""
-    patients = set()
+    """What a DICOM series claims to be the size of."""
     for name, path in paths.items():
         if not path.is_dir():
             continue
         images, _ = read_instances(sorted(path.iterdir()))
         if sum(image.size[0] * image.size[1] for image in images) > limits.voxels:
             raise BadInput(name, f"more than {limits.voxels} voxels", "send one series")
-        patients |= {image.patient for image in images}
-    if len(patients) > 1:
-        raise BadInput("images", "series of several patients", "send one patient's series")
 
 
 def _bad(error: BadInput, folder: str) -> dict[str, str]:

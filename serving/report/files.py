@@ -86,7 +86,8 @@ def with_segmentation(
 
 
 def write_dicom_mask(folder: Path, release: str, series: Path, mask: sitk.Image) -> str | None:
-    """Write tumor_mask.dcm where there is a tumour; a warning where a header makes it impossible.
+    """Write tumor_mask.dcm where there is a tumour; a warning where a header makes it impossible
+    or had to be mended.
 
     Args:
         release: what made the mask.
@@ -97,7 +98,7 @@ def write_dicom_mask(folder: Path, release: str, series: Path, mask: sitk.Image)
     if not sitk.GetArrayViewFromImage(mask).any():
         return None
     try:
-        write_segmentation(
+        mended = write_segmentation(
             folder / SEGMENTATION_FILE,
             series,
             mask,
@@ -106,4 +107,4 @@ def write_dicom_mask(folder: Path, release: str, series: Path, mask: sitk.Image)
         )
     except BadInput as error:
         return f"no {SEGMENTATION_FILE}: {error.problem}"
-    return None
+    return f"{SEGMENTATION_FILE}: {mended}" if mended else None

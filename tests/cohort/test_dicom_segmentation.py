@@ -216,3 +216,16 @@ def test_letters_of_any_hospital_come_out_as_utf_8(tmp_path: Path, case: str) ->
     right = case not in ("not said", "another one", "no such one", "wrong Korean")
     assert told.replace(" ", "") == (name if right else "").replace(" ", "")
     _same_places(tmp_path, seg)
+
+
+@pytest.mark.parametrize("declared", ["ISO_IR 192", "ISO_IR 100"])
+def test_blanked_letters_are_told(tmp_path: Path, declared: str) -> None:
+    series = write_series(tmp_path / "s", phantom(), T1C)
+    for file in series.iterdir():
+        item = pydicom.dcmread(file)
+        item.SpecificCharacterSet, item.StudyDescription = declared, "Y" * 6
+        item.save_as(file)
+        file.write_bytes(file.read_bytes().replace(b"YYYYYY", "Müller".encode("latin-1")))
+    mask = _mask_of(series)
+    said = write_segmentation(tmp_path / "m.dcm", series, mask, release=RELEASE, description=SAID)
+    assert bool(said) is (declared == "ISO_IR 192")

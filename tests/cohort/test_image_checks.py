@@ -14,12 +14,15 @@ from components.cohort.image_checks.facts import patient_facts
 from components.cohort.images import read_image, read_voxels, write_image
 from components.cohort.manifest import parse_patient, read_table
 from components.core.errors import BadInput
+from components.core.imaging.grid import Grid
 from components.core.vocabulary import Sequence
+from components.features.single_mask import features_of_mask
 from components.preprocess.patient import prepare_patient
-from components.preprocess.plan import make_plan
+from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.sequences import read_patient
 from components.preprocess.settings import PreprocessSettings
 from components.validate.expectations.suites import failures_by_patient
+from components.validate.validate import validate_manifest
 from tests.validate.factories import FILES, HEADERS, IMAGES, SETTINGS, Cohort, spoil_patient
 
 SEQUENCES = (Sequence.T1C, Sequence.FLAIR)
@@ -54,6 +57,38 @@ def test_plain_checks_and_great_expectations_agree(tmp_path: Path) -> None:
     assert by_hand == by_expectations
     assert len(by_hand) >= len(IMAGES)
     assert SETTINGS.mask_ml == ImageLimits().mask_ml
+
+
+def test_limits_of_a_profile_hold_on_every_road(tmp_path: Path) -> None:
+    limits = ImageLimits(field_mm=(200.0, 400.0))
+    cohort = Cohort(tmp_path / "cohort", patients=4)
+    manifest = cohort.write()
+    patient = parse_patient(read_table(manifest), 0)
+    assert read_patient(patient, SEQUENCES).notes == ()
+    settings = SETTINGS.model_copy(update={"field_mm": limits.field_mm})
+    assert validate_manifest(manifest, settings, tmp_path / "out").report["accepted"] == 0
+    chosen = PreprocessSettings(sequences=SEQUENCES, grid=32, working_mm=4.0, images=limits)
+    plan = make_plan(chosen)
+    with pytest.raises(BadInput, match="field of view"):
+        prepare_patient(patient, plan, subset="prediction", fold=None, cache=None)
+    with pytest.raises(BadInput, match="field of view"):
+        features_of_mask(str(patient.tumor_mask), patient.t1c, settings=chosen)
+    assert PreprocessingPlan.model_validate_json(plan.model_dump_json()) == plan
+    assert "images" not in make_plan(PreprocessSettings(sequences=SEQUENCES)).model_dump()
+
+
+def test_what_was_mended_is_told_in_the_outputs(tmp_path: Path) -> None:
+    cohort = Cohort(tmp_path / "cohort", patients=4)
+    image = read_image(tmp_path / "cohort" / "p1_flair.nii.gz")
+    array = sitk.GetArrayFromImage(image)
+    array[:, [0, -1]] = array[:, :, [0, -1]] = -2000.0
+    write_image(tmp_path / "cohort" / "p1_flair.nii.gz", Grid.of(image).image(array))
+    manifest = cohort.write()
+    said = "flair: voxels of -2000 outside the field of view are read as air"
+    report = validate_manifest(manifest, SETTINGS, tmp_path / "out").report
+    assert said in report["warnings"]["p1"]
+    assert "p0" not in report["warnings"]
+    assert read_patient(parse_patient(read_table(manifest), 1), SEQUENCES).notes == (said,)
 
 
 def head(pad: float, floor: float = 0.0) -> np.ndarray:

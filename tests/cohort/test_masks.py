@@ -52,6 +52,12 @@ OTHERS: dict[str, tuple[np.ndarray, str]] = {
     "z-scores": (NOISE.standard_normal(GRID.shape), "below 0"),
     "signed bytes": (-DRAWN.astype(np.int8), "below 0"),
     "labels without background": (DRAWN.astype(np.uint8) + 1, "without background"),
+    "soft edge in bytes": (
+        (DRAWN.astype(np.uint8) + np.roll(DRAWN, 1, 0) + np.roll(DRAWN, 1, 1)) * np.uint8(85),
+        "grey values",
+    ),
+    "an edge of half": ((DRAWN + 1.0 * np.roll(DRAWN, 1, 2)) / 2, "probability map"),
+    "255 for outside": (np.where(DRAWN, 1, DRAWN[::-1] * 255).astype(np.uint8), "grey values"),
     "logits": (DRAWN * 20.0 - 10.0, "below 0"),
 }
 
@@ -138,3 +144,12 @@ def test_what_is_accepted_is_what_is_learnt(
     assert count == (array > 0).sum()
     assert fact.volume_ml == pytest.approx(count * GRID.voxel_ml)
     assert features_of_mask(path)["VoxelVolume"] == pytest.approx(count * 150.0, rel=0.2)
+
+
+def test_a_mask_of_ones_alone_is_refused_on_every_road(tmp_path: Path) -> None:
+    box = Grid.make((6, 6, 6), GRID.origin, GRID.spacing, GRID.direction)
+    path = written(tmp_path / "m.nii.gz", np.ones(box.shape, np.uint8), box)
+    with pytest.raises(BadInput, match="without background"):
+        features_of_mask(path)
+    with pytest.raises(BadInput):
+        read_patient(_patient(tmp_path, path), (Sequence.T1C, Sequence.FLAIR))

@@ -53,7 +53,9 @@ def test_an_age_as_dicom_writes_it(tmp_path: Path) -> None:
     assert read_manifest(table(tmp_path, f"{HEADER}\n{ROW.replace('44', '044Y')}"))[0].age == 44.0
 
 
-@pytest.mark.parametrize("age", ["44,5", "044M", "044D", "44 y", "nan", "1e400", "-44"])
+@pytest.mark.parametrize(
+    "age", ["44,5", "044M", "044D", "44 y", "nan", "1e400", "-44", "4_4", "٤٤"]
+)
 def test_other_ages_are_refused(tmp_path: Path, age: str) -> None:
     text = f"{HEADER}\n{ROW}".replace(",", ";").replace("44", age)
     with pytest.raises(BadInput) as refused:
@@ -77,3 +79,49 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes, said: str) ->
     with pytest.raises(BadInput, match=said) as refused:
         read_table(table(tmp_path, content))
     assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"sep=;\n{HEADER}\n{ROW}\n".replace(",", ";"),
+        f'"sep=;"\r\n{HEADER}\r\n{ROW}\r\n'.replace(",", ";"),
+        f"sep=,\n{HEADER}\n{ROW}\n",
+        f"\n\n{HEADER}\n{ROW}\n",
+        f"{HEADER}\n{ROW}\n,,,,,,\n , ,,,,,\n,,,,,,,,,,\n\n",
+        f"{HEADER},,\n{ROW},,\n",
+        f"{HEADER.replace('age', 'ａｇｅ')}\n{ROW}\n",
+        f"{HEADER}\n{ROW}.0\n",
+    ],
+    ids=["sep", "quoted sep", "sep comma", "empty lines", "empty rows", "unnamed columns",
+         "wide letters", "1.0"],
+)  # fmt: skip
+def test_what_spreadsheets_add_is_read(tmp_path: Path, text: str) -> None:
+    (patient,) = read_manifest(table(tmp_path, text))
+    assert (patient.patient_id, patient.age, int(patient.idh or 0)) == ("p1", 44.0, 1)
+    assert not patient.extra
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    (patient,) = read_manifest(table(tmp_path, f"{HEADER}\n{ROW}\n".encode(encoding)))
+    assert patient.patient_id == "p1"
+
+
+def test_what_was_read_otherwise_is_told(tmp_path: Path) -> None:
+    assert read_table(table(tmp_path, f"{HEADER}\n{ROW}\n")).notes == ()
+    text = f"{HEADER.replace('age', 'AGE')}\n{ROW}\n,,,,,,\n".replace(",", ";")
+    assert len(read_table(table(tmp_path, text)).notes) == 3
+
+
+@pytest.mark.parametrize("word", ["Mutant", "WT", "IDH-mut", "yes", "2"])
+def test_a_word_for_idh_is_refused_with_what_the_numbers_mean(tmp_path: Path, word: str) -> None:
+    path = table(tmp_path, f"{HEADER}\n{ROW[:-1]}{word}\n")
+    with pytest.raises(BadInput) as refused:
+        parse_patient(read_table(path), 0)
+    assert "1 for mutant, 0 for wildtype" in refused.value.remedy
+
+
+def test_an_unnamed_column_with_values_is_kept(tmp_path: Path) -> None:
+    (patient,) = read_manifest(table(tmp_path, f",{HEADER}\n0,{ROW}\n"))
+    assert patient.patient_id == "p1" and list(patient.extra.values()) == ["0"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.core.errors import BadInput
 from components.core.files import (
     atomic,
     read_json,
@@ -95,3 +97,11 @@ def test_arrays_come_back_and_their_file_has_no_time_and_no_streamed_sizes(tmp_p
     assert header[4:6] == b"\x14\x00", "made for readers without ZIP64"
     assert header[10:14] == b"\x00\x00\x21\x00", "of 1 January 1980"
     assert b"\xff\xff\xff\xff" not in header
+
+
+def test_a_name_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"bad\xff")
+    with pytest.raises(BadInput) as refused, atomic(folder / "a.txt"):
+        pass
+    str(refused.value).encode()
+    assert not list(tmp_path.iterdir())

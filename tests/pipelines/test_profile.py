@@ -57,3 +57,13 @@ def test_a_bad_profile_is_refused_by_key(tmp_path: Path, text: str, message: str
 def test_an_unknown_profile_names_the_known_ones() -> None:
     with pytest.raises(BadInput, match="demo, lgg, paper, study"):
         load_profile("tiny")
+
+
+def test_limits_of_images_are_one_for_validation_and_preprocessing(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("description: own\nvalidation: {field_mm: [120, 350]}\n")
+    profile = load_profile(str(path))
+    assert profile.preprocess.images.field_mm == profile.validation.field_mm == (120.0, 350.0)
+    path.write_text("description: own\npreprocess: {images: {field_mm: [120, 350]}}\n")
+    with pytest.raises(BadInput, match="validation"):
+        load_profile(str(path))

@@ -123,3 +123,22 @@ def test_same_seed_same_files(cohort: Cohort, tmp_path: Path) -> None:
     assert (tmp_path / "a" / "accepted.csv").read_bytes() == (
         tmp_path / "b" / "accepted.csv"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("other", ["P1", "00p1"])
+def test_ids_alike_but_for_case_or_zeros_are_told(
+    cohort: Cohort, tmp_path: Path, other: str
+) -> None:
+    cohort.rows[3]["patient_id"] = other
+    report = validate_manifest(cohort.write(), SETTINGS, tmp_path / "out").report
+    ((_, (reason,)),) = report["reasons"].items()
+    assert f"'{other}'" in reason and "'p1'" in reason
+
+
+def test_ids_alike_in_two_cohorts_are_refused(cohort: Cohort, tmp_path: Path) -> None:
+    external = Cohort(tmp_path / "external", first=20, patients=4)
+    external.rows[0]["patient_id"] = "P2"
+    cohorts = {"development": cohort.write(), "external": external.write()}
+    with pytest.raises(BadInput) as refused:
+        validate_cohorts(cohorts, SETTINGS, tmp_path / "out")
+    assert "p2 and P2" in refused.value.subject

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 
 from pydicom import Dataset
@@ -10,26 +9,22 @@ from pydicom.charset import decode_element, python_encoding
 from pydicom.dataelem import DataElement
 from pydicom.valuerep import PersonName
 
-log = logging.getLogger(__name__)
-
 UTF_8 = "ISO_IR 192"
 
 _TEXT = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 """Value representations whose letters the character set decides (DICOM PS3.5, 6.1.2.2)."""
 
 
-def in_utf8(header: Dataset) -> Dataset:
-    """The same header, its letters decoded and its character set UTF-8; it is changed in place.
+def in_utf8(header: Dataset) -> int:
+    """Decode a header's letters and make its character set UTF-8, in place.
 
-    A value that is not of the header's character set is blanked, and how many were is said: never
+    A value that is not of the header's character set is blanked; returned is how many were: never
     which, or what they held. Where the header names none, or one that DICOM does not know, what is
     more than ASCII is not of it.
     """
     blanked = _decode(header, _declared(header, ("ISO_IR 6",)))
     header.SpecificCharacterSet = UTF_8
-    if blanked:
-        log.warning("%d header values that are not of their character set were blanked", blanked)
-    return header
+    return blanked
 
 
 def _declared(dataset: Dataset, inherited: tuple[str, ...]) -> tuple[str, ...]:

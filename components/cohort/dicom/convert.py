@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from components.cohort.dicom.headers import Instance, read_instances
+from components.cohort.dicom.selection.sequence_type import no_anatomy
 from components.cohort.dicom.slice_order import order_stack, rounding_mm, stack_grid
 from components.cohort.dicom.stacks import NO_MAGNITUDE, by_series, derived_kind, join_series, split
 from components.core.errors import BadInput
@@ -26,8 +27,8 @@ MISPLACED = 0.05
 """Voxels that a slice may lie away from where its header says, by rounding."""
 
 
-def read_series(folder: Path) -> sitk.Image:
-    """Read the one series in a folder, or in a file (an enhanced object).
+def read_series(folder: Path) -> tuple[sitk.Image, tuple[str, ...]]:
+    """Read the one series in a folder, or in a file (an enhanced object); with what was mended.
 
     Phase, real and imaginary images and localisers beside it are set aside.
 
@@ -35,7 +36,7 @@ def read_series(folder: Path) -> sitk.Image:
         BadInput: no series, several, or one that does not stack up to one volume.
     """
     files = [folder] if folder.is_file() else sorted(p for p in folder.iterdir() if p.is_file())
-    images, _ = read_instances(files)
+    images, others = read_instances(files)
     if not images:
         raise BadInput(folder, "a folder without a DICOM series", "give the folder of one series")
     if len({image.series for image in images}) > 1 and len(join_series(by_series(images))) > 1:
@@ -43,15 +44,32 @@ def read_series(folder: Path) -> sitk.Image:
         raise BadInput(
             folder, f"a folder with {len(series)} DICOM series", "give the folder of one series"
         )
-    stacks = [stack for stack in split(images) if derived_kind(stack[0]) not in NO_MAGNITUDE]
+    found = split(images)
+    stacks = [stack for stack in found if derived_kind(stack[0]) not in NO_MAGNITUDE]
     if len(stacks) > 1:
         raise BadInput(
             folder, f"{len(stacks)} volumes in one series", "give one of them in its own folder"
         )
     if not stacks:
         raise BadInput(folder, "phase or derived images only", "give the magnitude images")
-    ordered, _ = order_stack(folder, stacks[0])
-    return convert(folder, ordered)
+    _refuse_no_anatomy(folder, stacks[0][0])
+    ordered, notes = order_stack(folder, stacks[0])
+    aside = sum(len(stack) for stack in found) - len(stacks[0])
+    if aside:
+        notes.append(f"{aside} phase or derived images beside the magnitude were set aside")
+    if others:
+        notes.append(f"{others} files that are no readable DICOM image were passed over")
+    if len({image.series for image in ordered}) > 1:
+        notes.append("series that continue each other were joined")
+    return convert(folder, ordered), tuple(notes)
+
+
+def _refuse_no_anatomy(folder: Path, image: Instance) -> None:
+    """Raises BadInput for what no sequence is, whatever the manifest calls it."""
+    other = image.modality not in ("", "MR", "SEG")
+    told = f"modality {image.modality}, not MRI" if other else no_anatomy(image)
+    if told:
+        raise BadInput(folder, f"no anatomical MRI: {told}", "give the original magnitude images")
 
 
 def convert(name: object, images: Several[Instance]) -> sitk.Image:

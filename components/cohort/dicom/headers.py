@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +14,11 @@ import pydicom
 from components.cohort.dicom import multiframe as enhanced
 from components.cohort.images import is_dicom
 
-# It would print values that break DICOM's rules, and a name may be among them.
+# It would print values that break DICOM's rules, and a name may be among them; and a line for each
+# text of each file that is not of its character set.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+logging.getLogger("pydicom").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="pydicom")
 
 _TAGS = (
     "PatientID",

@@ -2,214 +2,229 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import hmac
-import json
 import logging
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
 
 from components.cohort.dicom.headers import Instance
+from components.cohort.dicom.identity_files import IdentityFiles, scheme_of
+from components.cohort.dicom.persons import (
+    Person,
+    differences,
+    is_placeholder,
+    is_words,
+    remarks,
+)
 from components.cohort.manifest import PATIENT_ID
+from components.cohort.table_text import normal_id
 from components.core.errors import BadInput
-from components.core.files import atomic, read_json
 
 log = logging.getLogger(__name__)
 
-BIRTH_YEAR_SLACK = 2
-"""Years that a year of birth may differ by when it comes from ages at different dates."""
-
-_PLACEHOLDER = re.compile(
-    r"anon\w*|anonymi[sz]ed|de-?identified|unknown|none|null|n/?a|no[ _-]?id|removed|not available|"
-    r"patient|patient ?id|test|dummy|empty|blank|0+|x+|-+|\?+|\*+|1|123|1234|12345|123456",
-    re.IGNORECASE,
-)
-
-
-_COLUMNS = ["patient_id", "PatientID"]
 _NUMBERED = re.compile(r"P\d{4,15}")
 """An identifier without a key; one with a key has 16 hexadecimal digits."""
 
-MIN_KEY_BYTES = 16
-"""A shorter secret could be guessed, and with it every patient's number."""
+
+@dataclass(frozen=True)
+class IdentifiedPatient:
+    """One patient of an export: the identifier, the images, and remarks for the manifest."""
+
+    name: str
+    images: list[Instance]
+    flags: tuple[str, ...]
 
 
-def read_key(path: Path) -> bytes:
-    """The secret of keyed identifiers. Raises BadInput for a file that is missing or too short."""
-    if not path.is_file():
-        raise BadInput(path, "no such file", "give a file with a secret of 16 bytes or more")
-    key = path.read_bytes().strip()
-    if len(key) < MIN_KEY_BYTES:
-        raise BadInput(path, f"a secret of {len(key)} bytes", "give one of 16 bytes or more")
-    return key
+@dataclass(frozen=True)
+class _Found:
+    """A person of an export.
+
+    Attributes:
+        source: names the person in the table: PatientID, and what tells namesakes apart.
+        hashed: what a keyed identifier is made of; nothing where it would not be the person's own.
+        namesakes: in what way others have the same PatientID; empty where nobody has.
+    """
+
+    source: str
+    person: Person
+    images: list[Instance]
+    hashed: tuple[str, ...]
+    namesakes: str = ""
+    flags: tuple[str, ...] = ()
 
 
 class Register:
-    """Identifiers of patients, kept beside the output for its owner alone.
+    """Identifiers of the patients of `out`, kept beside it for its owner alone.
 
-    `table` (NAME-identities.csv) says who is who; NAME-persons.json beside it what birth dates and
-    sexes an id stood for, so that a later export does not give it to another person. `table` is
-    None where PatientID is kept.
+    Raises:
+        BadInput: as IdentityFiles does.
     """
 
-    def __init__(self, table: Path | None, key: bytes | None = None) -> None:
-        self._table, self._key = table, key
-        self._persons_file = (
-            None
-            if table is None
-            else table.with_name(table.name.replace("identities.csv", "persons.json"))
-        )
-        known = self._persons_file is not None and self._persons_file.is_file()
-        self._persons: dict[str, Any] = read_json(self._persons_file) if known else {}  # type: ignore[arg-type]
+    def __init__(self, out: Path, *, key: bytes | None = None, keep_ids: bool = False) -> None:
+        self._out, self._key, self._keep = out, key, keep_ids
+        self._files = IdentityFiles(out, scheme_of(key, keep_ids=keep_ids), table=not keep_ids)
 
-    def told_apart(self, images: Iterable[Instance]) -> dict[str, list[Instance]]:
-        """What names a patient (PatientID, or that and a study) -> the images.
+    @property
+    def table(self) -> Path | None:
+        """Who is who; None where PatientID is kept."""
+        return self._files.table
+
+    def identify(self, images: Iterable[Instance]) -> list[IdentifiedPatient]:
+        """The patients of an export, by identifier; who is who is written before it is returned.
 
         Raises:
-            BadInput: PatientID is to be kept, and stands for several persons or for none.
+            BadInput: spellings of one PatientID that may be two persons'; identifiers are
+                PatientIDs, and one is empty, no name of a folder, or several persons'; or they are
+                keyed, and birth dates and sexes do not tell whose the studies of one PatientID are.
         """
         by_id: dict[str, list[Instance]] = defaultdict(list)
         for image in images:
-            by_id["" if _PLACEHOLDER.fullmatch(image.patient) else image.patient].append(image)
-        found: dict[str, list[Instance]] = defaultdict(list)
-        for patient, own in by_id.items():
-            told = contradiction(own) or self._contradicts_known(patient, own)
-            if patient and not told:
-                found[patient] = own
-                continue
-            if self._table is None:
-                raise BadInput(
-                    "PatientID",
-                    f"one of them stands for several persons ({told})"
-                    if told
-                    else "some are empty",
-                    "leave out --keep-ids, or give each patient one id",
-                )
-            for image in own:
-                found[f"{patient} study {image.study or image.series}".strip()].append(image)
-            count = len({image.study for image in own})
-            what = f"an id that stands for several persons ({told})" if patient else "no usable id"
-            log.warning("%s: %d studies, each taken for a patient of its own", what, count)
-        return dict(found)
+            nobody = is_placeholder(image.patient)
+            by_id["" if nobody else normal_id(image.patient)].append(image)
+        found = [person for name, own in by_id.items() for person in self._people(name, own)]
+        for flag, count in Counter(flag for person in found for flag in person.flags).items():
+            log.warning("%d patients: %s", count, flag)
+        named = self._named(found)
+        persons = dict(self._files.persons)
+        for one in found:
+            before = persons.get(one.source)
+            persons[one.source] = one.person if before is None else one.person.with_(before)
+        self._files.write(named, persons)
+        return [
+            IdentifiedPatient(named[person.source], person.images, person.flags)
+            for person in sorted(found, key=lambda person: named[person.source])
+        ]
 
-    def _contradicts_known(self, patient: str, images: list[Instance]) -> str:
-        """In what way the images are of another person than the id stood for before, if so."""
-        known = self._persons.get(patient)
-        if known is None:
-            return ""
-        merged = [_person(images), known]
-        return _differences(merged)
+    def _people(self, name: str, images: list[Instance]) -> list[_Found]:
+        """The persons behind one PatientID in its normal form; empty for placeholders."""
+        known = {
+            source: person
+            for source, person in self._files.persons.items()
+            if name in {normal_id(text) for text in person.ids}
+        }
+        studies = _by_study(images)
+        whole = Person.of(images)
+        if not name or self._is_weak(whole, known):
+            return [_study_alone(own) for own in studies]
+        told = differences(whole)
+        if not told:
+            return [self._known_or_new(name, images, known, "")]
+        groups: dict[object, list[Instance]] = defaultdict(list)
+        for own in studies:
+            person = Person.of(own)
+            born, sex = person.traits
+            # A sex alone tells whose a study is where nobody's birth date is told.
+            groups[person.traits if born or (sex and not whole.born) else person.studies] += own
+        found = []
+        for group, own in groups.items():
+            sure = isinstance(group, tuple) and not differences(Person.of(own))
+            found += (
+                [self._known_or_new(name, own, known, told)]
+                if sure
+                else [_study_alone(study, min(whole.ids), told) for study in _by_study(own)]
+            )
+        return found
 
-    def names(self, found: dict[str, list[Instance]]) -> dict[str, str]:
-        """What names a patient -> identifier; written down before anything else is.
+    def _is_weak(self, whole: Person, known: Mapping[str, Person]) -> bool:
+        """Whether a PatientID of words alone, without a birth date, may be several people's."""
+        weak = not whole.born and all(is_words(text) for text in whole.ids)
+        studies = {study for person in (whole, *known.values()) for study in person.studies}
+        return weak and (not self._keep or len(studies) > 1)
 
-        Raises:
-            BadInput: PatientID is to be kept, and cannot name a folder.
+    def _known_or_new(
+        self, name: str, images: list[Instance], known: Mapping[str, Person], told: str
+    ) -> _Found:
+        """Whom images show: one known by the study, or the only one that it can be; or a new one.
+
+        `told`: in what way the export's images of this PatientID differ, if they do.
         """
-        if self._table is None:
-            return _kept(found)
-        known: dict[str, str] = {}
-        if self._table.is_file():
-            known = _read_identities(self._table)
-        first = self._last_number(known.values()) + 1
-        for number, source in enumerate(sorted(set(found) - set(known)), start=first):
-            known[source] = self._new_name(source, number)
-        rows = sorted((name, source) for source, name in known.items())
-        with _private(self._table) as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            writer.writerows(rows)
-        persons = dict(self._persons)
-        for source, images in found.items():
-            told, before = _person(images), persons.get(source, {})
-            persons[source] = {key: sorted({*told[key], *before.get(key, ())}) for key in told}
-        assert self._persons_file is not None
-        with _private(self._persons_file) as stream:
-            json.dump(persons, stream, sort_keys=True)
-        return {source: known[source] for source in found}
+        person = Person.of(images)
+        fits = [source for source, one in known.items() if not differences(person, one)]
+        alike = [source for source in fits if known[source].traits == person.traits]
+        seen = [source for source in fits if known[source].studies & person.studies]
+        chosen = alike if told else seen or alike or fits
+        if known and not chosen and not told:
+            told = differences(person, *known.values())
+        if len(chosen) > 1:
+            return _study_alone(images, min(person.ids), told or "which one is not told")
+        self._refuse_spellings(person, *(known[source] for source in chosen))
+        flags = remarks(person, *(known[source] for source in chosen))
+        if told:
+            flags.append(f"PatientID stands for several persons ({told})")
+        source = min(person.ids) + (f" born {' '.join(person.traits)}".rstrip() if told else "")
+        return _Found(chosen[0] if chosen else source, person, images, (name, *person.traits),
+                      told, tuple(flags))  # fmt: skip
 
-    def _last_number(self, names: Iterable[str]) -> int:
+    def _refuse_spellings(self, *people: Person) -> None:
+        """Raises BadInput where spellings of one PatientID may be two persons'."""
+        spelt = sorted({text for person in people for text in person.ids})
+        if len(spelt) > 1 and (self._keep or not all(person.born for person in people)):
+            ids = " and ".join(f"'{text}'" for text in spelt)
+            raise BadInput("PatientID", f"{ids} differ in case, spaces or leading zeros alone",
+                           "write one person's ids alike, and give others other ids")  # fmt: skip
+
+    def _named(self, found: Iterable[_Found]) -> dict[str, str]:
+        """Source -> identifier, of those known and those found."""
+        named = dict(self._files.names)
+        number = self._last_number()
+        for one in sorted(found, key=lambda one: one.source):
+            if self._keep:
+                named[one.source] = _kept(one)
+            elif one.source not in named:
+                number += 1
+                named[one.source] = f"P{number:04d}" if self._key is None else self._hash(one)
+        if len(set(named.values())) < len(named):
+            raise BadInput("PatientID", "one of them stands for persons whom birth date and sex "
+                           "do not tell apart", "give each patient one id")  # fmt: skip
+        return named
+
+    def _hash(self, one: _Found) -> str:
+        assert self._key is not None
+        if not one.hashed:
+            raise BadInput(
+                "PatientID", f"one of them stands for several persons ({one.namesakes})",
+                "leave out --pseudonym-key, or give each patient one id, or birth dates"
+            )  # fmt: skip
+        text = "\x1f".join(one.hashed).encode()
+        return "P" + hmac.new(self._key, text, hashlib.sha256).hexdigest()[:16]
+
+    def _last_number(self) -> int:
         """The highest number given, in the table or to a folder whose row somebody removed."""
-        assert self._table is not None
-        out = self._table.with_name(self._table.name.removesuffix("-identities.csv"))
-        given = [*names, *(folder.name for folder in out.glob("P*"))]
+        given = [*self._files.names.values(), *(folder.name for folder in self._out.glob("P*"))]
         return max((int(name[1:]) for name in given if _NUMBERED.fullmatch(name)), default=0)
 
-    def _new_name(self, source: str, number: int) -> str:
-        if self._key is None:
-            return f"P{number:04d}"
-        return "P" + hmac.new(self._key, source.encode(), hashlib.sha256).hexdigest()[:16]
 
-
-def _read_identities(table: Path) -> dict[str, str]:
-    """PatientID -> identifier, as `names` wrote them."""
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.reader(stream))
-    if not rows or rows[0] != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
-        raise BadInput(
-            table, "not the table that ingest wrote", "restore it, or ingest into a new folder"
-        )
-    given = [name for name, _ in rows[1:]]
-    if len(set(given)) != len(given):
-        raise BadInput(
-            table, "one identifier for several patients", "ingest all exports into a new folder"
-        )
-    return {source: name for name, source in rows[1:]}
-
-
-def _kept(sources: Iterable[str]) -> dict[str, str]:
-    for name in sources:
-        if not PATIENT_ID.fullmatch(name):
-            raise BadInput(
-                "PatientID", "one of them cannot be kept as patient_id", "leave out --keep-ids"
-            )
-    return {name: name for name in sources}
-
-
-@contextmanager
-def _private(path: Path) -> Iterator[TextIO]:
-    """A file that only its owner can read, whole or absent."""
-    with atomic(path) as temporary:
-        temporary.touch(mode=0o600)
-        with temporary.open("w", newline="") as stream:
-            yield stream
-
-
-def contradiction(images: Iterable[Instance]) -> str:
-    """In what way images of one id are of several persons; empty where nothing says so."""
-    by_study: dict[str, list[Instance]] = defaultdict(list)
+def _by_study(images: Iterable[Instance]) -> list[list[Instance]]:
+    groups: dict[str, list[Instance]] = defaultdict(list)
     for image in images:
-        by_study[image.study].append(image)
-    people = [_person(own) for own in by_study.values()]
-    return _differences(people)
+        groups[image.study or image.series].append(image)
+    return list(groups.values())
 
 
-def _person(images: list[Instance]) -> dict[str, list[Any]]:
-    """Birth dates, sexes and years of birth that images tell."""
-    years = {
-        int(image.date[:4]) - int(image.age)
-        for image in images
-        if image.age is not None and image.date[:4].isdigit()
-    }
-    return {
-        "born": sorted({image.born for image in images if image.born}),
-        "sex": sorted({image.sex for image in images if image.sex in ("M", "F")}),
-        "years": sorted(years),
-    }
+def _study_alone(images: list[Instance], patient: str = "", told: str = "") -> _Found:
+    """A study that cannot be said to be any known person's, as a patient of its own.
+
+    `patient`: the PatientID, where it names somebody, and `told` why that does not suffice.
+    """
+    person = Person.of(images)
+    study = min(person.studies)
+    flag = "a study taken for a patient: " + (
+        f"PatientID stands for several persons ({told})" if patient else "no usable PatientID"
+    )
+    hashed = () if patient else (study,)
+    return _Found(f"{patient} study {study}".strip(), person, images, hashed, told or flag, (flag,))
 
 
-def _differences(people: list[dict[str, list[Any]]]) -> str:
-    found = []
-    for name, words in (("born", "birth dates"), ("sex", "sexes")):
-        values = {value for person in people for value in person[name]}
-        if len(values) > 1:
-            found.append(f"{len(values)} {words}")
-    years = [year for person in people for year in person["years"]]
-    if years and max(years) - min(years) > BIRTH_YEAR_SLACK:
-        found.append(f"ages {max(years) - min(years)} years apart")
-    return ", ".join(found)
+def _kept(one: _Found) -> str:
+    if one.namesakes:
+        raise BadInput("PatientID", f"one of them stands for several persons ({one.namesakes})",
+                       "leave out --keep-ids, or give each patient one id")  # fmt: skip
+    if not PATIENT_ID.fullmatch(one.source):
+        raise BadInput(
+            "PatientID", "one of them cannot be kept as patient_id", "leave out --keep-ids"
+        )
+    return one.source

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from components.cohort.dicom.convert import convert
-from components.cohort.dicom.headers import Instance, read_instances
-from components.cohort.dicom.identity import Register
+from components.cohort.dicom.headers import read_instances
+from components.cohort.dicom.identity import IdentifiedPatient, Register
 from components.cohort.dicom.selection.sequence_type import clean_description, has_agent
 from components.cohort.dicom.selection.series_choice import (
     SeriesCandidate,
@@ -21,7 +21,7 @@ from components.cohort.dicom.selection.series_choice import (
 )
 from components.cohort.dicom.slice_order import order_stack
 from components.cohort.images import write_image
-from components.cohort.manifest import Patient, write_manifest
+from components.cohort.manifest import FLAGS, Patient, write_manifest
 from components.core.errors import BadInput
 from components.core.files import read_json, write_json
 from components.core.progress import Progress
@@ -86,56 +86,55 @@ def ingest(
 ) -> Ingested:
     """Turn every patient below `root` into NIfTI files below `out`, with a manifest.
 
-    Patients are told apart by PatientID, and by study where that is empty, a placeholder, or stands
-    for persons of several birth dates or sexes, now or in an earlier call. They get new identifiers
-    (P0001, P0002 ...), kept in `out`-identities.csv BESIDE `out`, so that a later call gives a
-    patient the same one; of the headers only age and sex go into the manifest. One study a patient
+    Patients are told apart by PatientID (case, spaces and leading zeros aside), by birth date and
+    sex where one stands for several persons, now or in an earlier call, and by study where nothing
+    else tells. They get new identifiers (P0001, P0002 ...), kept in `out`-identities.csv BESIDE
+    `out`, so that a later call gives a patient the same one; what is uncertain about them stands in
+    the manifest's flags; of the headers only age and sex go into the manifest. One study a patient
     is taken: the first that has all three sequences in usable volumes, or the most. Every patient
     has a row, whatever is missing.
 
     Args:
         site: the manifest's site column.
         keep_ids: PatientID is a pseudonym already; use it.
-        key: identifiers are a keyed hash of PatientID instead of a count: the same key gives a
-            patient the same one in any export.
+        key: identifiers are a keyed hash of PatientID, birth date and sex instead of a count: the
+            same key gives a patient the same one in any export that tells these.
         choose: "PATIENT:SEQUENCE=SERIES" takes a series (by number) where the headers do not tell.
 
     Raises:
-        BadInput: no such folder, no DICOM in it, or a PatientID that cannot name a folder.
+        BadInput: no such folder, no DICOM in it, or as Register does.
     """
     if not root.is_dir():
         raise BadInput(root, "no such folder", "give the folder of a DICOM export")
     images, others = read_instances(path for path in sorted(root.rglob("*")) if path.is_file())
     if not images:
         raise BadInput(root, "no DICOM image in it", "give the folder of a DICOM export")
-    identities = None if keep_ids else out.with_name(f"{out.name}-identities.csv")
-    register = Register(identities, key)
-    by_patient = register.told_apart(images)
-    names = register.names(by_patient)
     chosen_by_hand = parse_choices(choose)
+    register = Register(out, key=key, keep_ids=keep_ids)
+    identified = register.identify(images)
     patients, choices = [], []
-    for done, (source, name) in enumerate(sorted(names.items(), key=lambda x: x[1]), start=1):
-        patient, rows = _ingest_patient(name, site, by_patient[source], out, chosen_by_hand)
+    for done, person in enumerate(identified, start=1):
+        patient, rows = _ingest_patient(person, site, out, chosen_by_hand)
         patients.append(patient)
         choices.extend(rows)
         if progress:
-            progress(done, len(names), name)
+            progress(done, len(identified), person.name)
     _write_rows(out / "series.csv", choices)
     write_manifest(out / "manifest.csv", patients)
     complete = sum(all(p.path_of(sequence) for sequence in Sequence) for p in patients)
     return Ingested(
-        out / "manifest.csv", out / "series.csv", identities, len(patients), complete, others
+        out / "manifest.csv", out / "series.csv", register.table, len(patients), complete, others
     )
 
 
 def _ingest_patient(
-    name: str,
+    person: IdentifiedPatient,
     site: str,
-    images: list[Instance],
     out: Path,
     by_hand: Mapping[tuple[str, Sequence], int],
 ) -> tuple[Patient, list[SeriesDecision]]:
-    found = candidates_of(images)
+    name = person.name
+    found = candidates_of(person.images)
     found = [with_choice(candidate, name, by_hand) for candidate in found]
     study = best_study(found)
     chosen: dict[Sequence, SeriesCandidate] = {}
@@ -166,6 +165,7 @@ def _ingest_patient(
         flair=paths.get(Sequence.FLAIR),
         age=first.age,
         sex=Sex(first.sex) if first.sex in ("M", "F") else None,
+        extra={FLAGS: "; ".join(person.flags)} if person.flags else {},
     )
     return patient, rows
 

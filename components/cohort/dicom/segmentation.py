@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,16 +47,18 @@ class _Source:
         headers: of its files, without pixels.
         frames: for each frame of `headers`, in their order, its place in the stack.
         grid: of the stack: columns, rows, slices, as the scanner's images lie.
+        blanked: values of the headers that are not of their character set.
     """
 
     headers: list[Dataset]
     frames: list[int]
     grid: Grid
+    blanked: int
 
 
 def write_segmentation(
     path: Path, series: Path, mask: sitk.Image, *, release: str, description: str
-) -> None:
+) -> str:
     """Write `mask` as a binary segmentation of one neoplasm of the brain.
 
     It refers to the series' images and lies in their frame of reference, a frame a slice that holds
@@ -67,13 +70,18 @@ def write_segmentation(
         release: id of what made the mask; becomes the version of the algorithm.
         description: SeriesDescription, up to 64 characters.
 
+    Returns:
+        What was mended in the series' headers, in words; empty where nothing was.
+
     Raises:
         BadInput: the series lacks what a segmentation must refer to.
     """
     source = _read_source(series)
     values = resample(sitk.GetArrayFromImage(mask), Grid.of(mask), source.grid, nearest=True)
     try:
-        made = _segmentation(source, values[source.frames] > 0, release, description)
+        # highdicom's warnings quote the patient's name.
+        with warnings.catch_warnings(action="ignore"):
+            made = _segmentation(source, values[source.frames] > 0, release, description)
     except Exception as error:  # highdicom stumbles over what a header lacks in many ways
         # Its words may quote the header.
         kind = type(error).__name__
@@ -82,6 +90,9 @@ def write_segmentation(
         ) from None
     with atomic(path) as temporary:
         made.save_as(temporary, enforce_file_format=True)
+    if source.blanked:
+        return f"{source.blanked} header values that are not of their character set are blank"
+    return ""
 
 
 def _read_source(series: Path) -> _Source:
@@ -93,7 +104,10 @@ def _read_source(series: Path) -> _Source:
     files = list(dict.fromkeys(image.path for image in images))
     if len(files) > 1 and len(files) < len(images):
         raise BadInput(series, "several multi-frame objects", "use the NIfTI mask")
-    headers = [in_utf8(pydicom.dcmread(f, stop_before_pixels=True, force=True)) for f in files]
+    headers: list[Dataset] = [
+        pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in files
+    ]
+    blanked = sum(in_utf8(header) for header in headers)
     if not all(header.get("FrameOfReferenceUID") for header in headers):
         raise BadInput(series, "images without a frame of reference", "use the NIfTI mask")
     for header in headers:
@@ -101,7 +115,7 @@ def _read_source(series: Path) -> _Source:
             if name not in header:
                 setattr(header, name, "")
     place = {image.uid: index for index, image in enumerate(ordered)}
-    return _Source(headers, [place[image.uid] for image in images], stack_grid(ordered))
+    return _Source(headers, [place[image.uid] for image in images], stack_grid(ordered), blanked)
 
 
 def _segmentation(source: _Source, frames: np.ndarray, release: str, description: str) -> Dataset:

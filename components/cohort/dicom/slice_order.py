@@ -64,6 +64,7 @@ def _ordered(name: object, images: list[Instance]) -> list[Instance]:
     _refuse_repeats(name, along[order])
     _refuse_tilt(name, positions[order], along[order], normal)
     _refuse_gaps(name, np.diff(along[order]))
+    _refuse_thinned(name, images[0], float(np.median(np.diff(along[order]))))
     return [images[index] for index in order]
 
 
@@ -156,6 +157,25 @@ def _refuse_gaps(name: object, distances: np.ndarray) -> None:
         low, high = distances.min(), distances.max()
         raise BadInput(
             name, f"slice distances from {low:.2f} to {high:.2f} mm", "give an evenly spaced series"
+        )
+
+
+def _refuse_thinned(name: object, image: Instance, usual: float) -> None:
+    """Every second slice lost leaves an even stack: what the header says of distances tells.
+
+    SpacingBetweenSlices alone does not, for it holds the gap in some scanners' files, and other
+    numbers in others'.
+    """
+    told, thick = abs(image.slice_spacing or 0.0), image.thickness or 0.0
+    if not thick or told < 0.9 * thick:
+        return
+    share = usual / told
+    if round(share) >= 2 and abs(share - round(share)) < UNEVEN and usual > MISSING * thick:
+        raise BadInput(
+            name,
+            f"slices {usual:.1f} mm apart, though the header says {told:g}: every "
+            f"{round(share)}. is there",
+            "export the whole series",
         )
 
 

@@ -16,6 +16,8 @@ from components.core.vocabulary import Sequence
 
 MODEL_SLICES = 5
 """Slices of the tumour that the classifier reads (Choi et al. 2021)."""
+MOST_DRAWN = 0.999
+"""Share of a mask's voxels that are drawn, above which nothing is left outside."""
 BYTE_LEVELS = 256
 """Grey values that fit in a byte: an image with no more was probably exported for the screen."""
 
@@ -69,8 +71,11 @@ def image_checks(limits: ImageLimits, sequences: tuple[Sequence, ...]) -> list[C
     volumes = tuple(sequence.value for sequence in sequences)
     error = Check("ExpectColumnValuesToBeInSet", "error", {"value_set": [""]}, "{value}",
                   "{remedy}", roles=(*volumes, MASK))  # fmt: skip
+    mended = Check("ExpectColumnValuesToBeInSet", "notes", {"value_set": [""]}, "{value}",
+                   "look at it, or export it again", fatal=False, roles=volumes)  # fmt: skip
     return [
         error,
+        mended,
         *_sampling_checks(limits, (*volumes, MASK)),
         *_volume_checks(limits, volumes),
         *_warnings(volumes),
@@ -157,6 +162,8 @@ def _mask_checks(limits: ImageLimits, roles: tuple[str, ...]) -> list[Check]:
                  "draw the tumour, or leave the cell empty", least=limits.mask_ml[0]),
         _between(roles, "volume_ml", "a tumour mask of {value:.0f} mL",
                  "check that the mask shows the tumour", most=limits.mask_ml[1]),
+        _between(roles, "foreground", "a mask without background: nowhere 0",
+                 "save 0 outside of what is drawn", most=MOST_DRAWN),
         _between(roles, "drawn_slices",
                  "the tumour is drawn on {value:.0f} slices, fewer than the classifier reads",
                  "check that no slice of the mask was lost", fatal=False, least=MODEL_SLICES),

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.image_checks import geometry
-from components.cohort.images import read_image
+from components.cohort.images import read_noted
 from components.cohort.manifest import Patient
 from components.cohort.masks import off_grid_mm, read_mask
 from components.core.errors import BadInput, Outage
@@ -44,6 +44,7 @@ class ImageFacts:
         off_mm: how far a mask of the T1C's size lies from it (mm at the worst corner); 0 for one on
             the grid of any of the sequences.
         in_head: share of what is drawn that lies where the T1C is no air.
+        notes: what was mended while reading, in words.
     """
 
     patient_id: str
@@ -73,6 +74,7 @@ class ImageFacts:
     empty_corners: float | None = None
     off_mm: float | None = None
     in_head: float | None = None
+    notes: str = ""
 
 
 MASK = "tumor_mask"
@@ -89,6 +91,7 @@ def patient_facts(patient: Patient, required: tuple[Sequence, ...]) -> list[Imag
         if image is not None:
             images[sequence.value] = image
             fact = measure_volume(fact, image, next(iter(images.values())))
+            fact = of_one_person(fact, patient.t1c)
         facts.append(fact)
     if patient.tumor_mask:
         mask, fact = _read(patient.patient_id, MASK, patient.tumor_mask)
@@ -103,12 +106,20 @@ def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | No
         remedy = f"fill column {role}, or use a profile that does without"
         return None, ImageFacts(patient_id, role, "", "not in the manifest", remedy)
     try:
-        image = read_mask(path) if role == MASK else read_image(path)
-        return image, ImageFacts(patient_id, role, path)
+        image, notes = (read_mask(path), ()) if role == MASK else read_noted(path)
+        return image, ImageFacts(patient_id, role, path, notes="; ".join(notes))
     except Outage:
         raise
     except BadInput as error:
         return None, ImageFacts(patient_id, role, path, error.problem, error.remedy)
+
+
+def of_one_person(fact: ImageFacts, t1c: str | None) -> ImageFacts:
+    """The facts, with an error where headers say that the T1C is of another person."""
+    from components.cohort.dicom.persons import other_person
+
+    told = other_person(fact.path, t1c) if t1c and fact.path != t1c else ""
+    return replace(fact, error=told, remedy="give one patient's series") if told else fact
 
 
 def measure_volume(fact: ImageFacts, image: sitk.Image, reference: sitk.Image) -> ImageFacts:
@@ -118,7 +129,7 @@ def measure_volume(fact: ImageFacts, image: sitk.Image, reference: sitk.Image) -
     stack = geometry.slices_first(array, axis)
     return replace(
         _measure(fact, image),
-        spread=float(array.std()),
+        spread=float(np.ptp(array)),
         missing_slices=geometry.missing_slices(stack),
         overlap=geometry.overlap(image, reference),
         levels=len(np.unique(array[:: max(1, array.shape[0] // 16)])),
@@ -153,7 +164,7 @@ def _measure(fact: ImageFacts, image: sitk.Image) -> ImageFacts:
     array = sitk.GetArrayViewFromImage(image)
     spacing = np.array(image.GetSpacing())
     extent = spacing * np.array(image.GetSize())
-    content = hashlib.sha256(np.ascontiguousarray(array).tobytes())
+    content = hashlib.sha256(np.ravel(array).data)
     placed = np.round([*spacing, *image.GetOrigin(), *image.GetDirection()], 3)
     positive = array > 0
     return replace(

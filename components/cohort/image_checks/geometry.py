@@ -26,7 +26,7 @@ def slices_first(array: np.ndarray, axis: int) -> np.ndarray:
 
 def missing_slices(stack: np.ndarray) -> float:
     """Share of slices (axis 0) that hold a single value."""
-    return float((np.ptp(stack.reshape(len(stack), -1), axis=1) == 0).mean())
+    return float((np.ptp(stack, axis=(1, 2)) == 0).mean())
 
 
 def _bright(stack: np.ndarray) -> float:

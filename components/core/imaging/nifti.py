@@ -7,9 +7,7 @@ here; what is hashed is what was read.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +18,23 @@ import SimpleITK as sitk
 
 from components.core.errors import BadInput
 from components.core.imaging.nifti_space import space_of
+from components.core.imaging.nifti_stream import AGAIN, GZIP, DecodedFile
 
-MAX_VOXELS = 1 << 28
-"""More voxels than this (1 GiB as float32) are no MRI volume; 1024 x 1024 x 256 are accepted."""
+MAX_VOXELS = 176 << 20
+"""More voxels than 1024 x 1024 x 176 (704 MiB as float32) are no MRI volume."""
+MAX_AXIS = 4096
+"""More voxels along one axis are none either."""
 MAX_FILE_BYTES = 1 << 31
 """A longer file is not opened."""
-
-_GZIP = b"\x1f\x8b"
+MAX_VALUE = 1e9
+"""A voxel further from 0 is damage: scanners and their software write up to 10^7."""
+_SLAB_VOXELS = 1 << 21
+"""Voxels that are decoded at a time, but a slice at least."""
+HEADER_BYTES = 540
 PADDING_BYTES = 4096
 """Fewer zeros than this, and than a slice, may follow the voxels: blocks of old file systems."""
 _FORMATS = {
+    GZIP: "compressed by gzip twice",
     b"PK\x03\x04": "a ZIP archive",
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"BZh": "compressed by bzip2",
@@ -41,7 +46,6 @@ _FORMATS = {
 }
 """First bytes of what is sometimes sent under a NIfTI's name."""
 _CONVERT = "convert it to one NIfTI file (.nii or .nii.gz), best from the DICOM series"
-_AGAIN = "copy or export it again"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,44 @@ class NiftiImage:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class NiftiLayout:
+    """How the voxels lie in a decoded file.
+
+    Attributes:
+        header: nibabel's.
+        shape: voxels along x, y, z.
+        kind: the numbers' type, byte order included.
+        offset: byte at which they start.
+    """
+
+    header: Any
+    shape: tuple[int, int, int]
+    kind: np.dtype
+    offset: int
+
+    @property
+    def voxels(self) -> int:
+        """How many there are."""
+        return self.shape[0] * self.shape[1] * self.shape[2]
+
+    @property
+    def end(self) -> int:
+        """Byte behind the last voxel."""
+        return self.offset + self.voxels * self.kind.itemsize
+
+
+def layout_of(path: Path | str, start: bytes) -> NiftiLayout:
+    """What a file's first HEADER_BYTES bytes, decoded, say of its voxels.
+
+    Raises:
+        BadInput: no single-file NIfTI, or not of one real 3-D volume.
+    """
+    header = _header(path, start)
+    shape = _shape(path, header)
+    return NiftiLayout(header, shape, _voxel_type(path, header), _offset(path, header))
+
+
 def read_nifti(path: Path) -> NiftiImage:
     """Read a 3-D NIfTI-1 or NIfTI-2 single file, gzip-compressed or not, whatever its suffix.
 
@@ -68,55 +110,44 @@ def read_nifti(path: Path) -> NiftiImage:
         BadInput: not a single-file NIfTI, damaged, not one real 3-D volume, of no certain place in
             the body, or with NaN or infinite voxels.
     """
-    if path.stat().st_size > MAX_FILE_BYTES:
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
         raise BadInput(path, f"more than {MAX_FILE_BYTES >> 30} GiB", "give one MRI volume")
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    packed = content.startswith(_GZIP)
-    header = _header(path, _unpack(path, content, 540, whole=False) if packed else content[:540])
-    shape = _shape(path, header)
-    kind = _voxel_type(path, header)
-    start, count = _offset(path, header), int(np.prod(shape, dtype=object))
-    end = start + count * kind.itemsize
-    if packed:
-        content = _unpack(path, content, end + PADDING_BYTES, whole=True)
-    _check_length(path, content, end, kind.itemsize * shape[0] * shape[1])
-    values = np.frombuffer(content, kind, count, start).reshape(shape[::-1])
-    slope, intercept = _scaling(path, header)
-    space = space_of(path, header, shape)
-    voxels = _scaled(path, values, slope, intercept)
-    return NiftiImage(space.grid.image(voxels), digest, space.notes)
+    with path.open("rb") as stream:
+        content = DecodedFile(path, stream)
+        layout = layout_of(path, content.peek(HEADER_BYTES))
+        scaling = _scaling(path, layout.header)
+        space = space_of(path, layout.header, layout.shape)
+        content.skip(layout.offset)
+        image = _voxels(path, content, layout, scaling)
+        check_end(path, content, layout)
+    for name in ("Origin", "Spacing", "Direction"):
+        getattr(image, f"Set{name}")(getattr(space.grid, name.lower()))
+    return NiftiImage(image, content.sha256, space.notes)
 
 
-def _unpack(path: Path, content: bytes, limit: int, *, whole: bool) -> bytes:
-    """Up to `limit` bytes of a gzip file; when `whole`, to its end, with its check sums.
-
-    Several members follow each other in one file; zeros may follow the last.
-    """
-    parts, size, rest = [], 0, content
-    while rest.strip(b"\0"):
-        stream = zlib.decompressobj(31)
-        try:
-            part = stream.decompress(rest, limit + 1 - size)
-        except zlib.error:
-            raise BadInput(
-                path, "not a readable image (its gzip stream is damaged)", _AGAIN
-            ) from None
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            if whole:
-                raise BadInput(path, "more voxels than its header says", _AGAIN)
-            break
-        if not stream.eof:
-            if whole or size < limit:
-                raise BadInput(path, "not a readable image (it ends early)", _AGAIN)
-            break
-        rest = stream.unused_data
-    return b"".join(parts)
+def _voxels(
+    path: Path,
+    content: DecodedFile,
+    layout: NiftiLayout,
+    scaling: tuple[float, float],
+) -> sitk.Image:
+    """Decode a few slices at a time into the image: nothing else is as large as it is."""
+    image = sitk.Image(list(layout.shape), sitk.sitkFloat32)
+    columns, rows, slices = layout.shape
+    thick = max(1, _SLAB_VOXELS // (columns * rows))
+    for first in range(0, slices, thick):
+        here = min(thick, slices - first)
+        wanted = here * rows * columns * layout.kind.itemsize
+        slab = content.read(wanted)
+        if len(slab) < wanted:
+            raise BadInput(path, "not a readable image (it ends early)", "copy it again")
+        values = np.frombuffer(slab, layout.kind).reshape(here, rows, columns)
+        image[:, :, first : first + here] = sitk.GetImageFromArray(_scaled(path, values, *scaling))
+    return image
 
 
-def _header(path: Path, content: bytes) -> Any:
+def _header(path: Path | str, content: bytes) -> Any:
     """nibabel's header of the first bytes of an unpacked file.
 
     Raises:
@@ -128,7 +159,7 @@ def _header(path: Path, content: bytes) -> Any:
     sizes = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
     orders = {"<": int.from_bytes(content[:4], "little"), ">": int.from_bytes(content[:4], "big")}
     order, size = next(((o, n) for o, n in orders.items() if n in sizes), ("", 0))
-    if not size and path.suffix.lower() == ".img":
+    if not size and str(path).lower().endswith(".img"):
         raise BadInput(path, "the voxels of a header/image pair, which tell no place", _CONVERT)
     if not size or len(content) < size:
         short = "it ends early" if len(content) < 348 and content else "not NIfTI"
@@ -144,26 +175,27 @@ def _header(path: Path, content: bytes) -> Any:
     return sizes[size].from_fileobj(io.BytesIO(content[:size]), order, check=False)
 
 
-def _shape(path: Path, header: Any) -> tuple[int, int, int]:
+def _shape(path: Path | str, header: Any) -> tuple[int, int, int]:
     """Voxels along x, y, z; axes of length one behind them are dropped."""
     axes = int(header["dim"][0])
     if not 1 <= axes <= 7:
-        raise BadInput(path, f"not a readable image (it says to have {axes} axes)", _AGAIN)
+        raise BadInput(path, f"not a readable image (it says to have {axes} axes)", AGAIN)
     dim = [int(n) for n in header["dim"][1 : axes + 1]]
     if min(dim) < 1:
-        raise BadInput(path, f"not a readable image (its size is {tuple(dim)})", _AGAIN)
+        raise BadInput(path, f"not a readable image (its size is {tuple(dim)})", AGAIN)
     while len(dim) > 3 and dim[-1] == 1:
         dim.pop()
     if len(dim) == 5 and dim[3] == 1:
         raise BadInput(path, "a colour image or vectors", "give a single-channel MRI volume")
     if len(dim) != 3:
         raise BadInput(path, f"a {len(dim)}-D image of size {tuple(dim)}", "give one 3-D volume")
-    if dim[0] * dim[1] * dim[2] > MAX_VOXELS:
-        raise BadInput(path, f"its header says {tuple(dim)} voxels", "give one MRI volume")
+    if dim[0] * dim[1] * dim[2] > MAX_VOXELS or max(dim) > MAX_AXIS:
+        raise BadInput(path, f"its header says {tuple(dim)} voxels, more than {MAX_VOXELS} or "
+                       f"{MAX_AXIS} along an axis", "give one MRI volume")  # fmt: skip
     return dim[0], dim[1], dim[2]
 
 
-def _voxel_type(path: Path, header: Any) -> np.dtype:
+def _voxel_type(path: Path | str, header: Any) -> np.dtype:
     """The numbers' type, byte order included."""
     code, bits = int(header["datatype"]), int(header["bitpix"])
     if code in (128, 2304):
@@ -177,24 +209,24 @@ def _voxel_type(path: Path, header: Any) -> np.dtype:
                        "save it as int16 or float32")  # fmt: skip
     kind = np.dtype(kinds[code]).newbyteorder(header.endianness)
     if bits != kind.itemsize * 8:
-        raise BadInput(path, f"datatype {code} and {bits} bits a voxel contradict", _AGAIN)
+        raise BadInput(path, f"datatype {code} and {bits} bits a voxel contradict", AGAIN)
     return kind
 
 
-def _offset(path: Path, header: Any) -> int:
+def _offset(path: Path | str, header: Any) -> int:
     """Byte at which the voxels start."""
     start, least = float(header["vox_offset"]), int(header["sizeof_hdr"]) + 4
     if not np.isfinite(start) or start != int(start) or not least <= start < 1 << 28:
-        raise BadInput(path, f"not a readable image (voxels at byte {start:g})", _AGAIN)
+        raise BadInput(path, f"not a readable image (voxels at byte {start:g})", AGAIN)
     return int(start)
 
 
-def _check_length(path: Path, content: bytes, end: int, slice_bytes: int) -> None:
-    if len(content) < end:
-        raise BadInput(path, "not a readable image (it ends early)", "copy it again")
-    rest = content[end:]
+def check_end(path: Path | str, content: DecodedFile, layout: NiftiLayout) -> None:
+    """Read on behind the voxels to the end, with its check sums: a few zeros may stand there."""
+    rest = content.read(PADDING_BYTES)
+    slice_bytes = layout.kind.itemsize * layout.shape[0] * layout.shape[1]
     if len(rest) >= min(slice_bytes, PADDING_BYTES) or rest.strip(b"\0"):
-        raise BadInput(path, "more voxels than its header says", _AGAIN)
+        raise BadInput(path, "more voxels than its header says", AGAIN)
 
 
 def _scaling(path: Path, header: Any) -> tuple[float, float]:
@@ -214,6 +246,10 @@ def _scaled(path: Path, values: np.ndarray, slope: float, intercept: float) -> n
         if (slope, intercept) != (1.0, 0.0):
             values = values * slope + intercept
         voxels = np.ascontiguousarray(values, dtype=np.float32)
-    if not np.isfinite(voxels).all():
+    low, high = float(voxels.min()), float(voxels.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise BadInput(path, "NaN or infinite voxels", "export the image again")
+    if max(-low, high) > MAX_VALUE:
+        raise BadInput(path, f"voxels of {low if -low > high else high:g}, beyond {MAX_VALUE:g}",
+                       "export the image again")  # fmt: skip
     return voxels

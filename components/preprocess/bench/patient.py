@@ -100,7 +100,7 @@ def bench_patient(
 
     with tempfile.TemporaryDirectory() as folder, one_thread():
         seconds = _chain(patient, plan, Path(folder), note)
-        images = read_patient(patient, plan.sequences)
+        images = read_patient(patient, plan.sequences, plan.images)
         files = input_digests(patient, plan.sequences)
         space = find_space(images, plan, Clock(), files=files, cache=Path(folder))
     _against_truth(space, truth, note)

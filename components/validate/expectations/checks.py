@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from components.cohort.image_checks.checks import Check
-from components.cohort.manifest import AGE_YEARS
+from components.cohort.manifest import AGE_YEARS, FLAGS
 from components.validate.settings import ValidateSettings
-
-FLAGS = "flags"
-"""Column of remarks by whoever wrote the manifest."""
 
 
 def patient_checks(settings: ValidateSettings) -> list[Check]:

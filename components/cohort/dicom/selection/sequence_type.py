@@ -22,24 +22,28 @@ T1_TI_MS = (300.0, 1350.0)
 """Inversion times that weight by T1 (MPRAGE, T1-FLAIR)."""
 
 _NO_ANATOMY = {"ADC", "FA", "TRACEW", "DIFFUSION", "PERFUSION", "MIP", "PROJECTION IMAGE", "MINIP",
-               "SUBTRACTION", "SUB", "T2 STAR", "FMRI", "LOCALIZER", "MPR", "REFORMATTED",
-               "CSA MPR", "CSAPARALLEL"}  # fmt: skip
+               "SUBTRACTION", "SUBTRACT", "SUB", "T2 STAR", "FMRI", "LOCALIZER", "T1 MAP",
+               "T2 MAP", "T2_STAR MAP", "SCREEN SAVE"}  # fmt: skip
+"""Values of ImageType that no magnitude image of a head has."""
+_REFORMATTED = {"MPR", "REFORMATTED", "CSA MPR", "CSAPARALLEL"}
 _OTHER = re.compile(
-    r"(?<![a-z])(adc|dwi|dti|diff|diffusion|tracew?|perf|perfusion|dsc|dce|asl|cbf|cbv|swi|swan|mip|"
-    r"subs?|subtracted|subtraction|subtr|mpr|reformat\w*|curved|dixon[ -]?[wf]|fat[ -]?only|"
-    r"water[ -]?only|fat[ -]?fraction|loc|localiser|localizer|scout|survey|spectroscopy|mrs|angio|"
-    r"tof|phase|fmri|"
-    r"bold|t2\*|t2star|hemo)(?![a-z])",
+    r"(?<![a-z])([de]?adc|\w*dwi|dti|diff|diffusion|tracew?|b ?=? ?\d{2,}|b0|perf|perfusion|pwi|"
+    r"dsc|dce|asl|\w*cb[fv]|mtt|ttp|t-?max|k-?trans|kep|i?auc|leakage|dyn\w*|twist|swi|swan|mip|subs?|"
+    r"subtract\w*|subtr|minus|post ?- ?pre|mpr|reformat\w*|curved|fat[ -]?only|water[ -]?only|"
+    r"fat[ -]?fraction|loc|localiser|localizer|scout|survey|spectroscopy|mrs|angio|tof|phase|fmri|"
+    r"bold|t2\*|t2star|hemo|mtr|maps?|\w*mapping|phantom|qa|opp\w*phase|out[ -]?of[ -]?phase|"
+    r"outphase|dixon\w*([ -].*)?[ -](w|f|fat|water|opp|out))(?![a-z])|^(fat|water):",
     re.IGNORECASE,
 )
 _OTHER_REGION = re.compile(
     r"(?<![a-z])([ctl][ -]?spine|[ct/l]+[ -]spine|spine|spinal|cervical|thoracic|lumbar|sacr\w*|"
     r"t[hls]+[ -]?spine|hws|bws|lws|wirbel\w*|rachis|colonne|columna|colonna|myelo\w*|neck|hals|"
     r"knee|shoulder|hip|pelvis|abdomen|liver|prostate|breast|cardiac|heart|chest|thorax|"
-    r"[ctl]spine|lspine|wholespine|total[ -]?spine)(?![a-z])",
+    r"[ctl]spine|lspine|wholespine|total[ -]?spine|orbit\w*|iac|auditory|inner[ -]?ear|sella|"
+    r"pituitary|hypophys\w*|tmj)(?![a-z])",
     re.IGNORECASE,
 )
-"""Body parts beside the brain, in series descriptions, protocols and BodyPartExamined."""
+"""Body parts beside the whole brain, in series descriptions, protocols and BodyPartExamined."""
 _HEAD = re.compile(
     r"(?<![a-z])(brain|head|skull|neuro|kopf|hirn|schaedel|cerveau|tete|cranio?)(?![a-z])",
     re.IGNORECASE,
@@ -48,12 +52,12 @@ _FLAIR = re.compile(r"flair|tirm|dark[ _-]?fluid", re.IGNORECASE)
 _T2 = re.compile(r"(?<![a-z0-9])t2", re.IGNORECASE)
 _T1 = re.compile(r"(?<![a-z0-9])t1|mp-?rage|spgr|bravo|tfe|mprage", re.IGNORECASE)
 _WITH = re.compile(
-    r"(?<![a-z])(post|gad\w*|gd|ce|km|contrast|enh\w*|mdc)(?![a-z])|\+\s*(c|gd|gad)\b|t1gd|t1ce|t1c\b",
+    r"(?<![a-z])(post|gad\w*|gd|ce|km|contrast|enh\w*|mdc)(?![a-z])|\+\s*(c|gd|gad)\b|c/c\b|t1gd|t1ce|t1c\b",
     re.IGNORECASE,
 )
 _WITHOUT = re.compile(
-    r"(?<![a-z])(pre|non?|without|w/o|wo|unenh\w*|native|sans|ohne)(?![a-z])"
-    r"([ -]*(contrast|gad\w*|gd|km))?",
+    r"((?<![a-z])(pre|non?|without|w/o|wo|unenh\w*|native|sans|ohne|vor|avant|before|prima|antes|s/c)"
+    r"(?![a-z])|(?<!\S)-\s?c(?![a-z]))([ -]*(di|del|de|du|contrast\w*|gad\w*|gd|km|mdc))*",
     re.IGNORECASE,
 )
 
@@ -108,14 +112,23 @@ def named_without(header: Instance) -> bool:
     return bool(_WITHOUT.search(described)) and not named_with(header)
 
 
+def no_anatomy(header: Instance) -> str:
+    """Why the header of an image says that it is no magnitude image of anatomy; empty else."""
+    if header.b_value:
+        return f"diffusion (b = {header.b_value:g})"
+    if "EP" in header.scanning or re.match(r"\*?ep", header.sequence_name, re.IGNORECASE):
+        return "echo-planar: diffusion, perfusion or function"
+    word = next((w for w in header.image_type if w in _NO_ANATOMY), None)
+    return f"image type {word}" if word else ""
+
+
 def _excluded(header: Instance) -> str:
     if header.modality != "MR":
         return f"not MRI (modality {header.modality or 'missing'})"
-    if header.b_value:
-        return f"diffusion (b = {header.b_value:g})"
-    if "EP" in header.scanning:
-        return "echo-planar: diffusion, perfusion or function"
-    word = next((w for w in header.image_type if w in _NO_ANATOMY), None)
+    told = no_anatomy(header)
+    if told:
+        return told
+    word = next((w for w in header.image_type if w in _REFORMATTED), None)
     if word:
         return f"image type {word}"
     kind = derived_kind(header)
@@ -174,7 +187,7 @@ def _t1(header: Instance, times: str) -> Verdict:
             )
         return Verdict(Sequence.T1C, reason)
     if named_with(header) and not _WITHOUT.search(described):
-        if agent_given(header.agent) is False:
+        if header.agent and agent_given(header.agent) is False:
             reason = f"T1-weighted ({times}), named as with contrast, though its header says none"
             return Verdict(Sequence.T1C, reason, False, doubtful=True)
         return Verdict(Sequence.T1C, f"T1-weighted ({times}), named as with contrast", False)
