@@ -1,0 +1,39 @@
+"""What the first task on Kubeflow checks, and the digests by which the others are cached."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from pathlib import Path
+
+from pipelines.check import check_inputs, check_networks, check_placement
+from pipelines.local import check_cohorts, with_images
+from pipelines.profile import Profile
+
+log = logging.getLogger(__name__)
+
+
+def check_on_cluster(profile: Profile, cohorts: str) -> str:
+    """Check a profile and its cohorts, and its untrained networks in Triton, as for a local run.
+
+    Args:
+        cohorts: the pipeline's parameter: JSON list of {name, manifest, ...}.
+
+    Returns:
+        The same list with the sha256 of each manifest and a digest of all images.
+
+    Raises:
+        BadInput: the first thing that would stop the run.
+        Outage: the object store is away.
+    """
+    check_placement(profile)
+    named = {entry["name"]: entry["manifest"] for entry in json.loads(cohorts)}
+    entries = check_cohorts(named)
+    counts, warnings = check_inputs(profile, named)
+    log.info("patients: %s", counts)
+    for warning in warnings:
+        log.warning("%s", warning)
+    check_networks(profile)
+    with tempfile.TemporaryDirectory() as folder:
+        return with_images(entries, named, Path(folder) / "images.json")
