@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 from pathlib import Path
 
+from components.core.errors import BadInput
 from pipelines.check import check_inputs, check_networks, check_placement
 from pipelines.local import check_cohorts, with_images
 from pipelines.profile import Profile
@@ -28,6 +30,7 @@ def check_on_cluster(profile: Profile, cohorts: str) -> str:
         Outage: the object store is away.
     """
     check_placement(profile)
+    _check_checkpoints(os.environ.get("GLIOFLOW_CHECKPOINTS", ""))
     named = {entry["name"]: entry["manifest"] for entry in json.loads(cohorts)}
     entries = check_cohorts(named)
     counts, warnings = check_inputs(profile, named)
@@ -37,3 +40,18 @@ def check_on_cluster(profile: Profile, cohorts: str) -> str:
     check_networks(profile)
     with tempfile.TemporaryDirectory() as folder:
         return with_images(entries, named, Path(folder) / "images.json")
+
+
+def _check_checkpoints(folder: str) -> None:
+    """Refuse a volume on which training could keep nothing. KFP cannot set a pod's fsGroup."""
+    if not folder:
+        return
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"cluster.checkpoints, mounted at {folder}",
+            f"cannot be written by user {os.getuid()} ({error.strerror})",
+            "give that user the root of the volume, or take a claim whose volume anyone may write",
+        ) from None

@@ -40,7 +40,8 @@ def attach(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
         kubernetes.use_config_map_as_volume(task, cluster.ca, CA_FOLDER)
         for variable in CA_VARIABLES:
             task.set_env_variable(variable, CA_FILE)
-    if cluster.checkpoints and step in TRAINING:
+    # The check writes there before training does.
+    if cluster.checkpoints and step in (CHECK, *TRAINING):
         kubernetes.mount_pvc(task, pvc_name=cluster.checkpoints, mount_path=CHECKPOINTS)
         task.set_env_variable("GLIOFLOW_CHECKPOINTS", CHECKPOINTS)
     # Loaders of training keep batches there, Triton's Python backend its tensors.

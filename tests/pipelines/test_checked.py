@@ -65,6 +65,19 @@ def test_late_mistakes_are_refused_by_the_first_task(
     assert refused.value.subject == subject
 
 
+def test_a_volume_that_training_cannot_write_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_networks: None
+) -> None:
+    """pipelines#3866. A folder that is missing refuses every user, root too."""
+    monkeypatch.setenv("GLIOFLOW_CHECKPOINTS", str(tmp_path))
+    assert check_on_cluster(load_profile("demo"), "[]") == "[]"
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("GLIOFLOW_CHECKPOINTS", str(tmp_path / "none"))
+    with pytest.raises(BadInput) as refused:
+        check_on_cluster(load_profile("demo"), "[]")
+    assert refused.value.subject == f"cluster.checkpoints, mounted at {tmp_path / 'none'}"
+
+
 def test_a_gpu_is_wanted_of_the_pod_and_not_of_the_check(
     cohort: Any, without_networks: None
 ) -> None:

@@ -14,6 +14,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.core.errors import BadInput
 from pipelines import cli
 from pipelines.kubeflow import cluster
+from pipelines.kubeflow.guarded import build_guarded
 from pipelines.pipeline import build
 from pipelines.profile import load_profile, profile_names
 from tests.pipelines.kfp_api import kfp_api
@@ -78,6 +79,15 @@ def test_triton_in_the_check_has_shared_memory(compiled: Any) -> None:
         platform = compiled[name][1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
         (mount,) = platform["exec-check-op"]["emptyDirMounts"]
         assert mount["mountPath"] == "/dev/shm"
+
+
+def test_the_check_sees_the_volume_that_training_writes() -> None:
+    profile = load_profile("paper")
+    spec = build_guarded(profile).platform_spec  # type: ignore[attr-defined]
+    platform = json_format.MessageToDict(spec)["platforms"]["kubernetes"]
+    (mount,) = platform["deploymentSpec"]["executors"]["exec-check-op"]["pvcMount"]
+    assert mount["constant"] == profile.cluster.checkpoints
+    assert mount["mountPath"] == "/checkpoints"
 
 
 def test_the_last_task_runs_whatever_happened(compiled: Any) -> None:
