@@ -51,7 +51,7 @@ def check_run(
     Raises:
         BadInput: the first thing that would stop the run.
     """
-    counts, warnings = check_inputs(profile, cohorts)
+    counts, warnings = check_profile(profile, cohorts)
     for field, wish in _devices(profile).items():
         choose_device(wish, f"{field}.device")
     external = sum(counts.values()) - counts[DEVELOPMENT]
@@ -68,7 +68,7 @@ def check_run(
     return found
 
 
-def check_inputs(
+def check_profile(
     profile: Profile, cohorts: Mapping[str, str]
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """What holds wherever the steps run; returns the patients by cohort, and warnings.

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from components.core.errors import BadInput
-from pipelines.check import check_inputs, check_networks, check_placement
+from pipelines.check import check_profile, check_networks, check_placement
 from pipelines.local import check_cohorts, with_images
 from pipelines.profile import Profile
 
@@ -33,7 +33,7 @@ def check_on_cluster(profile: Profile, cohorts: str) -> str:
     _check_checkpoints(os.environ.get("GLIOFLOW_CHECKPOINTS", ""))
     named = {entry["name"]: entry["manifest"] for entry in json.loads(cohorts)}
     entries = check_cohorts(named)
-    counts, warnings = check_inputs(profile, named)
+    counts, warnings = check_profile(profile, named)
     log.info("patients: %s", counts)
     for warning in warnings:
         log.warning("%s", warning)
