@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from components.core.errors import BadInput
-from pipelines.check import check_profile, check_networks, check_placement
+from pipelines.check import check_networks, check_placement, check_profile
 from pipelines.local import check_cohorts, with_images
 from pipelines.profile import Profile
 
