@@ -24,6 +24,20 @@ from serving.component import export_op
 
 NAME = "glioflow"
 
+COMPONENTS = (
+    make_cohorts_op,
+    validate_op,
+    preprocess_op,
+    train_segmenter_op,
+    extract_features_op,
+    train_classifiers_op,
+    evaluate_set_op,
+    evaluate_op,
+    export_op,
+    publish_op,
+)
+"""The steps, in the order in which they run."""
+
 
 class Outputs(NamedTuple):
     """Artifacts a run leaves for people."""

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
-from components.core.files import atomic
+from components.core.files import atomic, require_folder
 from components.core.kfp import CPU_IMAGE, GPU_IMAGE, TRITON_IMAGE
 from components.monitor.kfp_tasks import Task, read_tasks, shown
 from pipelines.check import check_placement, check_sizes
 from pipelines.kubeflow.api import Login, api_error, connect_to_kubeflow, proven
 from pipelines.kubeflow.guarded import build_guarded
 from pipelines.local import check_cohorts
-from pipelines.pipeline import NAME
+from pipelines.pipeline import COMPONENTS, NAME
 from pipelines.profile import Profile
 from pipelines.version import code_digest, run_info
 
@@ -53,6 +53,25 @@ def compile_profile(
     with atomic(out) as temporary:
         graph = build_guarded(profile, only_new=only_new, on_drift=on_drift)
         compiler.Compiler().compile(graph, str(temporary))
+
+
+def compile_components(folder: Path) -> list[Path]:
+    """Write each step as a component file for other pipelines, STEP.yaml; returns the files.
+
+    Other pipelines load it by `kfp.components.load_component_from_file`.
+
+    Raises:
+        BadInput: `folder` is a file.
+    """
+    from kfp import compiler
+
+    require_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{step.name.removesuffix('-op')}.yaml" for step in COMPONENTS]
+    for step, file in zip(COMPONENTS, files, strict=True):
+        with atomic(file) as temporary:
+            compiler.Compiler().compile(step, str(temporary))
+    return files
 
 
 def arguments(profile: Profile, cohorts: Mapping[str, str], tracking_uri: str) -> dict[str, str]:

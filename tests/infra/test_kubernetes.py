@@ -479,6 +479,8 @@ def test_the_gateway_waits_as_long_as_an_answer_may_take() -> None:
     serving = ServingSettings()
     waits = int(limits["timeout"]["http"]["requestTimeout"].removesuffix("s"))
     assert waits >= serving.queue_timeout_s + serving.limits.seconds
+    (kserve,) = [d for _, d in DOCUMENTS if d["kind"] == "InferenceService"]
+    assert kserve["spec"]["predictor"]["timeout"] == waits
     assert limits["requestBuffer"]["limit"].endswith("Mi")
 
 
