@@ -6,10 +6,13 @@ import json
 import logging
 import os
 import tempfile
+from math import ceil
 from pathlib import Path
 
 from components.core.errors import BadInput
+from components.core.vocabulary import DEVELOPMENT
 from pipelines.check import check_networks, check_placement, check_profile
+from pipelines.estimates import GIB, memory_gib
 from pipelines.local import check_cohorts, with_images
 from pipelines.profile import Profile
 
@@ -37,6 +40,7 @@ def check_on_cluster(profile: Profile, cohorts: str) -> str:
     log.info("patients: %s", counts)
     for warning in warnings:
         log.warning("%s", warning)
+    _check_memory(profile, counts[DEVELOPMENT])
     check_networks(profile)
     with tempfile.TemporaryDirectory() as folder:
         return with_images(entries, named, Path(folder) / "images.json")
@@ -55,3 +59,23 @@ def _check_checkpoints(folder: str) -> None:
             f"cannot be written by user {os.getuid()} ({error.strerror})",
             "give that user the root of the volume, or take a claim whose volume anyone may write",
         ) from None
+
+
+def _check_memory(profile: Profile, development: int) -> None:
+    """Refuse pods that would be ended for want of memory; those with a GPU are not estimated."""
+    from kubernetes.utils.quantity import parse_quantity
+
+    cluster = profile.cluster
+    workers = {
+        step: settings.workers or ceil(parse_quantity(cluster.of(step).cpu))
+        for step, settings in (("validate", profile.validation), ("preprocess", profile.preprocess))
+    }
+    takes = memory_gib(profile, development, workers["validate"], workers["preprocess"])
+    for step, needed in takes.items():
+        pod = cluster.of(step)
+        if not pod.gpus and needed > float(parse_quantity(pod.memory)) / GIB:
+            raise BadInput(
+                f"cluster.steps.{step}, memory = {pod.memory}",
+                f"the step takes about {needed:.0f} GiB",
+                "raise it, or take fewer workers or a smaller batch",
+            )

@@ -78,6 +78,19 @@ def test_a_volume_that_training_cannot_write_is_refused(
     assert refused.value.subject == f"cluster.checkpoints, mounted at {tmp_path / 'none'}"
 
 
+@pytest.mark.parametrize("name", ["demo", "lgg", "paper", "study"])
+def test_the_pods_of_shipped_profiles_have_the_memory(name: str, without_networks: None) -> None:
+    phantoms = load_profile("study").cohort
+    assert check_on_cluster(load_profile(name).model_copy(update={"cohort": phantoms}), "[]")
+
+
+def test_a_pod_that_memory_would_end_is_refused(cohort: Any, without_networks: None) -> None:
+    small = Cluster(steps={"preprocess": Resources(memory="1Gi")})
+    with pytest.raises(BadInput) as refused:
+        check_on_cluster(tiny().model_copy(update={"cluster": small}), COHORTS)
+    assert refused.value.subject == "cluster.steps.preprocess, memory = 1Gi"
+
+
 def test_a_gpu_is_wanted_of_the_pod_and_not_of_the_check(
     cohort: Any, without_networks: None
 ) -> None:
