@@ -1,5 +1,4 @@
-"""The pipeline as Kubeflow runs it: checked first, inside an exit handler and, if wished, only on
-new data.
+"""The pipeline as Kubeflow runs it: checked, in an exit handler and, if wished, only on new data.
 
 The graph inside is the one that runs on one machine (pipelines.pipeline). KFP reads the annotations
 as objects, so they are not postponed here.
