@@ -77,6 +77,7 @@ def check_profile(
         BadInput: as `check_run`.
     """
     from components.preprocess.plan import make_plan
+    from components.release.integrity.signature import signing_key
 
     check_sizes(profile)
     tables = {name: read_table(manifest) for name, manifest in cohorts.items()}
@@ -85,7 +86,7 @@ def check_profile(
         cohort.name: cohort.patients for cohort in profile.cohort.cohorts
     }
     _check_counts(profile, tables, counts)
-    _check_signing_key()
+    signing_key()
     make_plan(profile.preprocess)
     return counts, warnings
 
@@ -192,12 +193,6 @@ def _check_counts(
             f"{'folds' if folds > 1 else 'parts (training, tuning, internal test)'}",
             "add patients of that status, or lower the number of folds",
         )
-
-
-def _check_signing_key() -> None:
-    from components.release.integrity.signature import signing_key
-
-    signing_key()
 
 
 def _check_room(out: Path, found: Checked) -> None:
