@@ -132,13 +132,13 @@ def run(
     return summary
 
 
-def with_images(entries: str, cohorts: Mapping[str, str], memory: Path) -> str:
+def with_images(entries: str, cohorts: Mapping[str, str], memory: Path | None = None) -> str:
     """The `cohorts` parameter with a digest of all images: steps are not reused when one changed.
 
     Args:
         entries: what `check_cohorts` returns.
         cohorts: name -> manifest.
-        memory: JSON file with the last look; images that changed since are logged.
+        memory: JSON file with the last look, if any; images that changed since are logged.
     """
     if not cohorts:
         return entries

@@ -37,16 +37,16 @@ class ImageState:
     changed: tuple[str, ...]
 
 
-def look_at_images(tables: Iterable[ManifestTable], memory: Path) -> ImageState:
+def look_at_images(tables: Iterable[ManifestTable], memory: Path | None = None) -> ImageState:
     """Digest every image that the manifests name; a missing one counts as such.
 
     Args:
-        memory: JSON file with the last look; written anew.
+        memory: JSON file with the last look, written anew; without one nothing has changed.
 
     Raises:
         Outage: an object store is away.
     """
-    before = _remembered(memory)
+    before = _remembered(memory) if memory else {}
     now: dict[str, list[str]] = {}
     paths = sorted({path for table in tables for path in _paths(table)})
     # An object store takes longer to answer than this machine to ask.
@@ -56,8 +56,9 @@ def look_at_images(tables: Iterable[ManifestTable], memory: Path) -> ImageState:
         old = before.get(path)
         now[path] = old if old and old[0] == seen else [seen, _content(path, seen)]
     changed = tuple(p for p, (_, digest) in now.items() if p in before and before[p][1] != digest)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    write_json(memory, now)
+    if memory:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_json(memory, now)
     lines = "\n".join(f"{path} {digest}" for path, (_, digest) in now.items())
     return ImageState(hashlib.sha256(lines.encode()).hexdigest(), changed)
 

@@ -7,7 +7,6 @@ import logging
 import os
 import tempfile
 from math import ceil
-from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.vocabulary import DEVELOPMENT
@@ -42,8 +41,7 @@ def check_on_cluster(profile: Profile, cohorts: str) -> str:
         log.warning("%s", warning)
     _check_memory(profile, counts[DEVELOPMENT])
     check_networks(profile)
-    with tempfile.TemporaryDirectory() as folder:
-        return with_images(entries, named, Path(folder) / "images.json")
+    return with_images(entries, named)
 
 
 def _check_checkpoints(folder: str) -> None:
