@@ -213,7 +213,7 @@ def schedule(
     experiment: Annotated[str, typer.Option(help="KFP experiment.")] = "glioflow",
     only_new: Annotated[
         str,
-        typer.Option(help="s3:// record of known manifests; a run without a new one ends at once."),
+        typer.Option(help="s3:// record of known cohorts; a run without new data ends at once."),
     ] = "",
     drift: Annotated[
         str,
@@ -229,7 +229,7 @@ def schedule(
     namespace: NamespaceOption = "",
     as_json: Json = False,
 ) -> None:
-    """Retrain on a schedule, on a new manifest, or after drift: a recurring run on Kubeflow."""
+    """Retrain on a schedule, on new data, or after drift: a recurring run on Kubeflow."""
     from pipelines.kubeflow import cluster
     from pipelines.profile import load_profile
 
