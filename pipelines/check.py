@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
-from components.core.device import choose_device
+from components.core.device import Device, choose_device
 from components.core.errors import BadInput
 from components.core.vocabulary import DEVELOPMENT, Idh
 from pipelines.estimates import GIB, Estimate, disk_gib, estimates
@@ -41,7 +41,7 @@ class Checked:
 def check_run(
     profile: Profile, cohorts: Mapping[str, str], out: Path | None, *, networks: bool = True
 ) -> Checked:
-    """Judge a profile and its cohorts.
+    """Judge a profile and its cohorts for a run on this machine.
 
     Args:
         cohorts: name -> manifest; without any, the profile's phantoms.
@@ -51,23 +51,9 @@ def check_run(
     Raises:
         BadInput: the first thing that would stop the run.
     """
-    from components.preprocess.plan import make_plan
-
-    check_sizes(profile)
-    tables = {name: read_table(manifest) for name, manifest in cohorts.items()}
-    warnings = tuple(_check_tables(profile, tables))
-    counts = {name: len(table.rows) for name, table in tables.items()} or {
-        cohort.name: cohort.patients for cohort in profile.cohort.cohorts
-    }
-    _check_counts(profile, tables, counts)
-    for field, wish in (
-        ("segment.device", profile.segment.device),
-        ("features.device", profile.features.device),
-        ("classify.device", profile.classify.device),
-    ):
-        choose_device(wish, field)
-    _check_signing_key()
-    make_plan(profile.preprocess)
+    counts, warnings = check_profile(profile, cohorts)
+    for field, wish in _devices(profile).items():
+        choose_device(wish, f"{field}.device")
     external = sum(counts.values()) - counts[DEVELOPMENT]
     found = Checked(
         counts,
@@ -80,6 +66,44 @@ def check_run(
     if networks:
         check_networks(profile)
     return found
+
+
+def check_profile(
+    profile: Profile, cohorts: Mapping[str, str]
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """What holds wherever the steps run; returns the patients by cohort, and warnings.
+
+    Raises:
+        BadInput: as `check_run`.
+    """
+    from components.preprocess.plan import make_plan
+    from components.release.integrity.signature import signing_key
+
+    check_sizes(profile)
+    tables = {name: read_table(manifest) for name, manifest in cohorts.items()}
+    warnings = tuple(_check_tables(profile, tables))
+    counts = {name: len(table.rows) for name, table in tables.items()} or {
+        cohort.name: cohort.patients for cohort in profile.cohort.cohorts
+    }
+    _check_counts(profile, tables, counts)
+    signing_key()
+    make_plan(profile.preprocess)
+    return counts, warnings
+
+
+def _devices(profile: Profile) -> dict[str, Device]:
+    return {step: getattr(profile, step).device for step in ("segment", "features", "classify")}
+
+
+def check_placement(profile: Profile) -> None:
+    """Raises BadInput where a step wants a GPU and its pod gets none."""
+    for step, wish in _devices(profile).items():
+        if wish is Device.CUDA and not profile.cluster.of(step).gpus:
+            raise BadInput(
+                f"{step}.device = cuda",
+                f"cluster.steps gives {step} no GPU",
+                f"set gpus of cluster.steps.{step}, or {step}.device to auto",
+            )
 
 
 def check_sizes(profile: Profile) -> None:
@@ -169,12 +193,6 @@ def _check_counts(
             f"{'folds' if folds > 1 else 'parts (training, tuning, internal test)'}",
             "add patients of that status, or lower the number of folds",
         )
-
-
-def _check_signing_key() -> None:
-    from components.release.integrity.signature import signing_key
-
-    signing_key()
 
 
 def _check_room(out: Path, found: Checked) -> None:

@@ -74,21 +74,7 @@ def estimates(profile: Profile, development: int, external: int) -> tuple[Estima
         # Noise, smoothed noise and three patients twice, by torch and by ONNX Runtime.
         "export": 16 * _members(profile) * _passes(profile) * whole / PREDICTION / cores(),
     }
-    segment, grid = profile.segment, profile.preprocess.grid
-    crop = segment.crop or (grid,) * 3
-    width = segment.network.width
-    # About 40 maps of the first width are kept for the backward pass, two bytes a voxel.
-    kept = segment.batch_size * crop[0] * crop[1] * crop[2] * width * 40 * 2 / GIB
-    together = min(segment.members_at_once, _members(profile))
-    predict = 1.0 + grid**3 * width * 16 * 4 / GIB
-    memory = {
-        "validate": 0.5 * validators,
-        "preprocess": 1.5 * workers,
-        "segment": together * (1.5 + kept),
-        "features": predict,
-        "classify": 1.5 + development * SLICES * 3 * grid**2 * 4 / GIB,
-        "export": predict,
-    }
+    memory = memory_gib(profile, development, validators, workers)
     on_gpu = {
         step
         for step in ("segment", "features", "classify")
@@ -98,6 +84,32 @@ def estimates(profile: Profile, development: int, external: int) -> tuple[Estima
         Estimate(step, None if step in on_gpu else seconds[step] / 60, memory[step])
         for step in seconds
     )
+
+
+def memory_gib(
+    profile: Profile, development: int, validators: int, workers: int
+) -> dict[str, float]:
+    """Memory of the processes of each step (that of a GPU where it computes on one), GiB.
+
+    Args:
+        development: patients trained on.
+        validators, workers: processes of `validate` and `preprocess`.
+    """
+    segment, grid = profile.segment, profile.preprocess.grid
+    crop = segment.crop or (grid,) * 3
+    width = segment.network.width
+    # About 40 maps of the first width are kept for the backward pass, two bytes a voxel.
+    kept = segment.batch_size * crop[0] * crop[1] * crop[2] * width * 40 * 2 / GIB
+    together = min(segment.members_at_once, _members(profile))
+    predict = 1.0 + grid**3 * width * 16 * 4 / GIB
+    return {
+        "validate": 0.5 * validators,
+        "preprocess": 1.5 * workers,
+        "segment": together * (1.5 + kept),
+        "features": predict,
+        "classify": 1.5 + development * SLICES * 3 * grid**2 * 4 / GIB,
+        "export": predict,
+    }
 
 
 def _members(profile: Profile) -> int:

@@ -116,7 +116,7 @@ def run(
     check_run(profile, cohorts, out, networks=False)
     out.mkdir(parents=True, exist_ok=True)
     with _only_run(out):
-        arguments["cohorts"] = _with_images(entries, cohorts, out / ".run" / "images.json")
+        arguments["cohorts"] = with_images(entries, cohorts, out / ".run" / "images.json")
         request = {
             "profile": profile.model_dump(mode="json"),
             "pipeline_root": str((out / "kfp").resolve()),
@@ -132,10 +132,13 @@ def run(
     return summary
 
 
-def _with_images(entries: str, cohorts: Mapping[str, str], memory: Path) -> str:
+def with_images(entries: str, cohorts: Mapping[str, str], memory: Path | None = None) -> str:
     """The `cohorts` parameter with a digest of all images: steps are not reused when one changed.
 
-    Says which images changed since the last run into the same folder.
+    Args:
+        entries: what `check_cohorts` returns.
+        cohorts: name -> manifest.
+        memory: JSON file with the last look, if any; images that changed since are logged.
     """
     if not cohorts:
         return entries

@@ -24,6 +24,20 @@ from serving.component import export_op
 
 NAME = "glioflow"
 
+COMPONENTS = (
+    make_cohorts_op,
+    validate_op,
+    preprocess_op,
+    train_segmenter_op,
+    extract_features_op,
+    train_classifiers_op,
+    evaluate_set_op,
+    evaluate_op,
+    export_op,
+    publish_op,
+)
+"""The steps, in the order in which they run."""
+
 
 class Outputs(NamedTuple):
     """Artifacts a run leaves for people."""
@@ -43,8 +57,7 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
     """The pipeline of one profile: a KFP graph, its parameters defaulting to the settings.
 
     Args:
-        on_cluster: give the steps the cluster's secret and volumes, and never reuse the first
-            step, whose manifests may have changed where they lie.
+        on_cluster: give the steps the cluster's secret and volumes.
     """
     cluster = profile.cluster
     shards = [{"shard": f"{index}/{cluster.shards}"} for index in range(cluster.shards)]
@@ -148,8 +161,6 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
             if on_cluster:
                 attach(task, step, cluster)
         judged.set_display_name("evaluate-set")
-        if on_cluster:
-            made.set_caching_options(False)
         return Outputs(
             validated=validated.outputs["validated"],
             segmenter=segmenter.outputs["segmenter"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from components.cohort.manifest import IMAGE_COLUMNS, ManifestTable
 from components.core.errors import BadInput
 from components.core.files import read_json, sha256_file, write_json
 from components.core.s3 import is_remote, remote_version
+
+LOOKS_AT_ONCE = 8
+"""Images whose state is asked for at a time."""
 
 BRAIN_MASK = "brain_mask"
 """Extra manifest column: path of a brain mask."""
@@ -33,24 +37,28 @@ class ImageState:
     changed: tuple[str, ...]
 
 
-def look_at_images(tables: Iterable[ManifestTable], memory: Path) -> ImageState:
+def look_at_images(tables: Iterable[ManifestTable], memory: Path | None = None) -> ImageState:
     """Digest every image that the manifests name; a missing one counts as such.
 
     Args:
-        memory: JSON file with the last look; written anew.
+        memory: JSON file with the last look, written anew; without one nothing has changed.
 
     Raises:
         Outage: an object store is away.
     """
-    before = _remembered(memory)
+    before = _remembered(memory) if memory else {}
     now: dict[str, list[str]] = {}
-    for path in sorted({path for table in tables for path in _paths(table)}):
-        seen = _quick_look(path)
+    paths = sorted({path for table in tables for path in _paths(table)})
+    # An object store takes longer to answer than this machine to ask.
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        looks = list(pool.map(_quick_look, paths))
+    for path, seen in zip(paths, looks, strict=True):
         old = before.get(path)
         now[path] = old if old and old[0] == seen else [seen, _content(path, seen)]
     changed = tuple(p for p, (_, digest) in now.items() if p in before and before[p][1] != digest)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    write_json(memory, now)
+    if memory:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_json(memory, now)
     lines = "\n".join(f"{path} {digest}" for path, (_, digest) in now.items())
     return ImageState(hashlib.sha256(lines.encode()).hexdigest(), changed)
 

@@ -245,7 +245,7 @@ def _absolute(base: str, cell: str | None) -> str | None:
         return cell
     if is_remote(base) and not cell.startswith("/"):
         bucket, _, prefix = base.removeprefix(SCHEME).partition("/")
-        return f"{SCHEME}{bucket}{posixpath.normpath(f'/{prefix}/{cell}')}"
+        return f"{SCHEME}{bucket}{posixpath.normpath(posixpath.join('/', prefix, cell))}"
     return str((Path(base) / cell).resolve())
 
 

@@ -61,7 +61,7 @@ def report_outcome_op(
 def find_new_cohorts_op(cohorts: str, profile: str, seen: str) -> NamedTuple(  # type: ignore[valid-type]
     "Found", [("is_new", bool), ("digests", str)]
 ):
-    """Whether any manifest's content is unknown to the record at `seen`, and its digests.
+    """Whether any manifest or image is unknown to the record at `seen`, and the cohorts' digests.
 
     Args:
         cohorts: JSON list of {name, manifest, ...}.
@@ -71,9 +71,9 @@ def find_new_cohorts_op(cohorts: str, profile: str, seen: str) -> NamedTuple(  #
     import json
     from collections import namedtuple
 
-    from components.monitor.new_data import is_new, manifest_digests
+    from components.monitor.new_data import cohort_digests, is_new
 
-    found = manifest_digests(json.loads(cohorts))
+    found = cohort_digests(json.loads(cohorts))
     outputs = namedtuple("outputs", ["is_new", "digests"])
     return outputs(is_new(found, profile, seen), json.dumps(found, sort_keys=True))
 

@@ -1,14 +1,16 @@
-"""The record of manifests that a run was made from: one JSON file, {profile: {cohort: sha256}}."""
+"""The record of cohorts that a run was made from: one JSON file, {profile: {cohort: sha256}}."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.cohort.manifest import read_table
+from components.cohort.image_state import look_at_images
+from components.cohort.manifest import ManifestTable, read_table
 from components.core.errors import BadInput
 from components.core.files import write_json
 from components.core.s3 import is_remote, read_object, write_object
@@ -16,22 +18,29 @@ from components.core.s3 import is_remote, read_object, write_object
 log = logging.getLogger(__name__)
 
 
-def manifest_digests(cohorts: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Cohort -> sha256 of its manifest as it stands now.
+def cohort_digests(cohorts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Cohort -> sha256 over its manifest and the state of its images as they are now.
 
     Raises:
         BadInput: no cohort is given, or a manifest cannot be read.
+        Outage: an object store is away.
     """
     if not cohorts:
         raise BadInput("--only-new", "no cohort is given", "add --cohort development=s3://...")
-    return {entry["name"]: read_table(entry["manifest"]).sha256 for entry in cohorts}
+    tables = {entry["name"]: read_table(entry["manifest"]) for entry in cohorts}
+    return {name: _digest(table) for name, table in tables.items()}
+
+
+def _digest(table: ManifestTable) -> str:
+    state = look_at_images([table])
+    return hashlib.sha256(f"{table.sha256} {state.sha256}".encode()).hexdigest()
 
 
 def is_new(found: Mapping[str, str], profile: str, seen: str) -> bool:
     """Whether `found` differs from what the record at `seen` holds of this profile."""
     known = _read(seen).get(profile)
     changed = sorted(name for name in found if (known or {}).get(name) != found[name])
-    log.info("manifests not seen before: %s", ", ".join(changed) or "none")
+    log.info("cohorts not seen before: %s", ", ".join(changed) or "none")
     return dict(found) != known
 
 
@@ -51,7 +60,7 @@ def _read(address: str) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise BadInput(address, "not a record of manifests", "remove it, or name another")
+        raise BadInput(address, "not a record of cohorts", "remove it, or name another")
     return found
 
 

@@ -162,12 +162,20 @@ def named(pairs: list[str], option: str = "--cohort") -> dict[str, str]:
 def compile_pipeline(
     profile: ProfileOption,
     out: Annotated[Path, typer.Option("--out", help="YAML file to write.")] = Path("pipeline.yaml"),
+    components: Annotated[
+        Path | None,
+        typer.Option(help="Folder for each step as a component file, for other pipelines."),
+    ] = None,
 ) -> None:
     """Compile the pipeline to KFP's IR YAML for Kubeflow."""
-    from pipelines.kubeflow.cluster import compile_profile
+    from pipelines.kubeflow.cluster import compile_components, compile_profile
     from pipelines.profile import load_profile
 
-    compile_profile(load_profile(profile), out)
+    chosen = load_profile(profile)
+    if components is not None:
+        files = compile_components(components)
+        console.print(f"wrote {len(files)} components to {components}")
+    compile_profile(chosen, out)
     console.print(f"wrote {out}")
 
 
@@ -205,7 +213,7 @@ def schedule(
     experiment: Annotated[str, typer.Option(help="KFP experiment.")] = "glioflow",
     only_new: Annotated[
         str,
-        typer.Option(help="s3:// record of known manifests; a run without a new one ends at once."),
+        typer.Option(help="s3:// record of known cohorts; a run without new data ends at once."),
     ] = "",
     drift: Annotated[
         str,
@@ -221,7 +229,7 @@ def schedule(
     namespace: NamespaceOption = "",
     as_json: Json = False,
 ) -> None:
-    """Retrain on a schedule, on a new manifest, or after drift: a recurring run on Kubeflow."""
+    """Retrain on a schedule, on new data, or after drift: a recurring run on Kubeflow."""
     from pipelines.kubeflow import cluster
     from pipelines.profile import load_profile
 

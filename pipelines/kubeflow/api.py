@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -17,6 +19,12 @@ from components.core.errors import BadInput
 
 if TYPE_CHECKING:
     import kfp
+
+log = logging.getLogger(__name__)
+
+OLDEST = (2, 14)
+"""KFP whose backend has `dsl.Collected` and hands `PipelineTaskFinalStatus` to exit handlers
+(kubeflow/pipelines#11725, #11953)."""
 
 TIMEOUT_S = 10
 LOG_IN = (
@@ -95,13 +103,14 @@ def connect_to_kubeflow(host: str, login: Login | None = None) -> kfp.Client:
     """Client of a KFP API.
 
     Raises:
-        BadInput: nothing answers there, what answers is no KFP API or wants a login, or the API
-            serves several namespaces and none is given.
+        BadInput: nothing answers there, what answers is no KFP API, too old or wants a login, or
+            the API serves several namespaces and none is given.
     """
     login = login or Login()
     # Asked first by hand: the client itself would retry for half a minute, with tracebacks, and
     # takes a login page for an answer.
     health = _health(host, login)
+    _check_version(host, str(health.get("tag_name", "")))
     if health.get("multi_user") and not login.namespace:
         raise BadInput(
             f"--host {host}", "serves several namespaces", "add --namespace YOUR_KUBEFLOW_PROFILE"
@@ -116,6 +125,16 @@ def connect_to_kubeflow(host: str, login: Login | None = None) -> kfp.Client:
             cookies=login.cookie or None,
             ssl_ca_cert=login.ca or None,
         )
+
+
+def _check_version(host: str, tag: str) -> None:
+    """Refuse a KFP that cannot run the pipeline, where it tells its version."""
+    needed = ".".join(map(str, OLDEST))
+    told = re.match(r"v?(\d+)\.(\d+)", tag)
+    if told is None:
+        log.warning("%s does not tell KFP's version; %s or newer is needed", host, needed)
+    elif (int(told[1]), int(told[2])) < OLDEST:
+        raise BadInput(f"--host {host}", f"is KFP {tag}, {needed} is needed", "upgrade KFP")
 
 
 def _health(host: str, login: Login) -> dict[str, Any]:

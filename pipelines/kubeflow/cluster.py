@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import tempfile
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
-from components.core.files import atomic
-from components.core.kfp import CPU_IMAGE, GPU_IMAGE
+from components.core.files import atomic, require_folder
+from components.core.kfp import CPU_IMAGE, GPU_IMAGE, TRITON_IMAGE
 from components.monitor.kfp_tasks import Task, read_tasks, shown
+from pipelines.check import check_placement, check_sizes
 from pipelines.kubeflow.api import Login, api_error, connect_to_kubeflow, proven
 from pipelines.kubeflow.guarded import build_guarded
 from pipelines.local import check_cohorts
-from pipelines.pipeline import NAME
+from pipelines.pipeline import COMPONENTS, NAME
 from pipelines.profile import Profile
 from pipelines.version import code_digest, run_info
 
@@ -53,8 +55,31 @@ def compile_profile(
         compiler.Compiler().compile(graph, str(temporary))
 
 
+def compile_components(folder: Path) -> list[Path]:
+    """Write each step as a component file for other pipelines, STEP.yaml; returns the files.
+
+    Other pipelines load it by `kfp.components.load_component_from_file`.
+
+    Raises:
+        BadInput: `folder` is a file.
+    """
+    from kfp import compiler
+
+    require_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{step.name.removesuffix('-op')}.yaml" for step in COMPONENTS]
+    for step, file in zip(COMPONENTS, files, strict=True):
+        with atomic(file) as temporary:
+            compiler.Compiler().compile(step, str(temporary))
+    return files
+
+
 def arguments(profile: Profile, cohorts: Mapping[str, str], tracking_uri: str) -> dict[str, str]:
-    """Pipeline parameters of a cluster run; settings stay at the compiled profile's."""
+    """Pipeline parameters of a cluster run; settings stay at the compiled profile's.
+
+    Raises:
+        BadInput: a cohort that is not in S3, or settings that cannot go together.
+    """
     for name, manifest in cohorts.items():
         if not manifest.startswith("s3://"):
             raise BadInput(
@@ -62,10 +87,13 @@ def arguments(profile: Profile, cohorts: Mapping[str, str], tracking_uri: str) -
                 "pods cannot read a local path",
                 "give an s3:// address",
             )
+    check_sizes(profile)
+    check_placement(profile)
+    images = {"cpu": CPU_IMAGE, "gpu": GPU_IMAGE, "triton": TRITON_IMAGE}
     return {
         "cohorts": check_cohorts(cohorts, read=False),
         "code_version": code_digest(),
-        "run_info": run_info(profile, None, {"cpu": CPU_IMAGE, "gpu": GPU_IMAGE}),
+        "run_info": run_info(profile, None, images),
         "tracking_uri": tracking_uri,
     }
 
@@ -84,16 +112,17 @@ def submit(
     """
     host, given = _host(client), arguments(profile, cohorts, tracking_uri)
     with _sending(host) as folder:
+        kept_in = _experiment(client, experiment)
         package = Path(folder) / "pipeline.yaml"
         compile_profile(profile, package)
         started = client.run_pipeline(
-            _experiment(client, experiment),
+            kept_in,
             f"glioflow-{profile.name}",
             str(package),
             params=given,
         ).run_id
         found = client.get_run(started).run_id if started else None
-    return {"run_id": proven(host, "run", started, found)}
+        return {"run_id": proven(host, "run", started, found)}
 
 
 def _host(client: kfp.Client) -> str:
@@ -102,13 +131,14 @@ def _host(client: kfp.Client) -> str:
 
 @contextmanager
 def _sending(host: str) -> Iterator[str]:
-    """A temporary folder; the KFP client prints links to stdout, which is for our own results."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        redirect_stdout(sys.stderr),
-        api_error(host),
-    ):
+    """A temporary folder; the KFP client prints links to stdout, which is for our own results.
+
+    They are told on stderr when all was taken: of what was not they lead nowhere.
+    """
+    links = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(links), api_error(host):
         yield folder
+    sys.stderr.write(links.getvalue())
 
 
 def _experiment(client: kfp.Client, name: str) -> str:
@@ -164,10 +194,11 @@ def schedule(
         parameters["answers"] = _record("--drift", drift.answers, cohorts)
     host = _host(client)
     with _sending(host) as folder:
+        kept_in = _experiment(client, experiment)
         package = Path(folder) / "pipeline.yaml"
         compile_profile(profile, package, only_new=bool(only_new), on_drift=drift is not None)
         made = client.create_recurring_run(
-            experiment_id=_experiment(client, experiment),
+            experiment_id=kept_in,
             job_name=f"glioflow-{profile.name}",
             cron_expression=cron,
             max_concurrency=1,
@@ -176,7 +207,7 @@ def schedule(
             params=parameters,
         ).recurring_run_id
         found = client.get_recurring_run(made).recurring_run_id if made else None
-    return {"schedule_id": proven(host, "schedule", made, found)}
+        return {"schedule_id": proven(host, "schedule", made, found)}
 
 
 def _record(option: str, address: str, cohorts: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The pipeline as Kubeflow runs it: inside an exit handler and, if wished, only on new data.
+"""The pipeline as Kubeflow runs it: checked, in an exit handler and, if wished, only on new data.
 
 The graph inside is the one that runs on one machine (pipelines.pipeline). KFP reads the annotations
 as objects, so they are not postponed here.
@@ -15,7 +15,8 @@ from components.monitor.component import (
     remember_cohorts_op,
     report_outcome_op,
 )
-from pipelines.kubeflow.placement import attach, place
+from pipelines.kubeflow.component import check_op
+from pipelines.kubeflow.placement import CHECK, attach, place
 from pipelines.pipeline import NAME, build
 from pipelines.profile import Cluster, Profile
 
@@ -31,8 +32,13 @@ def build_guarded(
         on_drift: begin with a comparison of two audit logs (parameters `reference` and `answers`),
             and end after its report when nothing drifted.
     """
-    inner = build(profile, on_cluster=True)
+    graph = build(profile, on_cluster=True)
     cluster = profile.cluster
+
+    def inner(*, cohorts: Any, **parameters: Any) -> Any:
+        checked = check_op(profile=profile.model_dump_json(), cohorts=cohorts)
+        _prepared(checked, CHECK, cluster)
+        return graph(cohorts=checked.output, **parameters)
 
     def outcome() -> Any:
         task = report_outcome_op(

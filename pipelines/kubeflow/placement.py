@@ -7,6 +7,7 @@ from kfp import dsl, kubernetes
 from pipelines.kubeflow.environment import CA_FILE, CA_FOLDER, CA_VARIABLES, secret_environment
 from pipelines.profile import Cluster
 
+CHECK = "check"
 TRAINING = ("segment", "classify")
 CHECKPOINTS = "/checkpoints"
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  (a mount point of the pod, not a temporary file)
@@ -39,10 +40,12 @@ def attach(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
         kubernetes.use_config_map_as_volume(task, cluster.ca, CA_FOLDER)
         for variable in CA_VARIABLES:
             task.set_env_variable(variable, CA_FILE)
-    if cluster.checkpoints and step in TRAINING:
+    # The check writes there before training does.
+    if cluster.checkpoints and step in (CHECK, *TRAINING):
         kubernetes.mount_pvc(task, pvc_name=cluster.checkpoints, mount_path=CHECKPOINTS)
         task.set_env_variable("GLIOFLOW_CHECKPOINTS", CHECKPOINTS)
-    if cluster.of(step).gpus:
+    # Loaders of training keep batches there, Triton's Python backend its tensors.
+    if cluster.of(step).gpus or step == CHECK:
         kubernetes.empty_dir_mount(
             task, "shm", SHARED_MEMORY, medium="Memory", size_limit=cluster.shared_memory
         )

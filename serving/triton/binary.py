@@ -11,6 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from components.core.errors import BadInput
+from serving.triton.process import bracketed
+
+_BY_HTTP = ("http", "metrics")
+"""Interfaces whose library takes an IPv6 address after "ipv6:" alone: given one in brackets, Triton
+says that it listens, and does not."""
 
 
 def tritonserver() -> Path:
@@ -80,6 +85,7 @@ def server_command(
 
     Args:
         folders: "model-repository" and "backend-directory".
+        host: address to listen on; at `::` gRPC takes IPv4, too, HTTP and metrics do not.
         ports: of gRPC, HTTP and metrics, all on `host`.
         models: loaded at start.
         flags: further ones, by Triton's names with "_" for "-".
@@ -96,7 +102,8 @@ def server_command(
         "allow-gpu-metrics": "false",
         "log-verbose": 0,
         **folders,
-        **{f"{kind}-address": host for kind in interfaces},
+        "grpc-address": bracketed(host),
+        **{f"{kind}-address": f"ipv6:{host}" if ":" in host else host for kind in _BY_HTTP},
         **{f"{kind}-port": port for kind, port in interfaces.items()},
         **{name.replace("_", "-"): value for name, value in flags.items()},
     }

@@ -30,7 +30,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 def free_port(host: str, wanted: int) -> int:
     """`wanted` if it is free, any free one for 0. Raises BadInput when it is taken."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, wanted))
@@ -39,3 +39,8 @@ def free_port(host: str, wanted: int) -> int:
                 f"port {wanted} on {host}", f"cannot be used ({error.strerror})", "choose another"
             ) from None
         return int(probe.getsockname()[1])
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before ":PORT": an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host

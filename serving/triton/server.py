@@ -19,7 +19,7 @@ from serving.client.client import Client
 from serving.triton.binary import prepare_backends, server_command, server_environment, tritonserver
 from serving.triton.control import load, unanswered, unload
 from serving.triton.metrics import IDLE, read_activity
-from serving.triton.process import free_port, stop_signals
+from serving.triton.process import bracketed, free_port, stop_signals
 from serving.triton.server_folder import Store
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ mean computation, nothing is being computed."""
 
 STOP_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 15
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Address that listens on all of a machine's -> where this machine reaches it."""
 
 
 class ServerFailed(RuntimeError):
@@ -76,7 +79,7 @@ class LocalServer:
         log_file: Path | None = None,
     ) -> None:
         self._cleanup = contextlib.ExitStack()
-        self._host, self._audit = host, audit
+        self._host, self._audit = host.strip("[]"), audit
         self._ports = [grpc_port, http_port, metrics_port]
         self._repository = Path(repository) if repository is not None else None
         self._folder = store
@@ -121,8 +124,8 @@ class LocalServer:
         return self._process.pid
 
     def _address(self, index: int) -> str:
-        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104
-        return f"{host}:{self._ports[index]}"
+        host = EVERYWHERE.get(self._host, self._host)
+        return f"{bracketed(host)}:{self._ports[index]}"
 
     def _start(self) -> None:
         # Where there is no server, nothing is copied first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -46,6 +47,14 @@ def test_a_row_is_read_with_its_paths_made_absolute(tmp_path: Path) -> None:
         split=Split.TUNING,
         extra={"scanner": "Siemens"},
     )
+
+
+@pytest.mark.parametrize("folder", ["", "hospital/", "hospital/2026/"])
+def test_paths_in_a_manifest_in_s3_lie_beside_it(s3: Any, tmp_path: Path, folder: str) -> None:
+    s3.upload_file(manifest(tmp_path, "a,,t1c.nii.gz,b/t2.nii.gz,,,"), "bucket", f"{folder}c.csv")
+    table = read_table(f"s3://bucket/{folder}c.csv")
+    assert table.location(0, "t1c") == f"s3://bucket/{folder}t1c.nii.gz"
+    assert table.location(0, "t2") == f"s3://bucket/{folder}b/t2.nii.gz"
 
 
 def test_empty_cells_are_unknown(tmp_path: Path) -> None:

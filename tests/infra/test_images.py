@@ -234,3 +234,15 @@ def test_the_triton_image_serves_the_release(
         finally:
             os.killpg(server.pid, 15)
             server.wait(60)
+
+
+def test_the_triton_image_runs_the_check(containers: dict[str, Container]) -> None:
+    """Networks are exported and served there, as Kubeflow's first task does."""
+    if "triton" not in containers:
+        pytest.skip(f"no image {_name('triton')}: run `make images` first")
+    code = (
+        "from pipelines.kubeflow.checked import check_on_cluster; "
+        "from pipelines.profile import load_profile; "
+        "print(check_on_cluster(load_profile('demo'), '[]'))"
+    )
+    assert containers["triton"].run("python3", "-c", code).splitlines()[-1] == "[]"

@@ -16,6 +16,9 @@ import pytest
 import yaml
 from kubernetes_validate import utils
 
+from components.release.settings import ServingSettings
+from components.release.tensors import ENSEMBLES
+
 # Every call would parse the definitions of the whole API again.
 utils.schema_contents = cache(utils.schema_contents)
 
@@ -89,7 +92,7 @@ def _containers(pod: Document) -> list[Document]:
 
 def test_there_is_something_to_check() -> None:
     kinds = {document["kind"] for _, document in DOCUMENTS}
-    assert kinds >= CUSTOM | {"Deployment", "StatefulSet", "NetworkPolicy", "Ingress"}
+    assert kinds >= CUSTOM | {"Deployment", "StatefulSet", "NetworkPolicy"}
     assert len(PODS) >= 5
 
 
@@ -367,7 +370,13 @@ CHANGED = {
     "monitoring-namespace": "observability",
     "prometheus": "http://thanos.observability:10902",
     "prometheus-release": "monitoring-stack",
+    "bind-address": "::",
+    "hostname": "idh.hospital.example",
+    "gateway-class": "envoy",
+    "gateway-namespace": "gateways",
 }
+DISTINCT = ("bind-address", "hostname", "gateway-class", "gateway-namespace")
+"""Settings whose value means nothing else wherever it stands."""
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -392,6 +401,7 @@ def test_each_setting_reaches_every_place_of_its_value(overlay: str, tmp_path: P
     assert set(before) == set(after)
     for path in kept:
         named = "egress" in path or path[-1] in (NAME, "release", "serverAddress")
+        named = named or before[path] in {settings[key] for key in DISTINCT}
         assert not (named and str(before[path]) in settings.values()), path
     for path in set(before) - kept:
         assert str(after[path]) in CHANGED.values()
@@ -422,11 +432,17 @@ def test_the_namespace_enforces_the_restricted_standard() -> None:
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+def _outside(kind: str) -> Document:
+    """The one document of a kind in components/gateway."""
+    (found,) = [d for f, d in DOCUMENTS if f.parent.name == "gateway" and d["kind"] == kind]
+    return found
+
+
 def test_outside_clients_cannot_load_models() -> None:
-    (ingress,) = [d for _, d in DOCUMENTS if d["kind"] == "Ingress"]
-    (rule,) = ingress["spec"]["rules"]
-    allowed = {path["path"].rpartition("/")[2] for path in rule["http"]["paths"]}
-    assert allowed == {
+    (rule,) = _outside("GRPCRoute")["spec"]["rules"]
+    methods = [match["method"] for match in rule["matches"]]
+    assert {method["service"] for method in methods} == {"inference.GRPCInferenceService"}
+    assert {method["method"] for method in methods} == {
         "ModelInfer",
         "ModelConfig",
         "ModelMetadata",
@@ -434,13 +450,72 @@ def test_outside_clients_cannot_load_models() -> None:
         "ServerReady",
         "ServerLive",
     }
-    assert {path["pathType"] for path in rule["http"]["paths"]} == {"Exact"}
-    annotations = ingress["metadata"]["annotations"]
-    assert annotations["nginx.ingress.kubernetes.io/auth-tls-verify-client"] == "on"
-    (certificate,) = [d for _, d in DOCUMENTS if d["kind"] == "Certificate"]
-    assert ingress["spec"]["tls"] == [
-        {
-            "hosts": certificate["spec"]["dnsNames"],
-            "secretName": certificate["spec"]["secretName"],
-        }
+    (rule,) = _outside("HTTPRoute")["spec"]["rules"]
+    assert {match["path"]["type"] for match in rule["matches"]} == {"Exact"}
+    asked = {(match["method"], match["path"]["value"]) for match in rule["matches"]}
+    models = [f"/v2/models/{name}" for name in ENSEMBLES]
+    assert asked == {
+        *(("POST", f"{model}/infer") for model in models),
+        *(("GET", f"{model}{about}") for model in models for about in ("", "/ready")),
+        ("GET", "/v2/health/ready"),
+        ("GET", "/v2/health/live"),
+    }
+
+
+def test_outside_clients_show_a_certificate_to_a_name_that_has_one() -> None:
+    (listener,) = _outside("Gateway")["spec"]["listeners"]
+    certificate = _outside("Certificate")["spec"]
+    assert listener["protocol"] == "HTTPS"
+    assert [r["name"] for r in listener["tls"]["certificateRefs"]] == [certificate["secretName"]]
+    assert [listener["hostname"]] == certificate["dnsNames"]
+    validation = _outside("ClientTrafficPolicy")["spec"]["tls"]["clientValidation"]
+    assert not validation.get("optional")
+    assert {ref["name"] for ref in validation["caCertificateRefs"]} <= SECRETS
+
+
+def test_the_gateway_waits_as_long_as_an_answer_may_take() -> None:
+    """Envoy's own limit, 15 s, is shorter than an answer of a busy server."""
+    limits = _outside("BackendTrafficPolicy")["spec"]
+    serving = ServingSettings()
+    waits = int(limits["timeout"]["http"]["requestTimeout"].removesuffix("s"))
+    assert waits >= serving.queue_timeout_s + serving.limits.seconds
+    (kserve,) = [d for _, d in DOCUMENTS if d["kind"] == "InferenceService"]
+    assert kserve["spec"]["predictor"]["timeout"] == waits
+    assert limits["requestBuffer"]["limit"].endswith("Mi")
+
+
+def test_routes_and_their_limits_hang_together() -> None:
+    documents = _rendered("prod")
+    gateway = _outside("Gateway")
+    (service,) = [
+        d for d in documents if (d["kind"], d["metadata"]["name"]) == ("Service", "triton")
     ]
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    for kind, port in (("GRPCRoute", "grpc"), ("HTTPRoute", "http")):
+        spec = _outside(kind)["spec"]
+        (rule,) = spec["rules"]
+        assert rule["backendRefs"] == [{"name": "triton", "port": ports[port]}]
+        assert spec["hostnames"] == [gateway["spec"]["listeners"][0]["hostname"]]
+        assert spec["parentRefs"] == [{"name": "triton", "sectionName": "https"}]
+    for kind in ("ClientTrafficPolicy", "BackendTrafficPolicy"):
+        (target,) = _outside(kind)["spec"]["targetRefs"]
+        assert (target["kind"], target["name"]) == ("Gateway", gateway["metadata"]["name"])
+    (policy,) = [d["spec"] for d in documents if d["metadata"]["name"] == "triton-gateway"]
+    opened = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    assert opened == {ports["grpc"], ports["http"]}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_each_workload_has_an_account_of_its_own_without_rights(overlay: str) -> None:
+    documents = _rendered(overlay)
+    accounts = [spec.get("serviceAccountName") for _, _, spec in _pods(documents)]
+    assert len(set(accounts)) == len(accounts)
+    for account in accounts:
+        (made,) = [
+            d
+            for d in documents
+            if (d["kind"], d["metadata"]["name"]) == ("ServiceAccount", account)
+        ]
+        assert made["automountServiceAccountToken"] is False
+    rights = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+    assert not [d for d in documents if d["kind"] in rights]

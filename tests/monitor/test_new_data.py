@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from components.core.errors import BadInput, Outage
 from components.monitor.component import find_new_cohorts_op, remember_cohorts_op
-from components.monitor.new_data import is_new, manifest_digests, remember
+from components.monitor.new_data import cohort_digests, is_new, remember
 from tests.core.s3_server import refusing_server
 
 HEADER = "patient_id,site,t1c,t2,flair,age,idh\n"
@@ -47,19 +47,29 @@ def cohorts(tmp_path: Path) -> list[dict[str, str]]:
 def test_new_once_then_known_until_a_manifest_changes(
     record: str, cohorts: list[dict[str, str]]
 ) -> None:
-    found = manifest_digests(cohorts)
+    found = cohort_digests(cohorts)
     assert is_new(found, "paper", record)
     remember(found, "paper", record)
-    assert not is_new(manifest_digests(cohorts), "paper", record)
+    assert not is_new(cohort_digests(cohorts), "paper", record)
     assert is_new(found, "lgg", record), "each profile has its own entry"
     remember(found, "lgg", record)
     assert not is_new(found, "paper", record), "and leaves the others'"
     with Path(cohorts[1]["manifest"]).open("a") as stream:
         stream.write("p2,snuh,a,b,c,51,0\n")
-    assert is_new(manifest_digests(cohorts), "paper", record)
-    assert is_new(manifest_digests(cohorts[:1]), "paper", record), (
+    assert is_new(cohort_digests(cohorts), "paper", record)
+    assert is_new(cohort_digests(cohorts[:1]), "paper", record), (
         "a cohort that is gone is a change, too"
     )
+
+
+def test_an_image_that_changed_under_the_same_manifest_is_new(
+    record: str, cohorts: list[dict[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"a scan")
+    remember(cohort_digests(cohorts), "paper", record)
+    assert not is_new(cohort_digests(cohorts), "paper", record)
+    (tmp_path / "a").write_bytes(b"another")
+    assert is_new(cohort_digests(cohorts), "paper", record)
 
 
 def test_the_steps_pass_on_what_the_run_began_with(
@@ -78,7 +88,7 @@ def test_the_steps_pass_on_what_the_run_began_with(
 
 def test_no_cohort_is_bad_input() -> None:
     with pytest.raises(BadInput, match="no cohort is given"):
-        manifest_digests([])
+        cohort_digests([])
 
 
 def test_a_record_that_may_not_be_read_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,17 @@ def page(method: str, path: str, headers: Message) -> tuple[int, dict[str, str],
     return 200, {"Content-Type": "text/html"}, LOGIN_PAGE
 
 
+def forbid(method: str, path: str, headers: Message) -> tuple[int, dict[str, str], str] | None:
+    """As Istio: a token that it does not take."""
+    return 403, {"Content-Type": "text/plain"}, "RBAC: access denied"
+
+
+def namespaced(method: str, path: str, headers: Message) -> tuple[int, dict[str, str], str] | None:
+    """As an API of several users that does not tell so by its health."""
+    said = '{"error": "Invalid input error: Namespace is empty", "code": 3}'
+    return None if "healthz" in path else (400, {"Content-Type": "application/json"}, said)
+
+
 def read_only(method: str, path: str, headers: Message) -> tuple[int, dict[str, str], str] | None:
     """A proxy that lets nothing but GET through."""
     return None if method == "GET" else (405, {"Content-Type": "text/html"}, "Not allowed")
@@ -146,6 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(text.encode())
             return
         answer = ANSWERS.get((self.command, path))
+        if answer is not None and path.endswith("/healthz"):
+            # The API writes this by hand, beside what its schema names.
+            answer = {"tag_name": "2.17.0", "commit_sha": "unknown", **answer}
         wrong = breaches(body, BODIES.get(path, "object"))
         if wrong:
             answer = {"error": "; ".join(wrong)}

@@ -18,17 +18,20 @@ from tests.pipelines.kfp_api import (
     TOKEN,
     Front,
     dex,
+    forbid,
     iap,
     kfp_api,
     late_login,
+    namespaced,
     page,
     read_only,
 )
 
 COHORTS = {"development": "s3://b/d.csv"}
+HEALTH = ("GET", "/apis/v2beta1/healthz")
 
 
-@pytest.mark.parametrize("front", [dex, iap, page])
+@pytest.mark.parametrize("front", [dex, forbid, iap, page])
 @pytest.mark.parametrize("command", ["submit", "schedule", "status"])
 def test_a_front_that_wants_a_login_is_bad_input(
     front: Front, command: str, capsys: pytest.CaptureFixture[str]
@@ -77,6 +80,50 @@ def test_a_run_that_was_not_taken_is_not_called_submitted(front: Front) -> None:
             cluster.schedule(client, load_profile("demo"), COHORTS, "", "g", "0 0 2 * * 1")
 
 
+@pytest.mark.parametrize("front", [read_only, late_login, namespaced])
+def test_a_refusal_after_the_health_check_is_one_line(
+    front: Front, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--profile", "demo", "--cohort", "development=s3://b/d.csv"]
+    with kfp_api(front) as (host, _):
+        assert cli.run(["submit", "--host", host, *line]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("tag", ["2.0.5", "2.5.0", "v2.13.9", "1.8.22"])
+def test_a_kfp_that_cannot_run_the_pipeline_is_refused(
+    tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ANSWERS, HEALTH, {"tag_name": tag})
+    with kfp_api() as (host, requests), pytest.raises(BadInput) as refused:
+        connect_to_kubeflow(host)
+    assert refused.value.subject == f"--host {host}"
+    assert tag in refused.value.problem
+    assert {path for _, path, _ in requests} == {HEALTH[1]}
+
+
+@pytest.mark.parametrize("tag", ["2.14.0", "2.17.0", "v3.0.0-rc1"])
+def test_a_kfp_that_is_new_enough_is_taken(
+    tag: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(ANSWERS, HEALTH, {"tag_name": tag})
+    with kfp_api() as (host, _):
+        connect_to_kubeflow(host)
+    assert "version" not in caplog.text
+
+
+def test_a_kfp_that_hides_its_version_is_taken_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(ANSWERS, HEALTH, {"tag_name": "unknown"})
+    with kfp_api() as (host, _):
+        connect_to_kubeflow(host)
+    assert "does not tell KFP's version" in caplog.text
+
+
 @pytest.mark.parametrize("answer", [{}, {"run_id": ""}, {"run_id": "another"}])
 def test_a_run_must_be_found_under_its_id(
     monkeypatch: pytest.MonkeyPatch, answer: dict[str, str]
@@ -89,7 +136,7 @@ def test_a_run_must_be_found_under_its_id(
 def test_an_installation_of_several_users_wants_a_namespace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(ANSWERS, ("GET", "/apis/v2beta1/healthz"), {"multi_user": True})
+    monkeypatch.setitem(ANSWERS, HEALTH, {"multi_user": True})
     with kfp_api() as (host, requests):
         with pytest.raises(BadInput) as refused:
             connect_to_kubeflow(host)

@@ -14,6 +14,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.core.errors import BadInput
 from pipelines import cli
 from pipelines.kubeflow import cluster
+from pipelines.kubeflow.guarded import build_guarded
 from pipelines.pipeline import build
 from pipelines.profile import load_profile, profile_names
 from tests.pipelines.kfp_api import kfp_api
@@ -54,6 +55,41 @@ def test_the_graph_inside_is_the_one_that_runs_on_one_machine(compiled: Any) -> 
         assert edges(_tasks(compiled[name][0], "comp-glioflow")) == here
 
 
+INNERMOST = {
+    "always": "comp-exit-handler-1",
+    "new": "comp-condition-2",
+    "drift": "comp-condition-2",
+}
+"""Pipeline -> the part of it in which the run's own steps are."""
+
+
+def test_the_check_comes_before_every_step(compiled: Any) -> None:
+    for name, part in INNERMOST.items():
+        tasks = _tasks(compiled[name][0], part)
+        assert "dependentTasks" not in tasks["check-op"]
+        assert not tasks["check-op"]["cachingOptions"].get("enableCache")
+        assert tasks["glioflow"]["dependentTasks"] == ["check-op"]
+        assert tasks["glioflow"]["inputs"]["parameters"]["cohorts"] == {
+            "taskOutputParameter": {"outputParameterKey": "Output", "producerTask": "check-op"}
+        }
+
+
+def test_triton_in_the_check_has_shared_memory(compiled: Any) -> None:
+    for name in INNERMOST:
+        platform = compiled[name][1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        (mount,) = platform["exec-check-op"]["emptyDirMounts"]
+        assert mount["mountPath"] == "/dev/shm"
+
+
+def test_the_check_sees_the_volume_that_training_writes() -> None:
+    profile = load_profile("paper")
+    spec = build_guarded(profile).platform_spec  # type: ignore[attr-defined]
+    platform = json_format.MessageToDict(spec)["platforms"]["kubernetes"]
+    (mount,) = platform["deploymentSpec"]["executors"]["exec-check-op"]["pvcMount"]
+    assert mount["constant"] == profile.cluster.checkpoints
+    assert mount["mountPath"] == "/checkpoints"
+
+
 def test_the_last_task_runs_whatever_happened(compiled: Any) -> None:
     for name in ("always", "new", "drift"):
         last = _tasks(compiled[name][0])["report-outcome-op"]
@@ -72,7 +108,7 @@ def test_training_waits_for_drift(compiled: Any) -> None:
     waits = run["condition-2"]
     assert waits["dependentTasks"] == ["judge-drift-op"]
     assert waits["triggerPolicy"]["condition"].endswith("judge-drift-op-Output'] == true")
-    assert set(_tasks(pipeline, "comp-condition-2")) == {"glioflow"}
+    assert set(_tasks(pipeline, "comp-condition-2")) == {"check-op", "glioflow"}
 
 
 def test_training_waits_for_new_manifests_and_remembers_them_when_it_succeeded(
@@ -84,7 +120,7 @@ def test_training_waits_for_new_manifests_and_remembers_them_when_it_succeeded(
     condition = run["condition-2"]["triggerPolicy"]["condition"]
     assert condition.endswith("find-new-cohorts-op-is_new'] == true")
     inside = _tasks(pipeline, "comp-condition-2")
-    assert set(inside) == {"glioflow", "remember-cohorts-op"}
+    assert set(inside) == {"check-op", "glioflow", "remember-cohorts-op"}
     assert inside["remember-cohorts-op"]["dependentTasks"] == ["glioflow"]
     for task in (run["find-new-cohorts-op"], inside["remember-cohorts-op"]):
         assert not task["cachingOptions"].get("enableCache")

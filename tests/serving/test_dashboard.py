@@ -16,7 +16,8 @@ from serving.triton.metrics import read_metrics
 from serving.triton.server import LocalServer
 from tests.serving.shop import Shop
 
-MONITORING = Path(__file__).parents[2] / "infra" / "kubernetes" / "components" / "monitoring"
+COMPONENTS = Path(__file__).parents[2] / "infra" / "kubernetes" / "components"
+MONITORING = COMPONENTS / "monitoring"
 METRIC = re.compile(r"\b(?:nv|glioflow)_\w+")
 
 
@@ -30,7 +31,14 @@ def _alerts() -> list[str]:
     return [rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]]
 
 
-@pytest.mark.parametrize("queries", [_dashboard(), _alerts()], ids=["dashboard", "alerts"])
+def _scaling() -> list[str]:
+    scaled = yaml.safe_load((COMPONENTS / "keda" / "scaled-object.yaml").read_text())
+    return [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
+
+
+@pytest.mark.parametrize(
+    "queries", [_dashboard(), _alerts(), _scaling()], ids=["dashboard", "alerts", "scaling"]
+)
 def test_every_metric_exists(
     shop: Shop, server: LocalServer, client: Client, queries: list[str]
 ) -> None:

@@ -91,9 +91,12 @@ class Connection:
         from tritonclient.grpc import InferenceServerClient
 
         host, colon, port = address.rpartition(":")
-        if not (host and colon and port.isdigit()):
+        bare_ipv6 = (host.startswith(":") or host.count(":") > 1) and not host.endswith("]")
+        if not (host and colon and port.isdigit()) or bare_ipv6:
             raise Refused(
-                f"server '{address}'", "not HOST:PORT", "give the gRPC port, e.g. localhost:8001"
+                f"server '{address}'",
+                "not HOST:PORT",
+                "give the gRPC port, e.g. localhost:8001 or [::1]:8001",
             )
         self.address, self.deadline_s, self.host = address, deadline_s, host
         self.access = access or Access()
