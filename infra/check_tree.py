@@ -22,7 +22,6 @@ SAME_NAME = {
     "export_onnx": "one per network, called by its package's name",
     "export_untrained": "one per network, called by its package's name",
     "main": "entry points of processes",
-    "add_to": "each group of CLI commands registers itself",
 }
 """Public names that may be defined in several modules, and why."""
 

@@ -18,7 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for module in (data, statistics, runs, studies, serve, segment, deploy, audit, benches):
-    module.add_to(app)
+    for heading, commands in module.COMMANDS.items():
+        for command in commands:
+            name = command.__name__.removesuffix("_pipeline").replace("_", "-")
+            app.command(name, rich_help_panel=heading)(command)
 
 
 @app.callback()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from components.core.errors import BadInput
-from pipelines.cli.terminal import Json, console, print_json
+from pipelines.cli.terminal import Commands, Json, console, print_json
 
 if TYPE_CHECKING:
     from components.release.release import Release
@@ -18,15 +18,6 @@ StoreOption = Annotated[Path, typer.Option("--store", help="Folder that `serve -
 WaitOption = Annotated[
     str, typer.Option("--server", help="HOST:PORT: wait until this server serves it.")
 ]
-
-_PANEL = "Serve and predict"
-"""Heading of these commands in `glioflow --help`."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    app.command(rich_help_panel=_PANEL)(deploy)
-    app.command(rich_help_panel=_PANEL)(drift)
 
 
 def deploy(
@@ -75,3 +66,6 @@ def drift(
         print_json({**asdict(found), "enough": found.enough, "drifted": found.drifted})
     else:
         console.print(f"{said(found)}  {out}/drift.html", soft_wrap=True, highlight=False)
+
+
+COMMANDS: Commands = {"Serve and predict": (deploy, drift)}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from components.core.errors import BadInput, ExitCode
-from pipelines.cli.terminal import Json, console, print_json, step_bars
+from pipelines.cli.terminal import Commands, Json, console, print_json, step_bars
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,14 +49,6 @@ CaOption = Annotated[
 NamespaceOption = Annotated[
     str, typer.Option("--namespace", help="Kubeflow profile, where the API serves several.")
 ]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    for panel, commands in _PANELS.items():
-        for command in commands:
-            name = command.__name__.partition("_")[0]
-            app.command(name, rich_help_panel=panel)(command)
 
 
 def run(
@@ -279,8 +271,7 @@ def _task_table(tasks: Sequence[Task]) -> Table:
     return result
 
 
-_PANELS: dict[str, tuple[Callable[..., Any], ...]] = {
+COMMANDS: Commands = {
     "Run": (run, check),
     "Kubeflow": (compile_pipeline, submit, schedule, status),
 }
-"""Headings in `glioflow --help`, and the commands below each."""

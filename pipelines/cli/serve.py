@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from components.core.errors import BadInput, ExitCode
-from pipelines.cli.terminal import Json, console, print_json, progress_bar
+from pipelines.cli.terminal import Commands, Json, console, print_json, progress_bar
 
 ServerOption = Annotated[str, typer.Option("--server", help="Triton's gRPC address, HOST:PORT.")]
 TlsOption = Annotated[bool, typer.Option("--tls", help="Encrypt the connection.")]
@@ -37,17 +37,6 @@ SharedOption = Annotated[
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Folder of a run, whose release is served.")
 ]
-
-_PANEL = "Serve and predict"
-"""Heading of these commands in `glioflow --help`."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    for command in (serve, ready, predict):
-        app.command(rich_help_panel=_PANEL)(command)
-    app.command("predict-cohort", rich_help_panel=_PANEL)(predict_cohort)
-    app.command("fetch-release", rich_help_panel=_PANEL)(fetch_release)
 
 
 def serve(
@@ -278,3 +267,6 @@ def fetch_release(
         fetch.watch(address, Store(store), watch, key, told=told)
     else:
         told(fetch.fetch_release(address, Store(store), key))
+
+
+COMMANDS: Commands = {"Serve and predict": (serve, ready, predict, predict_cohort, fetch_release)}
