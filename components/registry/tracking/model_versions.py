@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MLFLOW_NOTE = "MLmodel"
 """MLflow's description of a model: holds its id and the time it was made."""
 
-_CODE = Path(__file__).with_name("model_code.py")
+_CODE = Path(__file__).with_name("stored_model.py")
 _PARTS = {
     RegisteredModel.SEGMENTER: ("segmenter", ("segmenter",)),
     RegisteredModel.HYBRID: ("hybrid", ("classifier",)),
