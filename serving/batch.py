@@ -66,7 +66,7 @@ def predict_manifest(
 ) -> BatchResult:
     """Answer for every patient of a manifest.
 
-    `out` gets a folder a patient (as `serving.predict.predict_with` writes it), predictions.csv,
+    `out` gets a folder a patient (as `serving.predict.predict_patient` writes it), predictions.csv,
     a row as soon as a patient is answered, and quarantine.csv. A patient whose folder holds an
     answer of the same release to the same files and age is not asked for again.
 

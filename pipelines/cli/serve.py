@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -168,29 +169,21 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict one patient; write prediction.json, the mask and a page to read."""
-    from serving.predict import PatientFiles, predict_in_process, predict_patient
+    from components.release.inference.local_release import LocalRelease
+    from serving.client.client import Client
+    from serving.predict import PatientFiles, predict_patient
 
     files = PatientFiles(t1c=t1c, t2=t2, flair=flair, age=age, patient_id=patient_id)
-    with console.status("preparing and predicting"):
+    with console.status("preparing and predicting"), ExitStack() as stack:
         if run or release:
-            folder = _repository(run, release, None, "")
-            answer = predict_in_process(
-                files,
-                repository=folder,
-                out=out,
-                explain=explain,
-                accept_implausible=accept_implausible,
-            )
+            asked: Any = LocalRelease(_repository(run, release, None, ""))
         else:
-            answer = predict_patient(
-                files,
-                server=server,
-                out=out,
-                access=_access(tls, ca, certificate, key, token),
-                explain=explain,
-                shared_memory=shared_memory,
-                accept_implausible=accept_implausible,
-            )
+            access = _access(tls, ca, certificate, key, token)
+            client = Client(server, access=access, shared_memory=shared_memory)
+            asked = stack.enter_context(client)
+        answer = predict_patient(
+            asked, files, out, explain=explain, accept_implausible=accept_implausible
+        )
     _tell(answer, out, as_json)
 
 
