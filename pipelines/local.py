@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from components.cohort.image_state import look_at_images
 from components.cohort.manifest import read_table
@@ -147,14 +148,13 @@ def _with_images(entries: str, cohorts: Mapping[str, str], memory: Path) -> str:
 
 @contextmanager
 def _only_run(out: Path) -> Iterator[None]:
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(
-                out, "another run is writing here", "wait for it, or give another --out"
-            ) from None
-        yield
+    try:
+        with FileLock(out / ".lock", blocking=False):
+            yield
+    except Timeout:
+        raise BadInput(
+            out, "another run is writing here", "wait for it, or give another --out"
+        ) from None
 
 
 def _execute(out: Path, request: dict[str, Any], watch: Callable[[Event], None]) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.files import read_json
 from components.core.html import number, percent
+from components.core.tables import read_csv
 from components.core.vocabulary import Model
 from components.evaluate.report.formatting import interval
 from components.registry.gate.verdict import Published
@@ -51,8 +51,7 @@ def summarise(profile: Profile, outputs: dict[str, Path]) -> dict[str, Any]:
 def _cohorts(outputs: dict[str, Path]) -> dict[str, dict[str, int]]:
     """Cohort -> its patients, those that validation quarantined, those that a later step failed."""
     validation = read_json(outputs["validated"] / "validation.json")
-    with (outputs["samples"] / "features.csv").open(newline="") as stream:
-        arrived = Counter(row["cohort"] for row in csv.DictReader(stream))
+    arrived = Counter(row["cohort"] for row in read_csv(outputs["samples"] / "features.csv"))
     return {
         name: {
             "patients": found["patients"],

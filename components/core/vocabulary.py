@@ -39,6 +39,9 @@ class Split(StrEnum):
     INTERNAL = "internal"
 
 
+LEARNT = (Split.TRAINING.value, Split.TUNING.value)
+"""Parts that are learnt from: never a test set."""
+
 DEVELOPMENT = "development"
 """Name of the cohort that is learnt from; every other cohort is a test set."""
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.core.errors import BadInput
+from components.core.vocabulary import LEARNT
 from components.evaluate.read_tables import (
-    LEARNT,
     ModelPredictions,
     predictions_of,
     read_predictions,

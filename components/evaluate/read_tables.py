@@ -11,14 +11,12 @@ import numpy as np
 
 from components.cohort.manifest import COLUMNS
 from components.core.errors import BadInput
-from components.core.vocabulary import Split, Status
+from components.core.vocabulary import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REQUIRED = ("patient_id", "idh", "probability")
-LEARNT = (Split.TRAINING.value, Split.TUNING.value)
-"""Subsets that are learnt from: never a test set."""
 
 _TEXT = ("patient_id", "cohort", "subset", "site", "model", "status", "sex", "slice")
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from components.core.errors import BadInput
 from components.core.progress import Progress
-from components.core.vocabulary import DEVELOPMENT, Model, Origin, Split, Status
+from components.core.vocabulary import DEVELOPMENT, LEARNT, Model, Origin, Split, Status
 from components.evaluate.predictions_file import compare_models
-from components.evaluate.read_tables import LEARNT, PEOPLE, ModelPredictions, predictions_of
+from components.evaluate.read_tables import PEOPLE, ModelPredictions, predictions_of
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics import curves, metrics
 from components.evaluate.statistics.paired_tests import holm

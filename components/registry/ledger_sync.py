@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.files import read_json
 from components.registry import names
+from components.registry.gate.evidence import evaluated_sets
 from components.registry.gate.verdict import GateVerdict
 from components.registry.ledger import Aliases, Entry, Ledger, append
 from components.registry.names import Alias, RegisteredModel
@@ -91,7 +93,7 @@ def finish_run(store: TrackingStore, run_id: str) -> None:
         path = store.client.download_artifacts(run_id, names.GATE_FILE, scratch)
         gate = GateVerdict.model_validate(read_json(path))
         path = store.client.download_artifacts(evaluate, "evaluation.json", scratch)
-        sets = read_json(path).get("sets", {})
+        sets = evaluated_sets(Path(path).parent)
     tags = {
         "mlflow.note.content": describe_run(
             run.data.tags[names.RELEASE], run.data.tags[names.TRAINED_ON], sets, gate

@@ -13,7 +13,7 @@ from components.registry.gate.verdict import GateVerdict, Published
 from components.registry.publish import publish_run
 from components.registry.run_artifacts import FOLDERS, RunArtifacts, RunInfo
 from components.registry.settings import PublishSettings
-from components.registry.tracking.lineage import link_or_copy
+from components.registry.tracking.lineage import link_or_copy, link_tree
 from components.registry.tracking.store import StoreUnreachable
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def keep(artifacts: RunArtifacts, settings: PublishSettings, folder: Path) -> No
     """Write a run to `folder`, whole or not at all."""
     with atomic(folder) as temporary:
         for name in FOLDERS:
-            link_or_copy_tree(getattr(artifacts, name), temporary / name)
+            link_tree(getattr(artifacts, name), temporary / name)
         link_or_copy(artifacts.predictions, temporary / "predictions.csv")
         request = {
             "settings": settings.model_dump(mode="json"),
@@ -79,16 +79,6 @@ def keep(artifacts: RunArtifacts, settings: PublishSettings, folder: Path) -> No
             "info": artifacts.info.model_dump(mode="json"),
         }
         write_json(temporary / _REQUEST, request)
-
-
-def link_or_copy_tree(source: Path, target: Path) -> None:
-    """Repeat a folder under another name; see `link_or_copy`."""
-    target.mkdir(parents=True)
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            place = target / file.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(file, place)
 
 
 def pending_runs(folder: Path) -> list[Path]:

@@ -18,10 +18,11 @@ from typing import Any
 
 from components.core.files import read_json, sha256_file, write_json
 from components.core.progress import Progress
+from components.core.tables import read_csv
 from components.registry import names
 from components.registry.delivery import deliver
 from components.registry.gate.champion import Champion, meet_champion
-from components.registry.gate.evidence import read_rows, read_run_predictions
+from components.registry.gate.evidence import evaluated_sets, read_run_predictions
 from components.registry.gate.rules import Evidence, apply_gate
 from components.registry.gate.verdict import GateVerdict, Published
 from components.registry.ledger import Entry, LedgerMovedError, read_ledger
@@ -99,7 +100,7 @@ def _publish(
                 store,
                 read_ledger(store),
                 artifacts,
-                read_rows(Path(scratch) / names.MANIFEST_FILE),
+                read_csv(Path(scratch) / names.MANIFEST_FILE),
                 Path(tempfile.mkdtemp(dir=scratch)),
                 ask=settings.ask_champion,
                 progress=lambda done, total, what: report(3, 4, f"{what} ({done} of {total})"),
@@ -203,10 +204,10 @@ def _apply_gate(
 ) -> GateVerdict:
     evidence = Evidence(
         predictions=read_run_predictions(artifacts.predictions),
-        sets=read_json(artifacts.evaluation / "evaluation.json").get("sets", {}),
+        sets=evaluated_sets(artifacts.evaluation),
         validation=read_json(artifacts.validated / "validation.json"),
-        manifest=read_rows(scratch / names.MANIFEST_FILE),
-        features=read_rows(artifacts.samples / "features.csv"),
+        manifest=read_csv(scratch / names.MANIFEST_FILE),
+        features=read_csv(artifacts.samples / "features.csv"),
         trained_on=artifacts.release().trained_on.value,
         champion=champion,
     )

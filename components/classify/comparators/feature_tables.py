@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from components.classify.settings import ForestSettings
 from components.cohort.manifest import Patient, parse_patient, read_table
 from components.core.errors import BadInput
 from components.core.progress import Progress
-from components.core.tables import write_csv
+from components.core.tables import read_csv, write_csv
 from components.core.vocabulary import AGE, FEATURE_NAMES, SHAPE_FEATURES, Model, Split
 
 log = logging.getLogger(__name__)
@@ -110,8 +109,7 @@ def _readable(manifest: Path | str) -> Iterator[Patient]:
 
 def _from_table(path: Path) -> Callable[[Patient], list[float] | None]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = read_csv(path)
         key = "ID" if rows and "ID" in rows[0] else "patient_id"
         wanted = [
             name if rows and name in rows[0] else PYRADIOMICS + name for name in SHAPE_FEATURES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence as Ordered
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from components.core.errors import BadInput
+from components.core.files import read_json
+from components.core.tables import read_csv
 from components.core.vocabulary import (
     AGE,
     DEVELOPMENT,
@@ -125,19 +126,14 @@ def read_samples(folder: Path | str) -> Samples:
     folder = Path(folder)
     path = folder / FEATURES_FILE
     try:
-        description = json.loads((folder / SAMPLES_FILE).read_text())
-        with path.open(newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-            columns = set(reader.fieldnames or ())
+        description, rows = read_json(folder / SAMPLES_FILE), read_csv(path)
     except (OSError, ValueError, csv.Error) as error:
         raise BadInput(folder, f"not a samples folder ({error})", "extract the features") from None
-    wanted = {"patient_id", "fold", "idh", "grade", "codeletion", "status", "origin"}
-    missing = (wanted | set(COPIED) | set(FEATURE_NAMES)) - columns
-    if missing:
-        raise BadInput(path, f"column '{min(missing)}' is missing", "extract the features again")
     if not rows:
         raise BadInput(path, "no patients", "prepare a cohort")
+    wanted = {"patient_id", "fold", "idh", "grade", "codeletion", "status", "origin"}
+    if missing := wanted.union(COPIED, FEATURE_NAMES).difference(rows[0]):
+        raise BadInput(path, f"column '{min(missing)}' is missing", "extract the features again")
     _check_once(path, [row["patient_id"] for row in rows])
     numbers = {
         name: np.array([_number(path, row, name) for row in rows])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +29,8 @@ from components.classify.settings import ClassifySettings
 from components.classify.training.epochs import ClassifierCurvePoint
 from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
-from components.core.tables import write_records
-from components.core.vocabulary import Model, Split
+from components.core.tables import read_csv, write_records
+from components.core.vocabulary import LEARNT, Model
 
 CHECKPOINTS = ".checkpoints"
 PREDICTIONS_FILE = "predictions.csv"
@@ -89,9 +88,7 @@ def write_classifier_outputs(model: Path, predictions: Path, metrics: Path) -> d
 
 def evaluation_sets(predictions: Path) -> list[str]:
     """Sets in predictions.csv that nothing was learnt from, sorted."""
-    with predictions.open(newline="") as stream:
-        found = {row["subset"] for row in csv.DictReader(stream)}
-    return sorted(found - {Split.TRAINING.value, Split.TUNING.value})
+    return sorted({row["subset"] for row in read_csv(predictions)}.difference(LEARNT))
 
 
 def write_model(run: ClassifierRun, forests: list[Forest], ages: list[AgeModel]) -> None:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from components.cohort.manifest import read_table
 from components.core.errors import BadInput, Outage
 from components.core.files import read_json, sha256_file, sha256_tree
-from components.core.vocabulary import Model, Origin, Sequence
+from components.core.tables import read_csv
+from components.core.vocabulary import LEARNT, Model, Origin, Sequence
 from components.registry import names
-from components.registry.gate.evidence import LEARNT, read_rows, read_run_predictions
+from components.registry.gate.evidence import read_run_predictions
 from components.registry.ledger import Entry, Ledger
 from components.registry.names import RegisteredModel
 from components.registry.run_artifacts import RunArtifacts
@@ -87,7 +88,7 @@ def meet_champion(
     champion = Champion(entry.details["release"], version, entry.details["trained_on"], stored)
     if {champion.trained_on, artifacts.release().trained_on.value} != {Origin.PATIENTS.value}:
         return champion
-    manifest = read_rows(_artifact(store, entry, names.MANIFEST_FILE, scratch))
+    manifest = read_csv(_artifact(store, entry, names.MANIFEST_FILE, scratch))
     table = read_run_predictions(artifacts.predictions)
     mine = table[(table["model"] == Model.HYBRID.value) & table["idh"].notna()]
     new, left_out = _unknown(stored, mine, manifest, rows)

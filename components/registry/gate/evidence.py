@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,14 @@ import numpy as np
 
 from components.cohort.manifest import COLUMNS, IMAGE_COLUMNS, ManifestTable, read_table
 from components.core.errors import BadInput, Outage
-from components.core.files import sha256_file, sha256_tree
+from components.core.files import read_json, sha256_file, sha256_tree
 from components.core.s3 import is_remote, local_copy
-from components.core.vocabulary import FEATURE_NAMES, Idh, Model, Split
+from components.core.vocabulary import FEATURE_NAMES, LEARNT, Idh, Model
 from components.evaluate.statistics.metrics import auprc, auroc
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEARNT = (Split.TRAINING.value, Split.TUNING.value)
 MANIFEST_COLUMNS = (*COLUMNS, "cohort", "subset", "fold")
 """Columns that leave the site; a user's extra columns may name the patient and stay behind."""
 
@@ -108,10 +106,9 @@ def _headline_of(predictions: pd.DataFrame, name: str) -> dict[str, Any]:
     return block
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV as text."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        return list(csv.DictReader(stream))
+def evaluated_sets(evaluation: Path) -> dict[str, Any]:
+    """The "sets" block of the evaluation.json in a folder."""
+    return read_json(evaluation / "evaluation.json").get("sets", {})
 
 
 def public_manifest(accepted: Path, *, hash_images: bool) -> list[dict[str, str]]:

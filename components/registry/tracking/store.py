@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from filelock import FileLock
+
 from components.core.errors import BadInput, Outage, outage_of
 from components.registry.settings import PublishSettings
-from components.registry.tracking.lock import file_lock, first_line, touch
+from components.registry.tracking.lock import first_line, touch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -194,14 +196,11 @@ def is_refusal(error: BaseException) -> bool:
     )
 
 
-@contextlib.contextmanager
-def _initialising(folder: Path | None) -> Iterator[None]:
+def _initialising(folder: Path | None) -> AbstractContextManager[object]:
     if folder is None:
-        yield
-        return
+        return nullcontext()
     folder.mkdir(parents=True, exist_ok=True)
-    with file_lock(folder / ".initialise.lock"):
-        yield
+    return FileLock(folder / ".initialise.lock")
 
 
 def _quiet_mlflow(settings: PublishSettings) -> None:
