@@ -51,10 +51,15 @@ def atomic(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path | str, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path | str, content: Any) -> None:
     """Write `content` as indented, key-sorted JSON, atomically. NaN is refused (ValueError)."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -116,5 +116,8 @@ FEATURE_NAMES: tuple[str, ...] = (*SHAPE_FEATURES, *REGIONS, AGE)
 SLICE_OFFSETS: tuple[int, ...] = (-4, -2, 0, 2, 4)
 """Axial offsets, in slices of the network grid, from the slice of largest tumour area."""
 
+SLICE_TITLES = tuple("largest area" if o == 0 else f"{o:+d} slices" for o in SLICE_OFFSETS)
+"""How readers see each slice named."""
+
 QUANTILES = {"low": 0.05, "middle": 0.5, "high": 0.95}
 """Which z-scores over the brain are recorded of each sequence, to be watched for drift."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from components.core.errors import BadInput
-from components.core.files import atomic, write_json
-from components.core.html import number, percent, template
+from components.core.files import write_json, write_text
+from components.core.html import template
 from components.core.vocabulary import QUANTILES
 from components.monitor.drift import FEWEST, P_ALARM, PSI_ALARM, Drift, compare_samples
 
@@ -57,8 +57,7 @@ def judge_drift(reference: Path | str, current: Path | str, out: Path | str) -> 
     drift = compare_samples(read_answers(reference), read_answers(current))
     out = Path(out)
     write_json(out / JSON_FILE, {**asdict(drift), "enough": drift.enough, "drifted": drift.drifted})
-    with atomic(out / HTML_FILE) as temporary:
-        temporary.write_text(_page(drift))
+    write_text(out / HTML_FILE, _page(drift))
     return drift
 
 
@@ -71,9 +70,7 @@ def said(drift: Drift) -> str:
 
 
 def _page(drift: Drift) -> str:
-    page = template(
-        Path(__file__).with_name(_TEMPLATE), number=number, percent=percent, short=_short
-    )
+    page = template(Path(__file__).with_name(_TEMPLATE), short=_short)
     return page.render(
         drift=drift,
         said=said(drift),

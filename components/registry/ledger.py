@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from components.core.files import atomic
+from components.core.files import write_text
 from components.registry.ledger_claims import claim, claims, release_claim
 from components.registry.names import STEP, Alias, RegisteredModel
 from components.registry.tracking.store import TrackingStore
@@ -266,8 +266,7 @@ def _write(store: TrackingStore, name: str, content: str) -> None:
     root = urlparse(run.info.artifact_uri)
     if root.scheme in ("", "file"):
         # MLflow copies into a local folder in place; a kill would leave half an entry.
-        with atomic(Path(unquote(root.path)) / _FOLDER / name) as temporary:
-            temporary.write_text(content)
+        write_text(Path(unquote(root.path)) / _FOLDER / name, content)
         return
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / name).write_text(content)

@@ -32,7 +32,7 @@ class _Parts:
     def __init__(self, repository: Path) -> None:
         self._release = LocalRelease(repository)
         self._contents = self._release.contents()
-        self._limits = self._release.release.settings.limits
+        self._limits = self._release.release.manifest.settings.limits
         self.preparer = Preparer(self._contents.plan, self._limits)
         self.seconds: dict[str, list[float]] = {"prepare": [], "infer": [], "finish": []}
 

@@ -44,8 +44,8 @@ def verify_release(folder: Path | str) -> Release:
         BadInput: not a release; see `verify_files`; or another id.
     """
     release = read_release(folder)
-    verify_files(release.folder, release.files)
-    if release_id(release.files) != release.release:
+    verify_files(release.folder, release.manifest.files)
+    if release_id(release.manifest.files) != release.release:
         raise BadInput(
             release.folder / RELEASE_FILE, f"'{release.release}' is not its files' name", _REMEDY
         )
