@@ -30,15 +30,9 @@ SOURCE_FILE = "source.json"
 """In a patient's folder, written last: what its answer was made from."""
 
 COLUMNS = (
-    "patient_id",
-    "status",
-    "probability_idh_mutant",
-    "tumor_volume_ml",
-    "uncertainty",
-    "ood",
-    "release",
-    "warnings",
-)
+    "patient_id", "status", "probability_idh_mutant", "tumor_volume_ml", "uncertainty", "ood",
+    "release", "warnings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -78,34 +78,16 @@ class Model(StrEnum):
 
 
 SHAPE_FEATURES: tuple[str, ...] = (
-    "Elongation",
-    "Flatness",
-    "LeastAxisLength",
-    "MajorAxisLength",
-    "Maximum2DDiameterColumn",
-    "Maximum2DDiameterRow",
-    "Maximum2DDiameterSlice",
-    "Maximum3DDiameter",
-    "MeshVolume",
-    "MinorAxisLength",
-    "Sphericity",
-    "SurfaceArea",
-    "SurfaceVolumeRatio",
-    "VoxelVolume",
-)
+    "Elongation", "Flatness", "LeastAxisLength", "MajorAxisLength", "Maximum2DDiameterColumn",
+    "Maximum2DDiameterRow", "Maximum2DDiameterSlice", "Maximum3DDiameter", "MeshVolume",
+    "MinorAxisLength", "Sphericity", "SurfaceArea", "SurfaceVolumeRatio", "VoxelVolume",
+)  # fmt: skip
 """pyradiomics' 3-D shape features, mm-based, as its `shape` class writes them."""
 
 REGIONS: tuple[str, ...] = (
-    "Caudate",
-    "Cerebellum",
-    "Frontal Lobe",
-    "Insula",
-    "Occipital Lobe",
-    "Parietal Lobe",
-    "Putamen",
-    "Temporal Lobe",
-    "Thalamus",
-)
+    "Caudate", "Cerebellum", "Frontal Lobe", "Insula", "Occipital Lobe", "Parietal Lobe",
+    "Putamen", "Temporal Lobe", "Thalamus",
+)  # fmt: skip
 """Loci features: percent of the tumour in each region. A label atlas codes REGIONS[i] as i + 1."""
 
 AGE = "age"

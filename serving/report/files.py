@@ -22,13 +22,8 @@ PICTURE_FILE = "prediction.png"
 PAGE_FILE = "prediction.html"
 EXPLANATION_FILE = "explanation.png"
 FILES = (
-    MASK_FILE,
-    SEGMENTATION_FILE,
-    PICTURE_FILE,
-    EXPLANATION_FILE,
-    PAGE_FILE,
-    PREDICTION_FILE,
-)
+    MASK_FILE, SEGMENTATION_FILE, PICTURE_FILE, EXPLANATION_FILE, PAGE_FILE, PREDICTION_FILE,
+)  # fmt: skip
 """In the order in which they appear: who finds the last, finds all."""
 
 SERIES_DESCRIPTION = "glioflow tumour mask: research use only"
