@@ -52,6 +52,7 @@ def check_run(
         BadInput: the first thing that would stop the run.
     """
     from components.preprocess.plan import make_plan
+    from components.release.integrity.signature import signing_key
 
     check_sizes(profile)
     tables = {name: read_table(manifest) for name, manifest in cohorts.items()}
@@ -66,7 +67,7 @@ def check_run(
         ("classify.device", profile.classify.device),
     ):
         choose_device(wish, field)
-    _check_signing_key()
+    signing_key()
     make_plan(profile.preprocess)
     external = sum(counts.values()) - counts[DEVELOPMENT]
     found = Checked(
@@ -169,12 +170,6 @@ def _check_counts(
             f"{'folds' if folds > 1 else 'parts (training, tuning, internal test)'}",
             "add patients of that status, or lower the number of folds",
         )
-
-
-def _check_signing_key() -> None:
-    from components.release.integrity.signature import signing_key
-
-    signing_key()
 
 
 def _check_room(out: Path, found: Checked) -> None:

@@ -53,9 +53,9 @@ def publish_or_keep(
             gate=GateVerdict(passed=False, promotable=False, rules=(), reason=reason),
             pending=PENDING,
         )
-    except BadInput:
-        raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, BadInput):
+            raise
         keep(artifacts, settings, out / PENDING)
         log.warning("the run is kept in %s: `%s`", out / PENDING, _send(out))
         raise
@@ -120,13 +120,8 @@ def resume(
 def _read(folder: Path) -> tuple[RunArtifacts, PublishSettings]:
     request = read_json(folder / _REQUEST)
     artifacts = RunArtifacts(
-        validated=folder / "validated",
-        segmenter=folder / "segmenter",
-        samples=folder / "samples",
-        classifier=folder / "classifier",
+        **{name: folder / name for name in FOLDERS},
         predictions=folder / "predictions.csv",
-        evaluation=folder / "evaluation",
-        repository=folder / "repository",
         code_version=request["code_version"],
         info=RunInfo.model_validate(request["info"]),
     )

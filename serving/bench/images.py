@@ -77,7 +77,7 @@ def bench_images(
     try:
         with LocalServer(repository) as server, ImagesClient(server.grpc_address) as client:
             whole, ensemble = in_turn(
-                lambda: parts.ask(files, age), lambda: _ask(client, files, age), requests
+                [lambda: parts.ask(files, age), lambda: _ask(client, files, age)], requests
             )
             together = float(np.median(whole.milliseconds))
             for name, took in parts.seconds.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,14 +101,12 @@ def meet_champion(
         answers, failed = _ask(_model(store, entry, scratch), artifacts, new, progress)
         left_out.update(failed)
     left_out.update(dict.fromkeys(new, "the champion was not asked") if not ask else {})
-    return Champion(
-        champion.release,
-        version,
-        champion.trained_on,
-        _with(stored, mine, answers),
-        tuple(sorted(answers)),
-        dict(sorted(left_out.items())),
-        spoilt,
+    return replace(
+        champion,
+        predictions=_with(stored, mine, answers),
+        asked=tuple(sorted(answers)),
+        left_out=dict(sorted(left_out.items())),
+        spoilt=spoilt,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -28,24 +29,23 @@ _SQLITE = "sqlite:///"
 _QUIET = ("mlflow", "alembic")
 
 
+_LOGIN = "give MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
 _REMEDIES = (
-    ("401", "give MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"),
-    ("UNAUTHENTICATED", "give MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"),
-    ("403", "allow this account to write there"),
-    ("PERMISSION_DENIED", "allow this account to write there"),
+    (
+        "401|UNAUTHENTICATED",
+        _LOGIN,
+    ),
+    ("403|PERMISSION_DENIED", "allow this account to write there"),
     ("413", "raise the body size that the proxy before MLflow takes"),
     ("404", "check the address: no MLflow API is there"),
-    ("certificate", "set REQUESTS_CA_BUNDLE to the file of its authority"),
-    ("CERTIFICATE", "set REQUESTS_CA_BUNDLE to the file of its authority"),
+    ("certificate|CERTIFICATE", "set REQUESTS_CA_BUNDLE to the file of its authority"),
     ("locked", "end what else writes to that database"),
     ("readonly", "make the database file writable"),
     ("disk is full", "make room on that disk"),
     ("507", "make room in the store"),
-    ("<html", "check the address: a web page answers there, perhaps a login"),
-    ("<!doctype", "check the address: a web page answers there, perhaps a login"),
-    ("JSON", "check the address: a web page answers there, perhaps a login"),
+    ("<html|<!doctype|JSON", "check the address: a web page answers there, perhaps a login"),
 )
-"""Part of an error's message -> what mends it; the first that fits."""
+"""Pattern in an error's message -> what mends it; the first that fits."""
 
 
 class StoreUnreachable(Outage):
@@ -55,7 +55,9 @@ class StoreUnreachable(Outage):
     def of(cls, uri: str, error: BaseException) -> StoreUnreachable:
         """What an error of the store means, in one line."""
         text = str(error)
-        remedy = next((r for part, r in _REMEDIES if part in text), "check it, and try again")
+        remedy = next(
+            (r for part, r in _REMEDIES if re.search(part, text)), "check it, and try again"
+        )
         return cls(uri.partition("?")[0], f"MLflow did not take it ({first_line(error)})", remedy)
 
 
@@ -112,7 +114,7 @@ def connect(settings: PublishSettings) -> TrackingStore:
         BadInput: the address is none.
     """
     uri = normalised_uri(settings.tracking_uri)
-    _quiet_mlflow(settings)
+    _quiet_mlflow()
     import mlflow
     from mlflow import MlflowClient
 
@@ -203,7 +205,7 @@ def _initialising(folder: Path | None) -> AbstractContextManager[object]:
     return FileLock(folder / ".initialise.lock")
 
 
-def _quiet_mlflow(settings: PublishSettings) -> None:
+def _quiet_mlflow() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Our own attempts are counted; MLflow's seven per request would hide an outage for minutes.

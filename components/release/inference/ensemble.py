@@ -57,7 +57,8 @@ def check_request(tensors: Tensors, interface: Interface, plan_digest: str) -> N
     """
     for tensor in interface.inputs():
         _check_form(tensors, tensor)
-    _check_plan(tensors["plan"], plan_digest)
+    if tensors["plan"].tobytes().hex() != plan_digest:
+        raise BadInput("plan", "of another preprocessing plan than this release's", _AGAIN)
     check_age(float(tensors["age"][0]))
     grid = _check_grid(tensors["grid_affine"], interface)
     _check_to_mni(tensors["to_mni"], grid)
@@ -76,12 +77,6 @@ def _check_form(tensors: Tensors, wanted: Tensor) -> None:
         raise BadInput(wanted.name, f"shape {list(found.shape)}", f"send {list(wanted.shape)}")
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise BadInput(wanted.name, "NaN or infinite values", f"send {wanted.meaning}")
-
-
-def _check_plan(found: np.ndarray, plan_digest: str) -> None:
-    if found.tobytes().hex() != plan_digest:
-        problem = "prepared by another preprocessing plan than this release's"
-        raise BadInput("plan", problem, _AGAIN)
 
 
 def check_age(age: float) -> None:
