@@ -43,8 +43,9 @@ def number(value: float | None, digits: int = 2, missing: str = "–") -> str:
     return missing if value is None else f"{value:z.{digits}f}".replace("-", "−")
 
 
-def box_around(filled: np.ndarray, rim: int) -> tuple[slice, slice]:
-    """Rows and columns of what is True in bool (y, x), with a rim; all of them where nothing is."""
+def box_around(image: np.ndarray, rim: int) -> tuple[slice, slice]:
+    """Rows and columns in which any of (..., y, x) is not 0, and a rim; all where nothing is."""
+    filled = image.reshape(-1, *image.shape[-2:]).any(axis=0)
     if not filled.any():
         return slice(None), slice(None)
     places = [np.flatnonzero(filled.any(axis=axis)) for axis in (1, 0)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,8 +38,9 @@ def draw_prediction(path: Path, result: PatientResult) -> None:
     figure = Figure(figsize=(WIDTH_IN, height), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     ratios = [0.8, height - 1.7, 0.9]
-    top, middle, bottom = list(figure.subfigures(3, 1, height_ratios=ratios, hspace=0.0))
-    images, numbers = list(middle.subfigures(1, 2, width_ratios=[2.0, 1.0], wspace=0.0))
+    parts: Any = figure.subfigures(3, 1, height_ratios=ratios, hspace=0.0)
+    top, middle, bottom = parts
+    images, numbers = middle.subfigures(1, 2, width_ratios=[2.0, 1.0], wspace=0.0)
     for part in (top, middle, bottom, images, numbers):
         part.set_facecolor(BACKGROUND)
     _headline(top, result.prediction)
@@ -80,7 +81,7 @@ def _slices(part: SubFigure, result: PatientResult) -> None:
     answer, case = result.answer, result.case
     places = shown_slices(result)
     mask = mask_on_network(answer.mask, case.grid, case.working)
-    rows, columns = box_around(case.brain.any(axis=0), rim=2)
+    rows, columns = box_around(case.brain, rim=2)
     axes = part.subplots(
         len(case.sequences),
         len(places),

@@ -78,7 +78,7 @@ def _row(
     answer, case = result.answer, result.case
     mask = mask_on_network(answer.mask, case.grid, case.working)
     volume = np.where(case.brain, case.volume(sequence), np.nan)
-    box = box_around(case.brain.any(axis=0), rim=2)
+    box = box_around(case.brain, rim=2)
     aspect = case.grid.spacing[1] / case.grid.spacing[0]
     strongest = 0.0 if heat is None else float(np.percentile(heat, STRONGEST))
     panels = []

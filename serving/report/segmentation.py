@@ -48,7 +48,7 @@ def _row(
     own = Sequence(content["grid_of"]) if sequence is Sequence.T1C else sequence
     title = SEQUENCE_TITLES[own]
     volume = np.where(case.brain, case.volume(sequence), np.nan)
-    box = box_around(case.brain.any(axis=0), rim=2)
+    box = box_around(case.brain, rim=2)
     aspect = case.grid.spacing[1] / case.grid.spacing[0]
     found = "tumour outlined" if outline.any() else "no tumour found"
     panels = [

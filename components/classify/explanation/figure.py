@@ -44,7 +44,7 @@ def draw_explanation(
         heat = explanation.saliency[0, :, channel]
         rows += [(name, images[:, channel], None), (f"{name}\nsaliency", images[:, channel], heat)]
     rows.append(("Grad-CAM", images[:, 0], explanation.grad_cam[0]))
-    box = box_around(images[:, :2].any(axis=(0, 1)), rim=1)
+    box = box_around(images[:, :2], rim=1)
     figure = Figure(figsize=(11.0, 1.0 + 2.05 * len(rows)), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     top = 1.0 - 0.75 / figure.get_figheight()

@@ -134,7 +134,7 @@ def failure_png(failure: WrongCall) -> str | None:
     """
     if failure.image is None:
         return None
-    box = box_around(failure.image[:-1].any(axis=0), rim=1)
+    box = box_around(failure.image[:-1], rim=1)
     *sequences, mask = (channel[box] for channel in failure.image)
     strongest = 0.0 if failure.saliency is None else float(np.percentile(failure.saliency, 99.5))
     grid: list[list[tuple[np.ndarray, np.ndarray | None]]] = [[(one, None) for one in sequences]]

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
 from components.release.manifest import RELEASE_FILE
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
         Ed25519PrivateKey,
         Ed25519PublicKey,
     )
-
-T = TypeVar("T")
 
 SIGNING_KEY = "GLIOFLOW_SIGNING_KEY"
 """Environment variable: Ed25519 private key that signs, as PEM or as the path of a PEM file."""
@@ -98,7 +96,7 @@ def demand(document: bytes, signature: bytes | None, trusted: Ed25519PublicKey |
     return found
 
 
-def _key(value: str, name: str, load: Callable[[bytes], Any], kind: type[T], how: str) -> T | None:
+def _key(value: str, name: str, load: Callable[[bytes], Any], kind: type, how: str) -> Any:
     """The key of a PEM or its path; None for "". `how` tells how to make one of its kind."""
     if not value:
         return None
