@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -105,6 +106,17 @@ class Profile(Settings):
         share = 1.0 - 1.0 / folds if folds > 1 else splits[0] / sum(splits)
         least = max(self.validation.min_development, math.ceil(self.classify.min_patients / share))
         return self.validation.model_copy(update={"min_development": least})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sequences_are_named_once(cls, data: Any) -> Any:
+        """Patients must have the sequences that are prepared; `validation` need not name them."""
+        sections = data if isinstance(data, dict) else {}
+        prepared, validation = sections.get("preprocess"), sections.get("validation") or {}
+        if isinstance(prepared, dict) and isinstance(validation, dict) and "sequences" in prepared:
+            validation = {"sequences": prepared["sequences"], **validation}
+            return {**sections, "validation": validation}
+        return data
 
     @model_validator(mode="after")
     def _sequences_agree(self) -> Profile:

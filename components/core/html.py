@@ -45,9 +45,9 @@ def number(value: float | None, digits: int = 2, missing: str = "–") -> str:
 
 def box_around(image: np.ndarray, rim: int) -> tuple[slice, slice]:
     """Rows and columns in which any of (..., y, x) is not 0, and a rim; all where nothing is."""
-    filled = image.reshape(-1, *image.shape[-2:]).any(axis=0)
+    filled: np.ndarray = np.any(image.reshape(-1, *image.shape[-2:]), axis=0)
     if not filled.any():
         return slice(None), slice(None)
-    places = [np.flatnonzero(filled.any(axis=axis)) for axis in (1, 0)]
+    places = [np.flatnonzero(np.any(filled, axis=axis)) for axis in (1, 0)]
     rows, columns = (slice(max(int(p[0]) - rim, 0), int(p[-1]) + 1 + rim) for p in places)
     return rows, columns
