@@ -49,7 +49,7 @@ def seen() -> list[local.Event]:
 
 @pytest.fixture(scope="module")
 def summary(out: Path, seen: list[local.Event]) -> dict[str, Any]:
-    return local.run(load_profile(str(TINY)), {}, out, watch=seen.append)
+    return local.run(load_profile(str(TINY)), {}, out, watch=seen.append).content()
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_nobody_is_lost_on_the_way(summary: dict[str, Any], out: Path) -> None:
 
 def test_a_second_run_reuses_what_did_not_change(summary: dict[str, Any], out: Path) -> None:
     before = {name: (out / name).resolve() for name in STEPS}
-    again = local.run(load_profile(str(TINY)), {}, out)
+    again = local.run(load_profile(str(TINY)), {}, out).content()
     assert {name: (out / name).resolve() for name in STEPS} == before
     assert again["sets"] == summary["sets"]
     assert again["release"] == summary["release"]
@@ -228,7 +228,7 @@ def test_a_killed_export_is_resumed_where_it_was(summary: dict[str, Any], out: P
 
     with pytest.raises(StepFailed, match="step export failed"):
         local.run(changed, {}, out, watch=kill)
-    again = local.run(changed, {}, out)
+    again = local.run(changed, {}, out).content()
     assert {name: (out / name).resolve() for name in kept} == kept
     assert again["sets"] == summary["sets"]
     assert again["release"] != summary["release"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from components.monitor.kfp_tasks import Task
     from pipelines.estimates import Estimate
+    from pipelines.summary import Summary
 
 ProfileOption = Annotated[
     str,
@@ -75,7 +76,7 @@ def run(
             chosen, cohorts, out, tracking_uri=tracking_uri, approve=approve, watch=watch
         )
     if as_json:
-        print_json(summary)
+        print_json(summary.content())
         return
     console.print(table(summary))
     for line in losses(summary, out):
@@ -124,8 +125,8 @@ def _cost(estimates: Sequence[Estimate]) -> Table:
     return table
 
 
-def _print_next_steps(summary: dict, out: Path, tracking_uri: str | None) -> None:
-    verdict = "passed" if summary["gate"]["passed"] else "refused: not promoted"
+def _print_next_steps(summary: Summary, out: Path, tracking_uri: str | None) -> None:
+    verdict = "passed" if summary.gate.passed else "refused: not promoted"
     store = tracking_uri or f"sqlite:///{out}/mlflow/mlflow.db"
     console.print(f"Gate: {verdict} (rules and their inputs in {out}/summary.json)")
     console.print("Next:", style="bold")

@@ -51,7 +51,8 @@ def test_study_has_the_papers_cohorts() -> None:
         ("description: x\nsegment: {folds: 5}\n", r"segment\.folds"),
         ("description: x\nfeatures: {channels: [t1c, t1c]}\n", "two different"),
         (
-            "description: x\nvalidation: {sequences: [t1c]}\npreprocess: {sequences: [t1c, flair]}\n",
+            "description: x\nvalidation: {sequences: [t1c]}\n"
+            "preprocess: {sequences: [t1c, flair]}\n",
             r"validation\.sequences",
         ),
     ],
