@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
 from components.core.errors import BadInput, Outage
 from components.core.files import read_json, require_folder, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.tables import write_csv
 from components.preprocess.cohort import Failure
 from components.preprocess.sequences import input_digests
@@ -56,7 +56,7 @@ def predict_manifest(
     out: Path,
     *,
     workers: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> BatchResult:
     """Answer for every patient of a manifest.
 
@@ -88,8 +88,7 @@ def predict_manifest(
             else:
                 rows.add(result.content)
                 answered, kept = answered + 1, kept + result.kept
-            if progress is not None:
-                progress(answered + len(failures), len(table.rows), patient.patient_id)
+            progress(answered + len(failures), len(table.rows), patient.patient_id)
     failures.sort(key=lambda failure: failure.patient_id)
     _write_quarantine(out / QUARANTINE_FILE, failures)
     return BatchResult(answered, kept, tuple(failures))

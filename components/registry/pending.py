@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.registry.gate.verdict import GateVerdict, Published
 from components.registry.publish import publish_run
 from components.registry.run_artifacts import FOLDERS, RunArtifacts, RunInfo
@@ -29,7 +29,7 @@ def publish_or_keep(
     settings: PublishSettings,
     out: Path,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Published:
     """Publish a run and write `out`/published.json; keep the run in `out`/pending if it cannot be.
 
@@ -90,9 +90,7 @@ def pending_runs(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def resume(
-    folder: Path, tracking_uri: str = "", *, progress: Progress | None = None
-) -> list[Published]:
+def resume(folder: Path, tracking_uri: str = "", *, progress: Progress = silent) -> list[Published]:
     """Send every run kept below `folder`; each one sent is removed from disk.
 
     Args:

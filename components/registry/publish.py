@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.files import read_json, sha256_file, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.tables import read_csv
 from components.registry import names
 from components.registry.delivery import deliver
@@ -41,7 +41,7 @@ from components.release.integrity.verification import verify_files
 
 
 def publish_run(
-    artifacts: RunArtifacts, settings: PublishSettings, *, progress: Progress | None = None
+    artifacts: RunArtifacts, settings: PublishSettings, *, progress: Progress = silent
 ) -> Published:
     """Log, judge and register one run. Doing it again changes nothing and returns the same.
 
@@ -50,15 +50,14 @@ def publish_run(
         StoreUnreachable: the store did not answer; see `resume.publish_or_keep`.
         Outage: published, but the place to export to is away; doing it again exports.
     """
-    report = progress or (lambda done, total, what: None)
-    report(0, 4, "checking artifacts")
+    progress(0, 4, "checking artifacts")
     artifacts = replace(artifacts, info=completed(artifacts.info))
     publication = check(artifacts, settings)
-    report(1, 4, "logging lineage")
+    progress(1, 4, "logging lineage")
     store = connect(settings)
-    done = patiently(lambda: _publish(store, artifacts, settings, publication, report), settings)
+    done = patiently(lambda: _publish(store, artifacts, settings, publication, progress), settings)
     if settings.export:
-        report(4, 4, "exporting the champion")
+        progress(4, 4, "exporting the champion")
         deliver(store, settings.export, artifacts.repository)
     return done
 

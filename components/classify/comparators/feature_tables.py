@@ -15,7 +15,7 @@ from components.classify.data.selection import select
 from components.classify.settings import ForestSettings
 from components.cohort.manifest import Patient, parse_patient, read_table
 from components.core.errors import BadInput
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.tables import read_csv, write_csv
 from components.core.vocabulary import AGE, FEATURE_NAMES, SHAPE_FEATURES, Model, Split
 
@@ -69,7 +69,7 @@ def _places(names: tuple[str, ...]) -> list[int]:
 
 
 def read_numbers(
-    name: str, manifest: Path | str, shape: Path | None = None, *, progress: Progress | None = None
+    name: str, manifest: Path | str, shape: Path | None = None, *, progress: Progress = silent
 ) -> Numbers:
     """Ages of a manifest, and shape features from pyradiomics' table or from its tumour masks.
 
@@ -93,8 +93,7 @@ def read_numbers(
         found = find(patient)
         if found is not None:
             features[row, _places(SHAPE_FEATURES)] = found
-        if progress:
-            progress(row + 1, len(patients), patient.patient_id)
+        progress(row + 1, len(patients), patient.patient_id)
     return Numbers(name, patients, features)
 
 
@@ -148,7 +147,7 @@ def study_numbers(
     *,
     forest: ForestSettings = FOREST,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """Train age alone, shape, and both on one centre; answer for it (cross-fitted) and others.
 
@@ -164,8 +163,7 @@ def study_numbers(
     usable = {model: training.known(names) for model, names in MODELS.items()}
     chosen = [model for model, known in usable.items() if known.any()]
     for index, model in enumerate(chosen):
-        if progress:
-            progress(index, len(chosen), model)
+        progress(index, len(chosen), model)
         names, known = MODELS[model], usable[model]
         features, idh = training.features[known], training.idh[known]
         if min((idh == 0).sum(), (idh == 1).sum()) < FOLDS:

@@ -15,7 +15,7 @@ from components.classify.training.outputs import PREDICTIONS_FILE
 from components.classify.training.train import train_classifiers
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, sha256_file, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.tables import read_csv, write_csv
 from components.core.vocabulary import (
     AGE,
@@ -147,7 +147,7 @@ def train_ablations(
     out: Path,
     *,
     only: tuple[str, ...] = (),
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Train the classifiers once for every ablation; returns their folders, `FULL` first.
 
@@ -171,9 +171,8 @@ def train_ablations(
     for index, ablation in enumerate(chosen):
 
         def report(done: int, total: int, what: str, index: int = index, one=ablation) -> None:  # type: ignore[no-untyped-def]
-            if progress:
-                share = round(100 * done / max(total, 1))
-                progress(100 * index + share, 100 * len(chosen), f"{one.name}, {what}")
+            share = round(100 * done / max(total, 1))
+            progress(100 * index + share, 100 * len(chosen), f"{one.name}, {what}")
 
         _train(samples, ablation, settings, out / ablation.name, report)
     return [out / ablation.name for ablation in chosen]

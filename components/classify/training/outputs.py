@@ -48,7 +48,7 @@ class ClassifierRun:
     checkpoints: Path
     identity: str
     device: torch.device
-    progress: Progress | None
+    progress: Progress
     resnet: NetworkOutputs
     hybrid: NetworkOutputs
     described: list[dict[str, Any]] = field(default_factory=list)
@@ -69,8 +69,7 @@ class ClassifierRun:
 
     def report(self, done: int, what: str) -> None:
         """Tell the caller."""
-        if self.progress:
-            self.progress(min(self.done + done, self.total), self.total, what)
+        self.progress(min(self.done + done, self.total), self.total, what)
 
 
 def write_classifier_outputs(model: Path, predictions: Path, metrics: Path) -> dict[str, float]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from components.cohort.manifest import read_table
 from components.core.errors import BadInput, Outage
 from components.core.files import read_json, sha256_file, sha256_tree
+from components.core.progress import Progress, silent
 from components.core.tables import read_csv
 from components.core.vocabulary import LEARNT, Model, Origin, Sequence
 from components.registry import names
@@ -66,7 +67,7 @@ def meet_champion(
     scratch: Path,
     *,
     ask: bool,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress = silent,
 ) -> Champion | None:
     """The champion, asked about every test patient of a run that it knows nothing of.
 
@@ -143,7 +144,7 @@ def _ask(
     ask: Ask,
     artifacts: RunArtifacts,
     patients: list[str],
-    progress: Callable[[int, int, str], None] | None,
+    progress: Progress,
 ) -> tuple[dict[str, float], dict[str, str]]:
     table = read_table(artifacts.validated / "accepted.csv")
     where = {row["patient_id"]: index for index, row in enumerate(table.rows)}
@@ -168,8 +169,7 @@ def _ask(
             failed[patient] = "the champion gives no probability"
         else:
             answers[patient] = answer
-        if progress:
-            progress(done, len(patients), f"asking the champion about {patient}")
+        progress(done, len(patients), f"asking the champion about {patient}")
     return answers, failed
 
 
