@@ -199,8 +199,7 @@ def _check_room(out: Path, found: Checked) -> None:
 def check_networks(profile: Profile) -> None:
     """Export the profile's networks, untrained, and serve each a request of the right shape.
 
-    Raises:
-        BadInput: the architecture cannot be exported or served.
+    Raises BadInput: the architecture cannot be exported or served.
     """
     from components.classify.network.export import export_untrained as export_classifier
     from components.release.inference.onnx_network import OnnxNetwork

@@ -141,8 +141,7 @@ def profile_names() -> list[str]:
 def load_profile(name: str) -> Profile:
     """Load a profile by name, or from a path ending in .yaml.
 
-    Raises:
-        BadInput: no such profile, not YAML, or a key that the schema does not know.
+    Raises BadInput: no such profile, not YAML, or a key that the schema does not know.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():

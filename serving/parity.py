@@ -76,8 +76,7 @@ def segmenter_parity(
 ) -> dict[str, float]:
     """Compare the segmenters; the worst figure of any input by name.
 
-    Raises:
-        RuntimeError: masks, or the mean probability, differ by more than the limits.
+    Raises RuntimeError: masks, or the mean probability, differ by more than the limits.
     """
     found = [
         compare_maps(exported, trained, volumes, brain)
@@ -176,8 +175,7 @@ def answer_parity(
 ) -> dict[str, float]:
     """Compare the probability of IDH mutation of prepared patients, from volumes to the answer.
 
-    Raises:
-        RuntimeError: it differs by more than MOST_IDH, or only one of both finds a tumour.
+    Raises RuntimeError: it differs by more than MOST_IDH, or only one of both finds a tumour.
     """
     worst = 0.0
     for case in cases:

@@ -47,8 +47,7 @@ class PatientFiles:
     def as_patient(self, contents: Contents) -> Patient:
         """The manifest row that a release prepares.
 
-        Raises:
-            BadInput: an id or age that no manifest would hold, or a sequence the release needs.
+        Raises BadInput: an id or age that no manifest would hold, or a sequence the release needs.
         """
         check_patient_id(self.patient_id)
         low, high = AGE_YEARS

@@ -224,8 +224,7 @@ def _uncertainty(
 def read_features(path: Path) -> pd.DataFrame:
     """features.csv of the samples, indexed by patient_id, one row a patient.
 
-    Raises:
-        BadInput: unreadable, a column missing, or a patient in two rows.
+    Raises BadInput: unreadable, a column missing, or a patient in two rows.
     """
     table = _read_patients(path, ("patient_id", "cohort", "subset", "idh"))
     table["idh"] = _numbers(table, "idh", path, "give 1 (mutant), 0 (wildtype) or nothing")
@@ -237,8 +236,7 @@ def read_carried(path: Path) -> pd.DataFrame:
 
     A hospital's own columns: scanner, field strength, protocol.
 
-    Raises:
-        BadInput: unreadable, or a patient in two rows.
+    Raises BadInput: unreadable, or a patient in two rows.
     """
     table = _read_patients(path, ("patient_id",))
     return table.set_index("patient_id").drop(columns=[*_OURS], errors="ignore")
@@ -250,8 +248,7 @@ _OURS = (*(name for name in COLUMNS if name != "patient_id"), "cohort", "subset"
 def check_labels(predictions: pd.DataFrame, features: pd.DataFrame, path: Path) -> None:
     """Refuse predictions whose IDH status is not the one of the features.
 
-    Raises:
-        BadInput: a patient without features, or whose two files disagree.
+    Raises BadInput: a patient without features, or whose two files disagree.
     """
     truth = predictions["patient_id"].map(features["idh"])
     absent = ~predictions["patient_id"].isin(features.index)
@@ -273,9 +270,8 @@ def read_people(path: Path) -> pd.DataFrame:
 
     Ages from 0 to 130 years are taken as they are: a description refuses no patient.
 
-    Raises:
-        BadInput: unreadable, patient_id, age or idh missing, a cell that cannot be, or a patient
-            in two rows.
+    Raises BadInput: unreadable, patient_id, age or idh missing, a cell that cannot be, or a patient
+    in two rows.
     """
     table = _read_patients(path, ("patient_id", "age", "idh"))
     table["age"] = _numbers(table, "age", path, "give the age in years")

@@ -23,8 +23,7 @@ _TEMPLATE = "drift.html.j2"
 def read_answers(path: Path | str) -> pd.DataFrame:
     """Status, numbers, features and intensities of each line of an audit log, without canaries.
 
-    Raises:
-        BadInput: no such file, or a line is not one of the server's; names the line.
+    Raises BadInput: no such file, or a line is not one of the server's; names the line.
     """
     path = Path(path)
     try:
@@ -51,8 +50,7 @@ def read_answers(path: Path | str) -> pd.DataFrame:
 def judge_drift(reference: Path | str, current: Path | str, out: Path | str) -> Drift:
     """Compare two audit logs; write drift.json and drift.html into the folder `out`.
 
-    Raises:
-        BadInput: see `read_answers`.
+    Raises BadInput: see `read_answers`.
     """
     drift = compare_samples(read_answers(reference), read_answers(current))
     out = Path(out)

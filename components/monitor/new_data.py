@@ -19,8 +19,7 @@ log = logging.getLogger(__name__)
 def manifest_digests(cohorts: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Cohort -> sha256 of its manifest as it stands now.
 
-    Raises:
-        BadInput: no cohort is given, or a manifest cannot be read.
+    Raises BadInput: no cohort is given, or a manifest cannot be read.
     """
     if not cohorts:
         raise BadInput("--only-new", "no cohort is given", "add --cohort development=s3://...")

@@ -27,8 +27,7 @@ def settle(store: TrackingStore, ledger: Ledger) -> Ledger:
     A process killed after its ledger entry leaves tags and aliases behind: they are completed.
     An alias that somebody else moved is put back, and that is recorded.
 
-    Raises:
-        BadInput: the ledger is broken.
+    Raises BadInput: the ledger is broken.
     """
     if ledger.broken:
         raise BadInput("the ledger", ledger.broken, "run `glioflow audit`, and restore its files")

@@ -37,8 +37,7 @@ def publish_or_keep(
     the pipeline's cache. It is not judged: its gate is not passed, with the outage as the reason.
     An error of ours keeps the run, too, and is raised again.
 
-    Raises:
-        BadInput: as `publish_run`; nothing is kept then.
+    Raises BadInput: as `publish_run`; nothing is kept then.
     """
     out.mkdir(parents=True, exist_ok=True)
     try:

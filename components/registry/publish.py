@@ -65,8 +65,7 @@ def publish_run(
 def check(artifacts: RunArtifacts, settings: PublishSettings) -> str:
     """Refuse what may not be published; returns the publication id, a sha256 over all digests.
 
-    Raises:
-        BadInput: see `screen`.
+    Raises BadInput: see `screen`.
     """
     artifacts.check()
     for name in FOLDERS:

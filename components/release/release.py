@@ -64,8 +64,7 @@ def release_id(files: dict[str, str]) -> str:
 def read_release(folder: Path | str) -> Release:
     """Read release.json and contents.json; see `verify_release` for the files.
 
-    Raises:
-        BadInput: not an exported release.
+    Raises BadInput: not an exported release.
     """
     folder = Path(folder)
     contents = folder / ENSEMBLE / VERSION

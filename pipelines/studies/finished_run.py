@@ -21,8 +21,7 @@ def classify_settings(
 ) -> ClassifySettings:
     """What the run's classifiers were trained with, or less of it.
 
-    Raises:
-        BadInput: not a finished run.
+    Raises BadInput: not a finished run.
     """
     content = _settings(run / "classifier" / "model.json")
     settings = ClassifySettings.model_validate(content)

@@ -36,8 +36,7 @@ class Store:
     def add(self, repository: Path | str) -> Release:
         """Verify a release, copy it here and lay out its models; the live one stays live.
 
-        Raises:
-            BadInput: see `verify_release`.
+        Raises BadInput: see `verify_release`.
         """
         release = verify_release(repository)
         kept = self.folder / RELEASES / release.release

@@ -120,8 +120,7 @@ class MemberSamples:
 def read_samples(folder: Path | str) -> Samples:
     """Read a samples folder as `extract_samples` writes it.
 
-    Raises:
-        BadInput: not such a folder, a column missing, a patient twice, or a value unreadable.
+    Raises BadInput: not such a folder, a column missing, a patient twice, or a value unreadable.
     """
     folder = Path(folder)
     path = folder / FEATURES_FILE
@@ -193,9 +192,8 @@ def plan_classifier_members(samples: Samples, min_patients: int) -> list[MemberS
 
     Patients without IDH status, tumour or age are never trained on.
 
-    Raises:
-        BadInput: too few labelled patients, or one class only, in any member's training or
-            held-out part.
+    Raises BadInput: too few labelled patients, or one class only, in any member's training or
+    held-out part.
     """
     known = samples.development & samples.usable & np.isfinite(samples.idh)
     folds = sorted(set(samples.fold[known].tolist()) - {-1})

@@ -121,8 +121,7 @@ def ablate_images(images: np.ndarray, ablation: Ablation) -> np.ndarray:
 def ablate_samples(samples: Path, ablation: Ablation, out: Path) -> None:
     """Write the samples of `samples` with what the ablation leaves to `out`, whole or not at all.
 
-    Raises:
-        BadInput: not a samples folder.
+    Raises BadInput: not a samples folder.
     """
     description, rows = _read(samples)
     taken = [name for name in FEATURE_NAMES if name not in ablation.numbers]

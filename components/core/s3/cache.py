@@ -93,8 +93,7 @@ def _short(*parts: str) -> str:
 def remote_version(address: str) -> str:
     """sha256 (hex) over names, sizes and ETags of what lies at an address; nothing is brought.
 
-    Raises:
-        BadInput, Outage: as `local_copy`.
+    Raises BadInput, Outage: as `local_copy`.
     """
     objects, _ = _look_up(address, *parse(address))
     facts = sorted((item.name, item.size, item.etag) for item in objects)

@@ -59,8 +59,7 @@ class Scores:
 def read_run_predictions(path: Path) -> pd.DataFrame:
     """Patient-level rows of a predictions.csv, with the test set's name in `set`.
 
-    Raises:
-        BadInput: a column is missing, or a patient stands twice for one model.
+    Raises BadInput: a column is missing, or a patient stands twice for one model.
     """
     import pandas as pd
 
@@ -118,8 +117,7 @@ def public_manifest(accepted: Path, *, hash_images: bool) -> list[dict[str, str]
     image is not there any more, "unread" when `hash_images` is off. What lies in S3 is read from
     the verified copy that validation made, or brought again.
 
-    Raises:
-        Outage: S3 does not answer.
+    Raises Outage: S3 does not answer.
     """
     table = read_table(accepted)
     return [
@@ -145,8 +143,7 @@ def image_digest(path: Path) -> str:
 def image_on_disk(table: ManifestTable, index: int, column: str) -> Path | None:
     """Local path of an image of row `index`; None where the cell is empty or nothing is there.
 
-    Raises:
-        Outage: S3 does not answer.
+    Raises Outage: S3 does not answer.
     """
     place = table.location(index, column)
     if place is None:

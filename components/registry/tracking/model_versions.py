@@ -78,8 +78,7 @@ def ensure_version(
 
     The caller holds the lock.
 
-    Raises:
-        RuntimeError: a version of this publication holds other files.
+    Raises RuntimeError: a version of this publication holds other files.
     """
     ensure_model(store, made.model)
     publication = tags[names.PUBLICATION]
@@ -131,8 +130,7 @@ def resolve(store: TrackingStore, reference: str) -> ModelVersion:
 
     A bare MODEL means its champion, or its candidate while it has no champion.
 
-    Raises:
-        BadInput: no such model, alias or version, or one whose publishing was not completed.
+    Raises BadInput: no such model, alias or version, or one whose publishing was not completed.
     """
     from mlflow.exceptions import MlflowException
 
@@ -189,8 +187,7 @@ def fetch_repository(reference: str, tracking_uri: str, out: Path | None = None)
     `out` is replaced whole or not at all; without it the repository is kept in the cache folder,
     under its release id.
 
-    Raises:
-        BadInput: no such release, or its files differ from its release.json.
+    Raises BadInput: no such release, or its files differ from its release.json.
     """
     store = connect_to(tracking_uri)
     version = resolve(store, reference)

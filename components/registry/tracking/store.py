@@ -73,8 +73,7 @@ class TrackingStore:
 def normalised_uri(uri: str) -> str:
     """`uri` as MLflow takes it: a SQLite path made absolute, a bare folder turned into SQLite.
 
-    Raises:
-        BadInput: an address MLflow or this project does not support (file://, another scheme).
+    Raises BadInput: an address MLflow or this project does not support (file://, another scheme).
     """
     if uri.startswith(("http://", "https://", "postgresql")):
         return uri
@@ -92,8 +91,7 @@ def normalised_uri(uri: str) -> str:
 def connect_to(tracking_uri: str) -> TrackingStore:
     """Open a store to read it: a SQLite file that is not there is refused, not made.
 
-    Raises:
-        StoreUnreachable, BadInput: see `connect`.
+    Raises StoreUnreachable, BadInput: see `connect`.
     """
     uri = normalised_uri(tracking_uri)
     if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():

@@ -52,8 +52,7 @@ _AGAIN = "prepare the patient again with the release's plan"
 def check_request(tensors: Tensors, interface: Interface, plan_digest: str) -> None:
     """Refuse what must not reach the networks.
 
-    Raises:
-        BadInput: its subject is the name of the tensor at fault.
+    Raises BadInput: its subject is the name of the tensor at fault.
     """
     for tensor in interface.inputs():
         _check_form(tensors, tensor)
@@ -226,8 +225,7 @@ class ServedStep:
         """Mask, slices and features from the segmenter's probability (z, y, x) and a request's
         tensors.
 
-        Raises:
-            BadInput: see `feature_slice_step`.
+        Raises BadInput: see `feature_slice_step`.
         """
         grid = Grid.from_affine(tensors["grid_affine"], probability.shape)
         return feature_slice_step(

@@ -68,8 +68,7 @@ def fingerprint(key: Ed25519PublicKey) -> str:
 def signer(document: bytes, signature: bytes | None) -> str:
     """Fingerprint of the key that signed `document`; "" where nothing did.
 
-    Raises:
-        BadInput: a signature that is none, or not of these bytes.
+    Raises BadInput: a signature that is none, or not of these bytes.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

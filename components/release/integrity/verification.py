@@ -40,8 +40,7 @@ def verify_files(folder: Path, listed: Mapping[str, str]) -> None:
 def verify_release(folder: Path | str) -> Release:
     """Check every file of a repository, and that its id follows from them.
 
-    Raises:
-        BadInput: not a release; see `verify_files`; or another id.
+    Raises BadInput: not a release; see `verify_files`; or another id.
     """
     release = read_release(folder)
     verify_files(release.folder, release.manifest.files)

@@ -107,8 +107,7 @@ class MemberTraining:
     def resume(self) -> None:
         """Continue from the last checkpoint, if there is one.
 
-        Raises:
-            BadInput: it is truncated, or of another architecture, settings or cases.
+        Raises BadInput: it is truncated, or of another architecture, settings or cases.
         """
         found = self.checkpoint.restore(self.network, self.optimizer)
         if found is None:
@@ -132,9 +131,8 @@ class MemberTraining:
     def run(self, progress: Progress = silent) -> None:
         """Train from where the last checkpoint stands to the end.
 
-        Raises:
-            BadInput: a loss that is not finite (naming the patients; the last checkpoint stays),
-                no memory left on the device, no space left on the disk.
+        Raises BadInput: a loss that is not finite (naming the patients; the last checkpoint stays),
+        no memory left on the device, no space left on the disk.
         """
         self.resume()
         try:
