@@ -92,10 +92,8 @@ def read_predictions(
         table["idh"] = table["patient_id"].map(truth)
     for name, default in (("model", ""), ("subset", ""), ("status", Status.OK.value)):
         table[name] = table[name].fillna(default) if name in table else default
-    table["idh"] = _numbers(table, "idh", path, "give 1 (mutant), 0 (wildtype) or nothing")
+    table["idh"] = _one_of(table, "idh", path, (0, 1))
     table["probability"] = _numbers(table, "probability", path, "give P(IDH mutant), 0 to 1")
-    _refuse(table, ~table["idh"].isin([0, 1]) & table["idh"].notna(), "idh", path,
-            "is neither 0 nor 1", "give 1 (mutant), 0 (wildtype) or nothing")  # fmt: skip
     outside = ~table["probability"].between(0, 1) & table["probability"].notna()
     _refuse(table, outside, "probability", path, "is no probability", "give P(IDH mutant), 0 to 1")
     missing = table["probability"].isna() & (table["status"] != Status.NO_TUMOR.value)
@@ -144,6 +142,15 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, remedy: str) -> pd.Se
     numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
     words = numbers.isna() & table[column].notna() | np.isinf(numbers)
     _refuse(table, words, column, path, "is not a number", remedy)
+    return numbers
+
+
+def _one_of(table: pd.DataFrame, column: str, path: Path, allowed: tuple[int, ...]) -> pd.Series:
+    """The numbers of a column, each one of `allowed` or NaN."""
+    words = ", ".join(map(str, allowed))
+    numbers = _numbers(table, column, path, f"give {words}, or nothing")
+    odd = ~numbers.isin(allowed) & numbers.notna()
+    _refuse(table, odd, column, path, f"is not one of {words}", f"give {words}, or nothing")
     return numbers
 
 
@@ -278,12 +285,9 @@ def read_people(path: Path) -> pd.DataFrame:
     impossible = ~table["age"].between(0, 130) & table["age"].notna()
     _refuse(table, impossible, "age", path, "is no age", "give the age in years")
     for column, allowed in _CHOICES.items():
-        words = ", ".join(map(str, allowed))
         if column not in table:
             table[column] = np.nan
-        table[column] = _numbers(table, column, path, f"give {words}, or nothing")
-        odd = ~table[column].isin(allowed) & table[column].notna()
-        _refuse(table, odd, column, path, f"is not one of {words}", f"give {words}, or nothing")
+        table[column] = _one_of(table, column, path, allowed)
     if "sex" not in table:
         table["sex"] = None
     odd = ~table["sex"].isin(["M", "F"]) & table["sex"].notna()

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlparse
 from components.core.files import write_text
 from components.registry.ledger_claims import claim, claims, release_claim
 from components.registry.names import STEP, Alias, RegisteredModel
-from components.registry.tracking.store import TrackingStore
+from components.registry.tracking.store import TrackingStore, first_run
 
 EXPERIMENT = "glioflow-ledger"
 GENESIS = "0" * 64
@@ -274,16 +274,8 @@ def _write(store: TrackingStore, name: str, content: str) -> None:
 
 
 def _find_run(store: TrackingStore) -> str | None:
-    experiment = store.client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
-        return None
-    runs = store.client.search_runs(
-        [experiment.experiment_id],
-        f"tags.`{STEP}` = 'ledger'",
-        order_by=["attributes.start_time ASC"],
-        max_results=1,
-    )
-    return runs[0].info.run_id if runs else None
+    run = first_run(store, EXPERIMENT, **{STEP: "ledger"})
+    return run.info.run_id if run else None
 
 
 def _create_run(store: TrackingStore) -> str:

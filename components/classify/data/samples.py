@@ -133,7 +133,9 @@ def read_samples(folder: Path | str) -> Samples:
     wanted = {"patient_id", "fold", "idh", "grade", "codeletion", "status", "origin"}
     if missing := wanted.union(COPIED, FEATURE_NAMES).difference(rows[0]):
         raise BadInput(path, f"column '{min(missing)}' is missing", "extract the features again")
-    _check_once(path, [row["patient_id"] for row in rows])
+    for identifier, count in Counter(row["patient_id"] for row in rows).items():
+        if count > 1:
+            raise BadInput(f"{path}, patient {identifier}", "stands twice", "keep one row")
     numbers = {
         name: np.array([_number(path, row, name) for row in rows])
         for name in ("fold", "idh", "grade", "codeletion", *FEATURE_NAMES)
@@ -166,12 +168,6 @@ def _why_not(row: dict[str, str]) -> str:
         return f"{row['status']}, left out of training and without an image-based answer"
     lacking = [name for name in FEATURE_NAMES if not row[name] or row[name].lower() == "nan"]
     return f"no {', '.join(lacking)}: left out of training and without an image-based answer"
-
-
-def _check_once(path: Path, identifiers: list[str]) -> None:
-    for identifier, count in Counter(identifiers).items():
-        if count > 1:
-            raise BadInput(f"{path}, patient {identifier}", "stands twice", "keep one row")
 
 
 def _number(path: Path, row: dict[str, str], column: str) -> float:

@@ -30,7 +30,7 @@ from components.registry.tracking.step_records import (
     flat_text,
     step_records,
 )
-from components.registry.tracking.store import TrackingStore
+from components.registry.tracking.store import TrackingStore, first_run
 from components.release.integrity.signature import (
     RELEASE_FILE,
     SIGNATURE_FILE,
@@ -73,16 +73,8 @@ class Recorded:
 
 def find_parent(store: TrackingStore, settings: PublishSettings, publication: str) -> Run | None:
     """The parent run of a publication, complete or not."""
-    experiment = store.client.get_experiment_by_name(settings.experiment)
-    if experiment is None:
-        return None
-    found = store.client.search_runs(
-        [experiment.experiment_id],
-        f"tags.`{names.PUBLICATION}` = '{publication}' AND tags.`{names.STEP}` = '{PARENT}'",
-        order_by=["attributes.start_time ASC"],
-        max_results=1,
-    )
-    return found[0] if found else None
+    tags = {names.PUBLICATION: publication, names.STEP: PARENT}
+    return first_run(store, settings.experiment, **tags)
 
 
 def record_run(

@@ -20,6 +20,7 @@ from components.registry.tracking.lock import first_line, touch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -68,6 +69,17 @@ class TrackingStore:
     uri: str
     client: MlflowClient
     folder: Path | None
+
+
+def first_run(store: TrackingStore, experiment: str, **tags: str) -> Run | None:
+    """The oldest run of an experiment that has these tags."""
+    found = store.client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    wanted = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    order = ["attributes.start_time ASC"]
+    runs = store.client.search_runs([found.experiment_id], wanted, order_by=order, max_results=1)
+    return runs[0] if runs else None
 
 
 def normalised_uri(uri: str) -> str:
