@@ -37,6 +37,7 @@ CALLED_BY_OTHERS = {
     "TritonPythonModel", "initialize", "execute", "finalize",  # Triton
     "load_context", "predict",  # MLflow
     "redirect_request",  # urllib
+    "model_class",  # model.py of a release
 }  # fmt: skip
 """Names that a framework calls."""
 

@@ -27,7 +27,7 @@ from components.core.s3 import is_remote
 from components.core.vocabulary import DEVELOPMENT, Split
 from pipelines.check import check_run
 from pipelines.profile import Profile
-from pipelines.summary import Summary, summarise
+from pipelines.summary import RunSummary, summarise
 from pipelines.version import code_digest, run_info
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def run(
     tracking_uri: str | None = None,
     approve: str | None = None,
     watch: Callable[[Event], None] = lambda event: None,
-) -> Summary:
+) -> RunSummary:
     """Run the whole pipeline below `out` and return what `out`/summary.json holds.
 
     Finished steps whose inputs, settings and code are unchanged are reused. `out` gets links to

@@ -42,7 +42,7 @@ class CohortSummary(Document):
     failed: int
 
 
-class Summary(Document):
+class RunSummary(Document):
     """Content of summary.json."""
 
     profile: str
@@ -58,11 +58,11 @@ class Summary(Document):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
-def summarise(profile: Profile, outputs: dict[str, Path]) -> Summary:
+def summarise(profile: Profile, outputs: dict[str, Path]) -> RunSummary:
     """Gather summary.json from the artifacts of a run (output name -> path)."""
     release = ReleaseManifest.read(outputs["repository"])
     published = Published.read(outputs["published"])
-    return Summary(
+    return RunSummary(
         profile=profile.name,
         trained_on=release.trained_on,
         cohorts=_cohorts(outputs),
@@ -86,7 +86,7 @@ def _cohorts(outputs: dict[str, Path]) -> dict[str, CohortSummary]:
     }
 
 
-def losses(summary: Summary, out: Path) -> list[str]:
+def losses(summary: RunSummary, out: Path) -> list[str]:
     """A line for each cohort that lost patients: how many, and where the reasons are."""
     lines = []
     for name, found in summary.cohorts.items():
@@ -105,7 +105,7 @@ def losses(summary: Summary, out: Path) -> list[str]:
     return lines
 
 
-def table(summary: Summary) -> Table:
+def table(summary: RunSummary) -> Table:
     """The run's results as one table: a row a model and test set."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

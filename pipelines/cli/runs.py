@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from components.monitor.kfp_tasks import Task
     from pipelines.estimates import Estimate
-    from pipelines.summary import Summary
+    from pipelines.summary import RunSummary
 
 ProfileOption = Annotated[
     str,
@@ -125,7 +125,7 @@ def _cost(estimates: Sequence[Estimate]) -> Table:
     return table
 
 
-def _print_next_steps(summary: Summary, out: Path, tracking_uri: str | None) -> None:
+def _print_next_steps(summary: RunSummary, out: Path, tracking_uri: str | None) -> None:
     verdict = "passed" if summary.gate.passed else "refused: not promoted"
     store = tracking_uri or f"sqlite:///{out}/mlflow/mlflow.db"
     console.print(f"Gate: {verdict} (rules and their inputs in {out}/summary.json)")
