@@ -122,14 +122,7 @@ def answer_patient(
     contents = release.contents()
     files = input_digests(patient, contents.plan.sequences)
     try:
-        case = prepare_patient(
-            patient,
-            contents.plan,
-            subset="prediction",
-            fold=None,
-            cache=None,
-            accept_implausible=accept_implausible,
-        )
+        case = prepare_patient(patient, contents.plan, accept_implausible=accept_implausible)
     except Implausible as error:
         served = release.ask(canary_request(contents)).release
         return write_abstention(out, patient.patient_id, served, contents, error, files).content()

@@ -114,9 +114,6 @@ def segment_patient(
         case = prepare_patient(
             row,
             model.plan_for(sequences),
-            subset="prediction",
-            fold=None,
-            cache=None,
             accept_implausible=accept_implausible,
             unchecked=("t1_contrast",) if other else (),
         )

@@ -183,9 +183,7 @@ def _try(repository: str, level: DegradationLevel, patient: Patient) -> Trial:
         int(patient.idh),
     )  # fmt: skip
     try:
-        case = prepare_patient(
-            level.of(patient), contents.plan, subset="prediction", fold=None, cache=None
-        )
+        case = prepare_patient(level.of(patient), contents.plan)
         answer = release.ask(request_tensors(case, contents))
     except BadInput:
         return made("", float("nan"), float("nan"))

@@ -79,7 +79,7 @@ class GliomaModel(PythonModel):
             flair=row.get("flair") or None,
             age=None if age is None or age != age else float(age),
         )
-        return prepare_patient(patient, plan, subset="prediction", fold=None, cache=None)
+        return prepare_patient(patient, plan)
 
     def _segment(self, row: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
