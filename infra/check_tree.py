@@ -22,7 +22,6 @@ SAME_NAME = {
     "export_onnx": "one per network, called by its package's name",
     "export_untrained": "one per network, called by its package's name",
     "main": "entry points of processes",
-    "add_to": "each group of CLI commands registers itself",
 }
 """Public names that may be defined in several modules, and why."""
 
@@ -38,6 +37,7 @@ CALLED_BY_OTHERS = {
     "TritonPythonModel", "initialize", "execute", "finalize",  # Triton
     "load_context", "predict",  # MLflow
     "redirect_request",  # urllib
+    "model_class",  # model.py of a release
 }  # fmt: skip
 """Names that a framework calls."""
 

@@ -168,22 +168,19 @@ def _check_counts(
             "--cohort", f"no cohort is named '{DEVELOPMENT}'", "add --cohort development=MANIFEST"
         )
     least, folds = profile.admission.min_development, profile.validation.folds
-    where = f"cohort {DEVELOPMENT}"
-    if DEVELOPMENT not in tables:
-        if counts[DEVELOPMENT] < least:
-            raise BadInput(
-                f"cohort.cohorts, {DEVELOPMENT}",
-                f"{counts[DEVELOPMENT]} phantoms, {least} are needed",
-                "make more, or lower validation.min_development and classify.min_patients",
-            )
-        return
-    classes = _classes(tables[DEVELOPMENT])
-    if sum(classes.values()) < least:
+    where, found, kind = f"cohort.cohorts, {DEVELOPMENT}", counts[DEVELOPMENT], "phantoms"
+    if given := tables.get(DEVELOPMENT):
+        classes = _classes(given)
+        where, found = f"cohort {DEVELOPMENT}", sum(classes.values())
+        kind = "patients with a known IDH status"
+    if found < least:
         raise BadInput(
             where,
-            f"{sum(classes.values())} patients with a known IDH status, {least} are needed",
-            "add patients, or lower validation.min_development and classify.min_patients",
+            f"{found} {kind}, {least} are needed",
+            "add some, or lower validation.min_development and classify.min_patients",
         )
+    if not given:
+        return
     parts = folds if folds > 1 else 3
     rarest = min(classes.values()) if len(classes) > 1 else 0
     if rarest < parts:
@@ -222,8 +219,7 @@ def _check_room(out: Path, found: Checked) -> None:
 def check_networks(profile: Profile) -> None:
     """Export the profile's networks, untrained, and serve each a request of the right shape.
 
-    Raises:
-        BadInput: the architecture cannot be exported or served.
+    Raises BadInput: the architecture cannot be exported or served.
     """
     from components.classify.network.export import export_untrained as export_classifier
     from components.release.inference.onnx_network import OnnxNetwork

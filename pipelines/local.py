@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from components.cohort.image_state import look_at_images
 from components.cohort.manifest import read_table
 from components.core.errors import BadInput, StepFailed
@@ -26,7 +27,7 @@ from components.core.s3 import is_remote
 from components.core.vocabulary import DEVELOPMENT, Split
 from pipelines.check import check_run
 from pipelines.profile import Profile
-from pipelines.summary import summarise
+from pipelines.summary import RunSummary, summarise
 from pipelines.version import code_digest, run_info
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def run(
     tracking_uri: str | None = None,
     approve: str | None = None,
     watch: Callable[[Event], None] = lambda event: None,
-) -> dict[str, Any]:
+) -> RunSummary:
     """Run the whole pipeline below `out` and return what `out`/summary.json holds.
 
     Finished steps whose inputs, settings and code are unchanged are reused. `out` gets links to
@@ -128,7 +129,7 @@ def run(
         # KFP's own artifact has no suffix, and browsers show such a file as text.
         _link(out / "report.html", Path(outputs["evaluation"]) / "report.html")
         summary = summarise(profile, {name: Path(path) for name, path in outputs.items()})
-        write_json(out / "summary.json", summary)
+        write_json(out / "summary.json", summary.content())
     return summary
 
 
@@ -150,14 +151,13 @@ def with_images(entries: str, cohorts: Mapping[str, str], memory: Path | None = 
 
 @contextmanager
 def _only_run(out: Path) -> Iterator[None]:
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(
-                out, "another run is writing here", "wait for it, or give another --out"
-            ) from None
-        yield
+    try:
+        with FileLock(out / ".lock", blocking=False):
+            yield
+    except Timeout:
+        raise BadInput(
+            out, "another run is writing here", "wait for it, or give another --out"
+        ) from None
 
 
 def _execute(out: Path, request: dict[str, Any], watch: Callable[[Event], None]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -117,6 +118,17 @@ class Profile(Settings):
             raise ValueError("limits of images are set in the section validation")
         return given.model_copy(update={"images": limits})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sequences_are_named_once(cls, data: Any) -> Any:
+        """Patients must have the sequences that are prepared; `validation` need not name them."""
+        sections = data if isinstance(data, dict) else {}
+        prepared, validation = sections.get("preprocess"), sections.get("validation") or {}
+        if isinstance(prepared, dict) and isinstance(validation, dict) and "sequences" in prepared:
+            validation = {"sequences": prepared["sequences"], **validation}
+            return {**sections, "validation": validation}
+        return data
+
     @model_validator(mode="after")
     def _sequences_agree(self) -> Profile:
         """Packages do not know each other; the sequences they name are compared here."""
@@ -140,8 +152,7 @@ def profile_names() -> list[str]:
 def load_profile(name: str) -> Profile:
     """Load a profile by name, or from a path ending in .yaml.
 
-    Raises:
-        BadInput: no such profile, not YAML, or a key that the schema does not know.
+    Raises BadInput: no such profile, not YAML, or a key that the schema does not know.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
 from components.core.errors import BadInput, Outage
 from components.core.files import read_json, require_folder, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.tables import write_csv
 from components.preprocess.cohort import Failure
 from components.preprocess.sequences import input_digests
@@ -30,15 +30,9 @@ SOURCE_FILE = "source.json"
 """In a patient's folder, written last: what its answer was made from."""
 
 COLUMNS = (
-    "patient_id",
-    "status",
-    "probability_idh_mutant",
-    "tumor_volume_ml",
-    "uncertainty",
-    "ood",
-    "release",
-    "warnings",
-)
+    "patient_id", "status", "probability_idh_mutant", "tumor_volume_ml", "uncertainty", "ood",
+    "release", "warnings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,11 +56,11 @@ def predict_manifest(
     out: Path,
     *,
     workers: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> BatchResult:
     """Answer for every patient of a manifest.
 
-    `out` gets a folder a patient (as `serving.predict.predict_with` writes it), predictions.csv,
+    `out` gets a folder a patient (as `serving.predict.predict_patient` writes it), predictions.csv,
     a row as soon as a patient is answered, and quarantine.csv. A patient whose folder holds an
     answer of the same release to the same files and age is not asked for again.
 
@@ -94,8 +88,7 @@ def predict_manifest(
             else:
                 rows.add(result.content)
                 answered, kept = answered + 1, kept + result.kept
-            if progress is not None:
-                progress(answered + len(failures), len(table.rows), patient.patient_id)
+            progress(answered + len(failures), len(table.rows), patient.patient_id)
     failures.sort(key=lambda failure: failure.patient_id)
     _write_quarantine(out / QUARANTINE_FILE, failures)
     return BatchResult(answered, kept, tuple(failures))

@@ -54,8 +54,8 @@ def export_op(
         cases=compared_cases([Path(part.path) for part in prepared]),
     )
     # KFP reuses a step only when every artifact has a file.
-    write_json(Path(metrics.path), release.parity)
-    for network, difference in release.parity.items():
+    write_json(Path(metrics.path), release.manifest.parity)
+    for network, difference in release.manifest.parity.items():
         metrics.log_metric(f"parity_{network}", difference)
     repository.metadata["release"] = release.release
     repository.metadata.update(code_version=code_version, seconds=seconds())

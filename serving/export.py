@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,14 +31,13 @@ from components.release.settings import Node, ServingSettings
 from components.release.tensors import ENSEMBLES, Step
 from serving.parity import answer_parity, classifier_parity, segmenter_parity
 from serving.triton.config import NETWORKS, model_configs
+from serving.triton.models import write_model_code
 
 if TYPE_CHECKING:
     from components.classify.inference.classifier import Classifier
     from components.segment.inference.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
-
-MODELS = Path(__file__).parent / "triton" / "models"
 
 
 def export_release(
@@ -146,10 +144,9 @@ def _lay_out(folder: Path, contents: Contents, settings: ServingSettings) -> Non
         version.mkdir(parents=True)
         (folder / name / "config.pbtxt").write_text(config)
     for step in Step:
-        native = settings.node is Node.GPU and step in NETWORKS
-        source = MODELS / ("network.py" if step in NETWORKS else f"{step.value}.py")
-        if not native:
-            shutil.copyfile(source, folder / step / VERSION / "model.py")
+        if settings.node is Node.CPU or step not in NETWORKS:
+            name = "network" if step in NETWORKS else step.value
+            write_model_code(folder / step / VERSION, name)
     # Ensembles have no files, but their version folders must survive stores that drop empty ones.
     for name in (*ENSEMBLES, Step.PREPARE, Step.CHECK, Step.ANSWER, Step.FINISH):
         contents.write(folder / name / VERSION)

@@ -16,7 +16,7 @@ import numpy as np
 
 from components.cohort.prepared import PreparedCase, read_case
 from components.core.files import read_json
-from components.core.vocabulary import FEATURE_NAMES, Split, Status
+from components.core.vocabulary import FEATURE_NAMES, LEARNT, Status
 from components.release.inference.ensemble import ServedStep
 from components.release.inference.onnx_network import OnnxNetwork
 from components.release.inference.request import request_tensors
@@ -67,8 +67,7 @@ class Difference:
 def compared_cases(prepared: Iterable[Path]) -> list[PreparedCase]:
     """A few cases of prepared sets, those first that no network was trained on."""
     files = sorted(file for folder in prepared for file in folder.glob("*/case.json"))
-    learnt = {Split.TRAINING.value, Split.TUNING.value}
-    files.sort(key=lambda file: read_json(file)["subset"] in learnt)
+    files.sort(key=lambda file: read_json(file)["subset"] in LEARNT)
     return [read_case(file.parent) for file in files[:CASES]]
 
 
@@ -77,8 +76,7 @@ def segmenter_parity(
 ) -> dict[str, float]:
     """Compare the segmenters; the worst figure of any input by name.
 
-    Raises:
-        RuntimeError: masks, or the mean probability, differ by more than the limits.
+    Raises RuntimeError: masks, or the mean probability, differ by more than the limits.
     """
     found = [
         compare_maps(exported, trained, volumes, brain)
@@ -177,8 +175,7 @@ def answer_parity(
 ) -> dict[str, float]:
     """Compare the probability of IDH mutation of prepared patients, from volumes to the answer.
 
-    Raises:
-        RuntimeError: it differs by more than MOST_IDH, or only one of both finds a tumour.
+    Raises RuntimeError: it differs by more than MOST_IDH, or only one of both finds a tumour.
     """
     worst = 0.0
     for case in cases:

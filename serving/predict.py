@@ -17,7 +17,6 @@ from components.core.s3 import local_copy
 from components.preprocess.sequences import input_digests, refuse_changed
 from components.release.inference.request import Answer, canary_request, request_tensors
 from components.release.manifest import Contents
-from serving.client.client import Access, Client
 from serving.report.files import write_answer
 from serving.report.result import patient_result
 
@@ -48,8 +47,7 @@ class PatientFiles:
     def as_patient(self, contents: Contents) -> Patient:
         """The manifest row that a release prepares.
 
-        Raises:
-            BadInput: an id or age that no manifest would hold, or a sequence the release needs.
+        Raises BadInput: an id or age that no manifest would hold, or a sequence the release needs.
         """
         check_patient_id(self.patient_id)
         low, high = AGE_YEARS
@@ -80,39 +78,6 @@ class Answering(Protocol):
 
 
 def predict_patient(
-    patient: PatientFiles,
-    *,
-    server: str,
-    out: Path,
-    access: Access | None = None,
-    explain: Path | None = None,
-    shared_memory: bool = True,
-    accept_implausible: bool = False,
-) -> dict[str, Any]:
-    """Prepare a patient by the served release's plan, ask the server, write the answer.
-
-    Args:
-        server: HOST:PORT of Triton's gRPC interface.
-        out: folder; gets what `serving.report.files.write_answer` writes.
-        explain: folder of the classifier that the release was exported from, or of its run; adds
-            explanation.png, its saliency to the page, and to the answer where the saliency lies.
-        shared_memory: see Client.
-        accept_implausible: see `predict_with`.
-
-    Returns:
-        The content of prediction.json.
-
-    Raises:
-        BadInput: see `predict_with`; or no server of ours answers there.
-        ServerTrouble: the server is at fault.
-    """
-    with Client(server, access=access, shared_memory=shared_memory) as client:
-        return predict_with(
-            client, patient, out, explain=explain, accept_implausible=accept_implausible
-        )
-
-
-def predict_with(
     release: Answering,
     patient: PatientFiles,
     out: Path,
@@ -120,14 +85,22 @@ def predict_with(
     explain: Path | None = None,
     accept_implausible: bool = False,
 ) -> dict[str, Any]:
-    """Prepare, ask and write; nothing is written before the answer is whole.
+    """Prepare a patient by the release's plan, ask it, write the answer once it is whole.
 
     Args:
+        release: LocalRelease, or a Client of a server.
+        out: folder; gets what `serving.report.files.write_answer` writes.
+        explain: folder of the classifier that the release was exported from, or of its run; adds
+            explanation.png, its saliency to the page, and to the answer where the saliency lies.
         accept_implausible: predict where a limit of components.preprocess.quality.plausibility is
             broken, with a warning; by default such a patient is abstained on.
 
+    Returns:
+        The content of prediction.json.
+
     Raises:
         BadInput: an image, the age, `out` or `explain` cannot be used.
+        ServerTrouble: the server is at fault.
     """
     require_folder(out)
     row = patient.as_patient(release.contents())
@@ -142,21 +115,14 @@ def answer_patient(
     explain: Path | None = None,
     accept_implausible: bool = False,
 ) -> dict[str, Any]:
-    """Like `predict_with`, for a manifest's row."""
+    """Like `predict_patient`, for a manifest's row."""
     from components.preprocess.cohort import prepare_patient
     from serving.report.abstention import write_abstention
 
     contents = release.contents()
     files = input_digests(patient, contents.plan.sequences)
     try:
-        case = prepare_patient(
-            patient,
-            contents.plan,
-            subset="prediction",
-            fold=None,
-            cache=None,
-            accept_implausible=accept_implausible,
-        )
+        case = prepare_patient(patient, contents.plan, accept_implausible=accept_implausible)
     except Implausible as error:
         served = release.ask(canary_request(contents)).release
         return write_abstention(out, patient.patient_id, served, contents, error, files).content()
@@ -171,27 +137,3 @@ def _series(patient: Patient) -> Path | None:
     assert patient.t1c is not None  # every plan holds T1C
     path = local_copy(patient.t1c)
     return path if is_dicom(path) else None
-
-
-def predict_in_process(
-    patient: PatientFiles,
-    *,
-    repository: Path,
-    out: Path,
-    explain: Path | None = None,
-    accept_implausible: bool = False,
-) -> dict[str, Any]:
-    """Like `serving.predict.predict_patient`, from a release on disk.
-
-    Raises:
-        BadInput: see `serving.predict.predict_with`; or the release is not whole.
-    """
-    from components.release.inference.local_release import LocalRelease
-
-    return predict_with(
-        LocalRelease(repository),
-        patient,
-        out,
-        explain=explain,
-        accept_implausible=accept_implausible,
-    )

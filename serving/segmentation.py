@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from components.cohort.images import is_dicom, write_image
 from components.cohort.manifest import Patient
 from components.cohort.prepared import PreparedCase
 from components.core.errors import BadInput, Implausible
-from components.core.files import replace_files, require_folder, write_json
+from components.core.files import replacing, require_folder, write_json
 from components.core.vocabulary import Sequence, Status
 from components.preprocess.sequences import input_digests, refuse_changed
 from components.synthetic.model import SyntheticSegmenter
@@ -115,9 +114,6 @@ def segment_patient(
         case = prepare_patient(
             row,
             model.plan_for(sequences),
-            subset="prediction",
-            fold=None,
-            cache=None,
             accept_implausible=accept_implausible,
             unchecked=("t1_contrast",) if other else (),
         )
@@ -155,9 +151,7 @@ def _write_files(
     """Write all files aside, then move them in; what only an earlier answer had, goes."""
     from components.preprocess.cohort import mask_to_native
 
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as aside:
-        folder = Path(aside)
+    with replacing(out, FILES) as folder:
         if case is not None and mask is not None:
             native = mask_to_native(mask, case)
             write_image(folder / MASK_FILE, native)
@@ -166,5 +160,4 @@ def _write_files(
                 content = {**content, "warnings": [*content["warnings"], *([said] if said else [])]}
             write_segmentation_page(folder / PAGE_FILE, content, case, mask)
         write_json(folder / RESULT_FILE, content)
-        replace_files(folder, out, FILES)
     return content

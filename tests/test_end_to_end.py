@@ -18,10 +18,11 @@ import SimpleITK as sitk
 from components.cohort.manifest import Patient, read_manifest
 from components.core.errors import StepFailed
 from components.registry.audit.audit import audit
+from components.release.inference.local_release import LocalRelease
 from pipelines import local
 from pipelines.profile import load_profile
 from serving.client.client import Client
-from serving.predict import PatientFiles, predict_in_process, predict_patient
+from serving.predict import PatientFiles, predict_patient
 from serving.triton.server import LocalServer
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -48,7 +49,7 @@ def seen() -> list[local.Event]:
 
 @pytest.fixture(scope="module")
 def summary(out: Path, seen: list[local.Event]) -> dict[str, Any]:
-    return local.run(load_profile(str(TINY)), {}, out, watch=seen.append)
+    return local.run(load_profile(str(TINY)), {}, out, watch=seen.append).content()
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_nobody_is_lost_on_the_way(summary: dict[str, Any], out: Path) -> None:
 
 def test_a_second_run_reuses_what_did_not_change(summary: dict[str, Any], out: Path) -> None:
     before = {name: (out / name).resolve() for name in STEPS}
-    again = local.run(load_profile(str(TINY)), {}, out)
+    again = local.run(load_profile(str(TINY)), {}, out).content()
     assert {name: (out / name).resolve() for name in STEPS} == before
     assert again["sets"] == summary["sets"]
     assert again["release"] == summary["release"]
@@ -165,7 +166,7 @@ def test_mlflow_alone_predicts_on_a_manifest_row(
         age=float(patient.age or 0),
         patient_id=patient.patient_id,
     )
-    direct = predict_in_process(files, repository=out / "repository", out=tmp_path / "library")
+    direct = predict_patient(LocalRelease(out / "repository"), files, tmp_path / "library")
     assert answer["release"] == summary["release"] == direct["release"]
     assert answer["status"] == direct["status"]
     assert answer["probability_idh_mutant"] == pytest.approx(
@@ -183,8 +184,9 @@ def test_triton_says_what_the_library_says(
         age=float(patient.age or 0),
         patient_id=patient.patient_id,
     )
-    answer = predict_patient(files, server=server.grpc_address, out=tmp_path / "triton")
-    direct = predict_in_process(files, repository=out / "repository", out=tmp_path / "library")
+    with Client(server.grpc_address) as client:
+        answer = predict_patient(client, files, tmp_path / "triton")
+    direct = predict_patient(LocalRelease(out / "repository"), files, tmp_path / "library")
     assert answer["status"] == direct["status"]
     if answer["probability_idh_mutant"] is not None:
         assert answer["probability_idh_mutant"] == pytest.approx(
@@ -226,7 +228,7 @@ def test_a_killed_export_is_resumed_where_it_was(summary: dict[str, Any], out: P
 
     with pytest.raises(StepFailed, match="step export failed"):
         local.run(changed, {}, out, watch=kill)
-    again = local.run(changed, {}, out)
+    again = local.run(changed, {}, out).content()
     assert {name: (out / name).resolve() for name in kept} == kept
     assert again["sets"] == summary["sets"]
     assert again["release"] != summary["release"]

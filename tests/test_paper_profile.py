@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from components.core.vocabulary import Status
+from components.release.inference.local_release import LocalRelease
 from pipelines import local
 from pipelines.profile import Profile, load_profile
-from serving.predict import PatientFiles, predict_in_process, predict_patient
+from serving.client.client import Client
+from serving.predict import PatientFiles, predict_patient
 from serving.triton.server import LocalServer
 
 FEW: dict[str, dict[str, Any]] = {
@@ -60,9 +62,9 @@ def test_the_paper_profile_runs_to_a_served_raw_answer(tmp_path: Path) -> None:
         flair=phantom / "flair.nii.gz",
         age=50.0,
     )
-    here = predict_in_process(files, repository=out / "repository", out=tmp_path / "here")
-    with LocalServer(out / "repository") as server:
-        served = predict_patient(files, server=server.grpc_address, out=tmp_path / "served")
+    here = predict_patient(LocalRelease(out / "repository"), files, tmp_path / "here")
+    with LocalServer(out / "repository") as server, Client(server.grpc_address) as client:
+        served = predict_patient(client, files, tmp_path / "served")
     assert served["status"] in (Status.OK, Status.NO_TUMOR, Status.ABSTAIN)
     assert served["status"] == here["status"]
     assert served["tumor_volume_ml"] == pytest.approx(here["tumor_volume_ml"], rel=1e-6)

@@ -13,22 +13,9 @@ from components.core.tables import write_csv
 from components.core.vocabulary import Model, Split, Status
 
 COLUMNS = (
-    "patient_id",
-    "cohort",
-    "subset",
-    "site",
-    "idh",
-    "age",
-    "sex",
-    "grade",
-    "model",
-    "slice",
-    "probability",
-    "uncertainty",
-    "ood",
-    "status",
-    "dice",
-)
+    "patient_id", "cohort", "subset", "site", "idh", "age", "sex", "grade", "model", "slice",
+    "probability", "uncertainty", "ood", "status", "dice",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

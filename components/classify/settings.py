@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt
 
 from components.core.device import Device
 from components.core.settings import Settings
@@ -37,7 +37,7 @@ class ResNetSettings(Settings):
         dropout: probability before the bottleneck and before the classes.
     """
 
-    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 4, 6, 3)
     width: int = Field(default=64, ge=2)
     pooling: Pooling = Pooling.IMAGE
     statistics: bool = False
@@ -168,9 +168,3 @@ class ClassifySettings(Settings):
     device: Device = Device.AUTO
     threads: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=5, ge=1)
-
-    @model_validator(mode="after")
-    def _blocks_are_some(self) -> ClassifySettings:
-        if min(self.network.blocks) < 1:
-            raise ValueError("network.blocks must be at least 1 in each of the four layers")
-        return self

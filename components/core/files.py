@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,10 +55,15 @@ def atomic(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path | str, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path | str, content: Any) -> None:
     """Write `content` as indented, key-sorted JSON, atomically. NaN is refused (ValueError)."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -79,13 +85,21 @@ def require_folder(out: Path) -> None:
         raise BadInput(out, "a file, not a folder", "give another --out")
 
 
-def replace_files(made: Path, out: Path, names: Iterable[str]) -> None:
-    """Move files from `made` to `out`, in this order; names that were not made go from `out`."""
-    for name in names:
-        if (made / name).exists():
-            (made / name).replace(out / name)
-        else:
-            (out / name).unlink(missing_ok=True)
+@contextmanager
+def replacing(out: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Yield a folder to make files in; on success they move to `out`, in this order.
+
+    Names that were not made go from `out`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as aside:
+        made = Path(aside)
+        yield made
+        for name in names:
+            if (made / name).exists():
+                (made / name).replace(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
 
 
 def read_json(path: Path | str) -> Any:

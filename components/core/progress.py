@@ -18,6 +18,10 @@ Progress = Callable[[int, int, str], None]
 """Called with (done, total, what is being done)."""
 
 
+def silent(done: int, total: int, what: str = "") -> None:
+    """Tell nobody."""
+
+
 def reporter(step: str) -> Progress:
     """Progress callback for one step of the pipeline.
 

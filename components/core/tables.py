@@ -1,4 +1,4 @@
-"""CSV tables: one format for every table that a step writes."""
+"""CSV tables: one format for every table that a step writes or reads."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def write_csv(
                     by_name.writerow(row)
                 else:
                     by_place.writerow(row)
+
+
+def read_csv(path: Path | str) -> list[dict[str, str]]:
+    """Rows of a UTF-8 CSV as text, with or without a byte order mark."""
+    with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+        return list(csv.DictReader(stream))
 
 
 def write_records(path: Path | str, record: type, rows: Iterable[Mapping[str, object]]) -> None:

@@ -39,6 +39,9 @@ class Split(StrEnum):
     INTERNAL = "internal"
 
 
+LEARNT = (Split.TRAINING.value, Split.TUNING.value)
+"""Parts that are learnt from: never a test set."""
+
 DEVELOPMENT = "development"
 """Name of the cohort that is learnt from; every other cohort is a test set."""
 
@@ -75,34 +78,16 @@ class Model(StrEnum):
 
 
 SHAPE_FEATURES: tuple[str, ...] = (
-    "Elongation",
-    "Flatness",
-    "LeastAxisLength",
-    "MajorAxisLength",
-    "Maximum2DDiameterColumn",
-    "Maximum2DDiameterRow",
-    "Maximum2DDiameterSlice",
-    "Maximum3DDiameter",
-    "MeshVolume",
-    "MinorAxisLength",
-    "Sphericity",
-    "SurfaceArea",
-    "SurfaceVolumeRatio",
-    "VoxelVolume",
-)
+    "Elongation", "Flatness", "LeastAxisLength", "MajorAxisLength", "Maximum2DDiameterColumn",
+    "Maximum2DDiameterRow", "Maximum2DDiameterSlice", "Maximum3DDiameter", "MeshVolume",
+    "MinorAxisLength", "Sphericity", "SurfaceArea", "SurfaceVolumeRatio", "VoxelVolume",
+)  # fmt: skip
 """pyradiomics' 3-D shape features, mm-based, as its `shape` class writes them."""
 
 REGIONS: tuple[str, ...] = (
-    "Caudate",
-    "Cerebellum",
-    "Frontal Lobe",
-    "Insula",
-    "Occipital Lobe",
-    "Parietal Lobe",
-    "Putamen",
-    "Temporal Lobe",
-    "Thalamus",
-)
+    "Caudate", "Cerebellum", "Frontal Lobe", "Insula", "Occipital Lobe", "Parietal Lobe",
+    "Putamen", "Temporal Lobe", "Thalamus",
+)  # fmt: skip
 """Loci features: percent of the tumour in each region. A label atlas codes REGIONS[i] as i + 1."""
 
 AGE = "age"
@@ -112,6 +97,9 @@ FEATURE_NAMES: tuple[str, ...] = (*SHAPE_FEATURES, *REGIONS, AGE)
 
 SLICE_OFFSETS: tuple[int, ...] = (-4, -2, 0, 2, 4)
 """Axial offsets, in slices of the network grid, from the slice of largest tumour area."""
+
+SLICE_TITLES = tuple("largest area" if o == 0 else f"{o:+d} slices" for o in SLICE_OFFSETS)
+"""How readers see each slice named."""
 
 QUANTILES = {"low": 0.05, "middle": 0.5, "high": 0.95}
 """Which z-scores over the brain are recorded of each sequence, to be watched for drift."""

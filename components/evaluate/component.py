@@ -49,11 +49,7 @@ def evaluate_set_op(
         StepViews(Path(report.path), Path(metrics.path), Path(roc.path)),
         progress=reporter("evaluate"),
     )
-    for name, value in shown.metrics.items():
-        metrics.log_metric(name, value)
-    if shown.confusion:
-        roc.log_confusion_matrix(["wildtype", "mutant"], shown.confusion)
-        roc.log_roc_curve(shown.fpr, shown.tpr, shown.threshold)
+    shown.log(metrics, roc)
     judged.metadata.update(code_version=code_version, test_set=test_set)
 
 
@@ -101,9 +97,5 @@ def evaluate_op(
         StepViews(Path(report.path), Path(metrics.path), Path(roc.path)),
         progress=reporter("evaluate"),
     )
-    for name, value in shown.metrics.items():
-        metrics.log_metric(name, value)
-    if shown.confusion:
-        roc.log_confusion_matrix(["wildtype", "mutant"], shown.confusion)
-        roc.log_roc_curve(shown.fpr, shown.tpr, shown.threshold)
+    shown.log(metrics, roc)
     evaluation.metadata.update(code_version=code_version, seconds=seconds())

@@ -5,20 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from components.core.errors import BadInput
-from components.core.files import read_json, write_json
+from components.core.files import write_json
+from components.core.settings import Document
 
 EVALUATION_FILE = "evaluation.json"
 
 Number = int | float | None
-
-
-class Document(BaseModel):
-    """Frozen; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class IntervalEntry(Document):
@@ -282,17 +276,5 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Read evaluation.json.
-
-    Raises:
-        BadInput: missing, or not an evaluation.
-    """
-    remedy = "evaluate the predictions again"
-    try:
-        return Evaluation.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BadInput(path, f"{where}: {first['msg']}", remedy) from None
-    except (OSError, ValueError) as error:
-        raise BadInput(path, f"not an evaluation ({error})", remedy) from None
+    """Read evaluation.json. Raises BadInput: missing, or not an evaluation."""
+    return Evaluation.from_file(path, "an evaluation", "evaluate the predictions again")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.files import sha256_file
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.vocabulary import Model
 from components.evaluate.documents import EVALUATION_FILE, Evaluation, write_evaluation
 from components.evaluate.read_tables import (
@@ -30,7 +30,7 @@ def evaluate_predictions(
     supplements: Supplements = NO_SUPPLEMENTS,
     only: str | None = None,
     judged: Mapping[str, dict[str, Any]] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Evaluate every model on every test set and write the evaluation below `out`.
 
@@ -65,7 +65,7 @@ def evaluate_predictions(
             people = people.join(carried.drop(columns=people.columns, errors="ignore"))
     evaluation = RunEvaluation(table, people, settings, only)
     known = dict(judged or {})
-    blocks = evaluation.evaluate_sets(known, progress or _silent)
+    blocks = evaluation.evaluate_sets(known, progress)
     result = evaluation.join(blocks)
     if only is not None:
         result["judged"] = blocks[only]
@@ -89,7 +89,3 @@ def evaluate_predictions(
     }
     write_report(result, failures, settings, out)
     return result
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Report no progress."""

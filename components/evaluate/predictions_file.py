@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.core.errors import BadInput
+from components.core.vocabulary import LEARNT
 from components.evaluate.read_tables import (
-    LEARNT,
     ModelPredictions,
     predictions_of,
     read_predictions,
@@ -113,12 +113,14 @@ def evaluate_table(
 def compare_models(
     first: ModelPredictions, second: ModelPredictions, settings: EvaluateSettings
 ) -> dict[str, Any]:
-    """Tests of two models on the same patients (same order); JSON-ready, None where undefined.
+    """Tests of two models on the patients of both; JSON-ready, None where undefined.
 
     Accuracies are of all patients, no answer counting as wrong; AUROCs of those whom both answered.
     `binomial_p` is the paper's test (first model's correct calls against the second's accuracy),
     `mcnemar_p` the one that allows for both models' errors.
     """
+    shared = np.intersect1d(first.patient_id, second.patient_id)
+    first, second = first.only(shared), second.only(shared)
     ours, theirs = correct(first, settings.threshold), correct(second, settings.threshold)
     gain, low, high = paired_difference(ours, theirs, settings.confidence)
     both = first.answered & second.answered
@@ -138,11 +140,7 @@ def compare_models(
             "accuracy_difference": {"value": gain, "low": low, "high": high},
             "auroc": {"first": test.first, "second": test.second},
             "auroc_difference": {"value": test.difference, "low": test.low, "high": test.high},
-            "non_inferiority": {
-                "margin": margin.margin,
-                "p": margin.p,
-                "passed": bool(margin.passed),
-            },
+            "non_inferiority": vars(margin),
         }
     )
 

@@ -11,14 +11,12 @@ import numpy as np
 
 from components.cohort.manifest import COLUMNS
 from components.core.errors import BadInput
-from components.core.vocabulary import Split, Status
+from components.core.vocabulary import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REQUIRED = ("patient_id", "idh", "probability")
-LEARNT = (Split.TRAINING.value, Split.TUNING.value)
-"""Subsets that are learnt from: never a test set."""
 
 _TEXT = ("patient_id", "cohort", "subset", "site", "model", "status", "sex", "slice")
 
@@ -94,10 +92,8 @@ def read_predictions(
         table["idh"] = table["patient_id"].map(truth)
     for name, default in (("model", ""), ("subset", ""), ("status", Status.OK.value)):
         table[name] = table[name].fillna(default) if name in table else default
-    table["idh"] = _numbers(table, "idh", path, "give 1 (mutant), 0 (wildtype) or nothing")
+    table["idh"] = _one_of(table, "idh", path, (0, 1))
     table["probability"] = _numbers(table, "probability", path, "give P(IDH mutant), 0 to 1")
-    _refuse(table, ~table["idh"].isin([0, 1]) & table["idh"].notna(), "idh", path,
-            "is neither 0 nor 1", "give 1 (mutant), 0 (wildtype) or nothing")  # fmt: skip
     outside = ~table["probability"].between(0, 1) & table["probability"].notna()
     _refuse(table, outside, "probability", path, "is no probability", "give P(IDH mutant), 0 to 1")
     missing = table["probability"].isna() & (table["status"] != Status.NO_TUMOR.value)
@@ -146,6 +142,15 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, remedy: str) -> pd.Se
     numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
     words = numbers.isna() & table[column].notna() | np.isinf(numbers)
     _refuse(table, words, column, path, "is not a number", remedy)
+    return numbers
+
+
+def _one_of(table: pd.DataFrame, column: str, path: Path, allowed: tuple[int, ...]) -> pd.Series:
+    """The numbers of a column, each one of `allowed` or NaN."""
+    words = ", ".join(map(str, allowed))
+    numbers = _numbers(table, column, path, f"give {words}, or nothing")
+    odd = ~numbers.isin(allowed) & numbers.notna()
+    _refuse(table, odd, column, path, f"is not one of {words}", f"give {words}, or nothing")
     return numbers
 
 
@@ -226,8 +231,7 @@ def _uncertainty(
 def read_features(path: Path) -> pd.DataFrame:
     """features.csv of the samples, indexed by patient_id, one row a patient.
 
-    Raises:
-        BadInput: unreadable, a column missing, or a patient in two rows.
+    Raises BadInput: unreadable, a column missing, or a patient in two rows.
     """
     table = _read_patients(path, ("patient_id", "cohort", "subset", "idh"))
     table["idh"] = _numbers(table, "idh", path, "give 1 (mutant), 0 (wildtype) or nothing")
@@ -239,8 +243,7 @@ def read_carried(path: Path) -> pd.DataFrame:
 
     A hospital's own columns: scanner, field strength, protocol.
 
-    Raises:
-        BadInput: unreadable, or a patient in two rows.
+    Raises BadInput: unreadable, or a patient in two rows.
     """
     table = _read_patients(path, ("patient_id",))
     return table.set_index("patient_id").drop(columns=[*_OURS], errors="ignore")
@@ -252,8 +255,7 @@ _OURS = (*(name for name in COLUMNS if name != "patient_id"), "cohort", "subset"
 def check_labels(predictions: pd.DataFrame, features: pd.DataFrame, path: Path) -> None:
     """Refuse predictions whose IDH status is not the one of the features.
 
-    Raises:
-        BadInput: a patient without features, or whose two files disagree.
+    Raises BadInput: a patient without features, or whose two files disagree.
     """
     truth = predictions["patient_id"].map(features["idh"])
     absent = ~predictions["patient_id"].isin(features.index)
@@ -275,21 +277,17 @@ def read_people(path: Path) -> pd.DataFrame:
 
     Ages from 0 to 130 years are taken as they are: a description refuses no patient.
 
-    Raises:
-        BadInput: unreadable, patient_id, age or idh missing, a cell that cannot be, or a patient
-            in two rows.
+    Raises BadInput: unreadable, patient_id, age or idh missing, a cell that cannot be, or a patient
+    in two rows.
     """
     table = _read_patients(path, ("patient_id", "age", "idh"))
     table["age"] = _numbers(table, "age", path, "give the age in years")
     impossible = ~table["age"].between(0, 130) & table["age"].notna()
     _refuse(table, impossible, "age", path, "is no age", "give the age in years")
     for column, allowed in _CHOICES.items():
-        words = ", ".join(map(str, allowed))
         if column not in table:
             table[column] = np.nan
-        table[column] = _numbers(table, column, path, f"give {words}, or nothing")
-        odd = ~table[column].isin(allowed) & table[column].notna()
-        _refuse(table, odd, column, path, f"is not one of {words}", f"give {words}, or nothing")
+        table[column] = _one_of(table, column, path, allowed)
     if "sex" not in table:
         table["sex"] = None
     odd = ~table["sex"].isin(["M", "F"]) & table["sex"].notna()

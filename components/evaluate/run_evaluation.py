@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from components.core.errors import BadInput
 from components.core.progress import Progress
-from components.core.vocabulary import DEVELOPMENT, Model, Origin, Split, Status
+from components.core.vocabulary import DEVELOPMENT, LEARNT, Model, Origin, Split, Status
 from components.evaluate.predictions_file import compare_models
-from components.evaluate.read_tables import LEARNT, PEOPLE, ModelPredictions, predictions_of
+from components.evaluate.read_tables import PEOPLE, ModelPredictions, predictions_of
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics import curves, metrics
 from components.evaluate.statistics.paired_tests import holm
@@ -215,11 +214,10 @@ class RunEvaluation:
         if Model.HYBRID not in models:
             return {}
         return {
-            pair: compare_models(*_same_patients(models[Model.HYBRID], models[other]),
-                                  self._settings)
+            pair: compare_models(models[Model.HYBRID], models[other], self._settings)
             for pair, other in self._pairs.items()
             if other in models
-        }  # fmt: skip
+        }
 
     def _adjusted(self, tests: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """Set -> pair -> tests, each P also adjusted by Holm over the sets."""
@@ -229,21 +227,25 @@ class RunEvaluation:
             for name in tested:
                 found[name][pair] = dict(tests[name][pair])
             for test in TESTS:
-                raw = [_number(tests[name][pair][test]) for name in tested]
+                found_p = [tests[name][pair][test] for name in tested]
+                raw = [math.nan if p is None else p for p in found_p]
                 for name, p in zip(tested, holm(raw), strict=True):
                     found[name][pair][test.replace("_p", "_holm_p")] = p
         return found
 
     def _cohorts(self, every: dict[str, pd.DataFrame]) -> dict[str, Any] | None:
         """Table 1: what was learnt from (where the features say) beside every test set."""
-        cohorts = [Cohort(name, people) for name, people in every.items() if len(people)]
+        cohorts = {name: people for name, people in every.items() if len(people)}
         if self._features is not None:
             features = self._features
             learnt = features[(features["cohort"] == DEVELOPMENT) & features["subset"].isin(LEARNT)]
-            if len(learnt):
-                cohorts.insert(0, Cohort(DEVELOPMENT, learnt))
-        cohorts = [Cohort(cohort.name, _with_people(cohort.people)) for cohort in cohorts]
-        return compare_cohorts(cohorts) if len(cohorts) > 1 else None
+            cohorts = {DEVELOPMENT: learnt, **cohorts} if len(learnt) else cohorts
+        if len(cohorts) < 2:
+            return None
+        columns = list(PEOPLE)
+        return compare_cohorts(
+            [Cohort(name, people.reindex(columns=columns)) for name, people in cohorts.items()]
+        )
 
     def _curves(self, answers: ModelPredictions) -> dict[str, Any]:
         seen = answers.answered
@@ -267,19 +269,3 @@ def _origin(people: pd.DataFrame) -> str:
     if Origin.PHANTOMS.value in found:
         return Origin.PHANTOMS.value
     return Origin.PATIENTS.value if found == {Origin.PATIENTS.value} else "unknown"
-
-
-def _with_people(people: pd.DataFrame) -> pd.DataFrame:
-    """The columns that Table 1 needs, missing ones as unknown."""
-    return people.reindex(columns=list(PEOPLE))
-
-
-def _same_patients(
-    first: ModelPredictions, second: ModelPredictions
-) -> tuple[ModelPredictions, ModelPredictions]:
-    shared = np.intersect1d(first.patient_id, second.patient_id)
-    return first.only(shared), second.only(shared)
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from components.core.errors import BadInput
 from components.core.files import atomic, sha256_file, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.vocabulary import Model, Split
 from components.evaluate.documents import EVALUATION_FILE, Evaluation, read_evaluation
 from components.evaluate.evaluate import evaluate_predictions
@@ -29,6 +30,14 @@ class KfpMetrics:
     fpr: list[float]
     tpr: list[float]
     threshold: list[float]
+
+    def log(self, metrics: Any, roc: Any) -> None:
+        """Show them: KFP's artifacts of the kinds Metrics and ClassificationMetrics."""
+        for name, value in self.metrics.items():
+            metrics.log_metric(name, value)
+        if self.confusion:
+            roc.log_confusion_matrix(["wildtype", "mutant"], self.confusion)
+            roc.log_roc_curve(self.fpr, self.tpr, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ def evaluate_set_step(
     out: Path,
     views: StepViews,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> KfpMetrics:
     """Evaluate one test set into `out`: what `evaluate_step` joins, and a report of that set."""
     result = evaluate_predictions(
@@ -109,7 +118,7 @@ def evaluate_step(
     out: Path,
     views: StepViews,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> KfpMetrics:
     """Join the evaluations of the test sets into `out`: one report, tests adjusted over the sets.
 

@@ -20,7 +20,7 @@ from components.cohort.prepared import PreparedCase, read_cases
 from components.core.device import choose_device
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, sha256_tree, write_arrays, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.tables import write_csv
 from components.core.vocabulary import DEVELOPMENT, FEATURE_NAMES, SLICE_OFFSETS, Status
 from components.features.feature_slice import (
@@ -85,7 +85,7 @@ def extract_samples(
     settings: FeatureSettings,
     out: Path,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Segment every prepared case and write what the classifier learns from.
 
@@ -131,8 +131,7 @@ def extract_samples(
             except BadInput as error:
                 log.warning("patient %s left out: %s", case.patient_id, error)
                 failed.append([case.patient_id, error.problem, error.remedy])
-            if progress:
-                progress(number + 1, len(cases), case.patient_id)
+            progress(number + 1, len(cases), case.patient_id)
     write_csv(out / FEATURES_FILE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
     write_csv(out / FAILED_FILE, ("patient_id", "reason", "remedy"), failed)
     write_json(out / SAMPLES_FILE, _describe(cases[0], job, settings, segmenter))

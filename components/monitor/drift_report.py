@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from components.core.errors import BadInput
-from components.core.files import atomic, write_json
-from components.core.html import number, percent, template
+from components.core.files import write_json, write_text
+from components.core.html import template
 from components.core.vocabulary import QUANTILES
 from components.monitor.drift import FEWEST, P_ALARM, PSI_ALARM, Drift, compare_samples
 
@@ -23,8 +23,7 @@ _TEMPLATE = "drift.html.j2"
 def read_answers(path: Path | str) -> pd.DataFrame:
     """Status, numbers, features and intensities of each line of an audit log, without canaries.
 
-    Raises:
-        BadInput: no such file, or a line is not one of the server's; names the line.
+    Raises BadInput: no such file, or a line is not one of the server's; names the line.
     """
     path = Path(path)
     try:
@@ -51,14 +50,12 @@ def read_answers(path: Path | str) -> pd.DataFrame:
 def judge_drift(reference: Path | str, current: Path | str, out: Path | str) -> Drift:
     """Compare two audit logs; write drift.json and drift.html into the folder `out`.
 
-    Raises:
-        BadInput: see `read_answers`.
+    Raises BadInput: see `read_answers`.
     """
     drift = compare_samples(read_answers(reference), read_answers(current))
     out = Path(out)
     write_json(out / JSON_FILE, {**asdict(drift), "enough": drift.enough, "drifted": drift.drifted})
-    with atomic(out / HTML_FILE) as temporary:
-        temporary.write_text(_page(drift))
+    write_text(out / HTML_FILE, _page(drift))
     return drift
 
 
@@ -71,9 +68,7 @@ def said(drift: Drift) -> str:
 
 
 def _page(drift: Drift) -> str:
-    page = template(
-        Path(__file__).with_name(_TEMPLATE), number=number, percent=percent, short=_short
-    )
+    page = template(Path(__file__).with_name(_TEMPLATE), short=_short)
     return page.render(
         drift=drift,
         said=said(drift),

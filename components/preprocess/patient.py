@@ -40,9 +40,9 @@ def prepare_patient(
     patient: Patient,
     plan: PreprocessingPlan,
     *,
-    subset: str,
-    fold: int | None,
-    cache: Path | None,
+    subset: str = "prediction",
+    fold: int | None = None,
+    cache: Path | None = None,
     clock: Clock | None = None,
     accept_implausible: bool = False,
     unchecked: Collection[str] = (),
@@ -52,7 +52,8 @@ def prepare_patient(
     Each image is interpolated once, from its native grid to the network grid.
 
     Args:
-        subset: "training", "tuning", "internal" or the name of an external cohort.
+        subset: "training", "tuning", "internal" or the name of an external cohort; "prediction" for
+            a patient of none.
         fold: 0-based cross-validation fold, or None.
         cache: folder where alignments and the brain mask are kept for the next time; None for none.
         clock: gathers CPU seconds by stage.

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from components.core.files import atomic
+from components.core.files import write_text
 from components.registry.ledger_claims import claim, claims, release_claim
 from components.registry.names import STEP, Alias, RegisteredModel
-from components.registry.tracking.store import TrackingStore
+from components.registry.tracking.store import TrackingStore, first_run
 
 EXPERIMENT = "glioflow-ledger"
 GENESIS = "0" * 64
@@ -266,8 +266,7 @@ def _write(store: TrackingStore, name: str, content: str) -> None:
     root = urlparse(run.info.artifact_uri)
     if root.scheme in ("", "file"):
         # MLflow copies into a local folder in place; a kill would leave half an entry.
-        with atomic(Path(unquote(root.path)) / _FOLDER / name) as temporary:
-            temporary.write_text(content)
+        write_text(Path(unquote(root.path)) / _FOLDER / name, content)
         return
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / name).write_text(content)
@@ -275,16 +274,8 @@ def _write(store: TrackingStore, name: str, content: str) -> None:
 
 
 def _find_run(store: TrackingStore) -> str | None:
-    experiment = store.client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
-        return None
-    runs = store.client.search_runs(
-        [experiment.experiment_id],
-        f"tags.`{STEP}` = 'ledger'",
-        order_by=["attributes.start_time ASC"],
-        max_results=1,
-    )
-    return runs[0].info.run_id if runs else None
+    run = first_run(store, EXPERIMENT, **{STEP: "ledger"})
+    return run.info.run_id if run else None
 
 
 def _create_run(store: TrackingStore) -> str:

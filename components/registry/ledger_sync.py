@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.files import read_json
 from components.registry import names
+from components.registry.gate.evidence import evaluated_sets
 from components.registry.gate.verdict import GateVerdict
 from components.registry.ledger import Aliases, Entry, Ledger, append
 from components.registry.names import Alias, RegisteredModel
@@ -25,8 +27,7 @@ def settle(store: TrackingStore, ledger: Ledger) -> Ledger:
     A process killed after its ledger entry leaves tags and aliases behind: they are completed.
     An alias that somebody else moved is put back, and that is recorded.
 
-    Raises:
-        BadInput: the ledger is broken.
+    Raises BadInput: the ledger is broken.
     """
     if ledger.broken:
         raise BadInput("the ledger", ledger.broken, "run `glioflow audit`, and restore its files")
@@ -91,7 +92,7 @@ def finish_run(store: TrackingStore, run_id: str) -> None:
         path = store.client.download_artifacts(run_id, names.GATE_FILE, scratch)
         gate = GateVerdict.model_validate(read_json(path))
         path = store.client.download_artifacts(evaluate, "evaluation.json", scratch)
-        sets = read_json(path).get("sets", {})
+        sets = evaluated_sets(Path(path).parent)
     tags = {
         "mlflow.note.content": describe_run(
             run.data.tags[names.RELEASE], run.data.tags[names.TRAINED_ON], sets, gate

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.registry.gate.verdict import GateVerdict, Published
 from components.registry.publish import publish_run
 from components.registry.run_artifacts import FOLDERS, RunArtifacts, RunInfo
 from components.registry.settings import PublishSettings
-from components.registry.tracking.lineage import link_or_copy
+from components.registry.tracking.lineage import link_or_copy, link_tree
 from components.registry.tracking.store import StoreUnreachable
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def publish_or_keep(
     settings: PublishSettings,
     out: Path,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Published:
     """Publish a run and write `out`/published.json; keep the run in `out`/pending if it cannot be.
 
@@ -37,8 +37,7 @@ def publish_or_keep(
     the pipeline's cache. It is not judged: its gate is not passed, with the outage as the reason.
     An error of ours keeps the run, too, and is raised again.
 
-    Raises:
-        BadInput: as `publish_run`; nothing is kept then.
+    Raises BadInput: as `publish_run`; nothing is kept then.
     """
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -53,9 +52,9 @@ def publish_or_keep(
             gate=GateVerdict(passed=False, promotable=False, rules=(), reason=reason),
             pending=PENDING,
         )
-    except BadInput:
-        raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, BadInput):
+            raise
         keep(artifacts, settings, out / PENDING)
         log.warning("the run is kept in %s: `%s`", out / PENDING, _send(out))
         raise
@@ -71,7 +70,7 @@ def keep(artifacts: RunArtifacts, settings: PublishSettings, folder: Path) -> No
     """Write a run to `folder`, whole or not at all."""
     with atomic(folder) as temporary:
         for name in FOLDERS:
-            link_or_copy_tree(getattr(artifacts, name), temporary / name)
+            link_tree(getattr(artifacts, name), temporary / name)
         link_or_copy(artifacts.predictions, temporary / "predictions.csv")
         request = {
             "settings": settings.model_dump(mode="json"),
@@ -79,16 +78,6 @@ def keep(artifacts: RunArtifacts, settings: PublishSettings, folder: Path) -> No
             "info": artifacts.info.model_dump(mode="json"),
         }
         write_json(temporary / _REQUEST, request)
-
-
-def link_or_copy_tree(source: Path, target: Path) -> None:
-    """Repeat a folder under another name; see `link_or_copy`."""
-    target.mkdir(parents=True)
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            place = target / file.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(file, place)
 
 
 def pending_runs(folder: Path) -> list[Path]:
@@ -100,9 +89,7 @@ def pending_runs(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def resume(
-    folder: Path, tracking_uri: str = "", *, progress: Progress | None = None
-) -> list[Published]:
+def resume(folder: Path, tracking_uri: str = "", *, progress: Progress = silent) -> list[Published]:
     """Send every run kept below `folder`; each one sent is removed from disk.
 
     Args:
@@ -130,13 +117,8 @@ def resume(
 def _read(folder: Path) -> tuple[RunArtifacts, PublishSettings]:
     request = read_json(folder / _REQUEST)
     artifacts = RunArtifacts(
-        validated=folder / "validated",
-        segmenter=folder / "segmenter",
-        samples=folder / "samples",
-        classifier=folder / "classifier",
+        **{name: folder / name for name in FOLDERS},
         predictions=folder / "predictions.csv",
-        evaluation=folder / "evaluation",
-        repository=folder / "repository",
         code_version=request["code_version"],
         info=RunInfo.model_validate(request["info"]),
     )

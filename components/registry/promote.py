@@ -72,8 +72,7 @@ def promote(reference: str, tracking_uri: str, approve: str) -> str:
 
     Returns its version.
 
-    Raises:
-        BadInput: no such release, no name and reason, or one trained on phantoms.
+    Raises BadInput: no such release, no name and reason, or one trained on phantoms.
     """
     name, _, reason = approve.partition(":")
     if not (name.strip() and reason.strip()):

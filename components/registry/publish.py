@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from components.core.files import read_json, sha256_file, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
+from components.core.tables import read_csv
 from components.registry import names
 from components.registry.delivery import deliver
 from components.registry.gate.champion import Champion, meet_champion
-from components.registry.gate.evidence import read_rows, read_run_predictions
+from components.registry.gate.evidence import evaluated_sets, read_run_predictions
 from components.registry.gate.rules import Evidence, apply_gate
 from components.registry.gate.verdict import GateVerdict, Published
 from components.registry.ledger import Entry, LedgerMovedError, read_ledger
@@ -40,7 +41,7 @@ from components.release.integrity.verification import verify_files
 
 
 def publish_run(
-    artifacts: RunArtifacts, settings: PublishSettings, *, progress: Progress | None = None
+    artifacts: RunArtifacts, settings: PublishSettings, *, progress: Progress = silent
 ) -> Published:
     """Log, judge and register one run. Doing it again changes nothing and returns the same.
 
@@ -49,15 +50,14 @@ def publish_run(
         StoreUnreachable: the store did not answer; see `resume.publish_or_keep`.
         Outage: published, but the place to export to is away; doing it again exports.
     """
-    report = progress or (lambda done, total, what: None)
-    report(0, 4, "checking artifacts")
+    progress(0, 4, "checking artifacts")
     artifacts = replace(artifacts, info=completed(artifacts.info))
     publication = check(artifacts, settings)
-    report(1, 4, "logging lineage")
+    progress(1, 4, "logging lineage")
     store = connect(settings)
-    done = patiently(lambda: _publish(store, artifacts, settings, publication, report), settings)
+    done = patiently(lambda: _publish(store, artifacts, settings, publication, progress), settings)
     if settings.export:
-        report(4, 4, "exporting the champion")
+        progress(4, 4, "exporting the champion")
         deliver(store, settings.export, artifacts.repository)
     return done
 
@@ -65,8 +65,7 @@ def publish_run(
 def check(artifacts: RunArtifacts, settings: PublishSettings) -> str:
     """Refuse what may not be published; returns the publication id, a sha256 over all digests.
 
-    Raises:
-        BadInput: see `screen`.
+    Raises BadInput: see `screen`.
     """
     artifacts.check()
     for name in FOLDERS:
@@ -99,7 +98,7 @@ def _publish(
                 store,
                 read_ledger(store),
                 artifacts,
-                read_rows(Path(scratch) / names.MANIFEST_FILE),
+                read_csv(Path(scratch) / names.MANIFEST_FILE),
                 Path(tempfile.mkdtemp(dir=scratch)),
                 ask=settings.ask_champion,
                 progress=lambda done, total, what: report(3, 4, f"{what} ({done} of {total})"),
@@ -203,10 +202,10 @@ def _apply_gate(
 ) -> GateVerdict:
     evidence = Evidence(
         predictions=read_run_predictions(artifacts.predictions),
-        sets=read_json(artifacts.evaluation / "evaluation.json").get("sets", {}),
+        sets=evaluated_sets(artifacts.evaluation),
         validation=read_json(artifacts.validated / "validation.json"),
-        manifest=read_rows(scratch / names.MANIFEST_FILE),
-        features=read_rows(artifacts.samples / "features.csv"),
+        manifest=read_csv(scratch / names.MANIFEST_FILE),
+        features=read_csv(artifacts.samples / "features.csv"),
         trained_on=artifacts.release().trained_on.value,
         champion=champion,
     )

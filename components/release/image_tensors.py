@@ -44,18 +44,9 @@ PAGE_HTML = Tensor(
 HEADER = Tensor("case", DType.UINT8, (FREE,), "what is known of the case: JSON, UTF-8")
 
 _ANSWERED = (
-    PROBABILITY,
-    SLICE_PROBABILITIES,
-    UNCERTAINTY,
-    OOD,
-    STATUS,
-    WARNINGS,
-    RELEASE,
-    SLICE_INDICES,
-    MASK,
-    FEATURE_VALUES,
-    TUMOR_ML,
-)
+    PROBABILITY, SLICE_PROBABILITIES, UNCERTAINTY, OOD, STATUS, WARNINGS, RELEASE,
+    SLICE_INDICES, MASK, FEATURE_VALUES, TUMOR_ML,
+)  # fmt: skip
 
 
 def image_file(sequence: Sequence) -> Tensor:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from components.classify.inference.abstention import AbstentionLimits
 from components.core.errors import BadInput
 from components.core.files import write_json
-from components.core.settings import Settings
+from components.core.settings import Document, Settings
 from components.core.vocabulary import Origin, Sequence
 from components.preprocess.plan import PreprocessingPlan
 from components.release.settings import ServingSettings
@@ -17,9 +17,10 @@ from components.release.tensors import Interface
 
 CONTENTS_FILE = "contents.json"
 RELEASE_FILE = "release.json"
+_REMEDY = "export the release again"
 
 
-class ReleaseManifest(BaseModel):
+class ReleaseManifest(Document):
     """Content of release.json.
 
     Attributes:
@@ -31,7 +32,7 @@ class ReleaseManifest(BaseModel):
         files: relative path -> sha256 (hex) of every file but release.json.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     release: str
     profile: str
@@ -49,15 +50,7 @@ class ReleaseManifest(BaseModel):
     @classmethod
     def read(cls, folder: Path) -> ReleaseManifest:
         """Inverse of `write`. Raises BadInput when the file is missing or not whole."""
-        path = folder / RELEASE_FILE
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            problem = f"{'.'.join(map(str, first['loc'])) or 'its content'}: {first['msg']}"
-        except OSError as error:
-            problem = str(error)
-        raise BadInput(path, f"not an exported release ({problem})", "export the release again")
+        return cls.from_file(folder / RELEASE_FILE, "an exported release", _REMEDY)
 
 
 class FeatureReference(Settings):
@@ -124,13 +117,7 @@ class Contents(Settings):
     @classmethod
     def read(cls, folder: Path) -> Contents:
         """Inverse of `write`. Raises BadInput when the file is missing or not whole."""
-        path = folder / CONTENTS_FILE
-        try:
-            return cls.model_validate_json(path.read_text())
-        except (OSError, ValueError) as error:
-            raise BadInput(
-                path, f"not a release's contents ({error})", "export the release again"
-            ) from None
+        return cls.from_file(folder / CONTENTS_FILE, "a release's contents", _REMEDY)
 
 
 def release_beside(model: Path) -> str:
@@ -138,4 +125,4 @@ def release_beside(model: Path) -> str:
     for folder in (model, model.parent):
         if (folder / RELEASE_FILE).is_file():
             return ReleaseManifest.read(folder).release
-    raise BadInput(model, "no release.json in it or above it", "export the release again")
+    raise BadInput(model, "no release.json in it or above it", _REMEDY)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
+from components.core.settings import Document
 from components.core.vocabulary import Origin, Status
 
 RESEARCH_USE = "research use only; not a medical device"
 ON_PHANTOMS = "trained on phantoms: the probability says nothing about a patient"
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Inputs(_Document):
+class Inputs(Document):
     """What was answered.
 
     Attributes:
@@ -29,7 +26,7 @@ class Inputs(_Document):
     request: str | None
 
 
-class Preparation(_Document):
+class Preparation(Document):
     """How the images were prepared.
 
     Attributes:
@@ -41,7 +38,7 @@ class Preparation(_Document):
     quality: dict[str, float] | None
 
 
-class Reason(_Document):
+class Reason(Document):
     """Why nothing is said of images that could be read.
 
     Attributes:
@@ -53,7 +50,7 @@ class Reason(_Document):
     sentence: str
 
 
-class Prediction(_Document):
+class Prediction(Document):
     """One answer. Numbers are None where there are none.
 
     Attributes:
@@ -74,15 +71,17 @@ class Prediction(_Document):
         saliency: sequence -> shares of the saliency by place; only of an explained answer.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     patient_id: str
     status: Status
-    probability_idh_mutant: float | None
-    slices: tuple[float, ...] | None
-    slice_indices: tuple[int, ...] | None
-    features: dict[str, float] | None
-    tumor_volume_ml: float | None
-    uncertainty: float | None
-    ood: float | None
+    probability_idh_mutant: float | None = None
+    slices: tuple[float, ...] | None = None
+    slice_indices: tuple[int, ...] | None = None
+    features: dict[str, float] | None = None
+    tumor_volume_ml: float | None = None
+    uncertainty: float | None = None
+    ood: float | None = None
     release: str
     trained_on: Origin
     profile: str

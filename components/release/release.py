@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.release.manifest import Contents, ReleaseManifest
-from components.release.settings import ServingSettings
 from components.release.tensors import ENSEMBLE, Step
 
 PLAN_FILE = "plan.json"
@@ -23,19 +22,17 @@ class Release:
 
     Attributes:
         folder: the Triton model repository.
-        release: "glioma-idh-" and 12 hex digits of the sha256 over its files.
-        contents: see Contents.
-        settings: how it is laid out for Triton.
-        files: relative path -> sha256 of every file but release.json.
-        parity: largest difference between exported and trained networks, by network.
+        manifest, contents: see there.
     """
 
     folder: Path
-    release: str
+    manifest: ReleaseManifest
     contents: Contents
-    settings: ServingSettings
-    files: dict[str, str]
-    parity: dict[str, float]
+
+    @property
+    def release(self) -> str:
+        """ "glioma-idh-" and 12 hex digits of the sha256 over its files."""
+        return self.manifest.release
 
     @property
     def suffix(self) -> str:
@@ -67,16 +64,8 @@ def release_id(files: dict[str, str]) -> str:
 def read_release(folder: Path | str) -> Release:
     """Read release.json and contents.json; see `verify_release` for the files.
 
-    Raises:
-        BadInput: not an exported release.
+    Raises BadInput: not an exported release.
     """
     folder = Path(folder)
-    manifest = ReleaseManifest.read(folder)
-    return Release(
-        folder=folder,
-        release=manifest.release,
-        contents=Contents.read(folder / ENSEMBLE / VERSION),
-        settings=manifest.settings,
-        files=manifest.files,
-        parity=manifest.parity,
-    )
+    contents = folder / ENSEMBLE / VERSION
+    return Release(folder, ReleaseManifest.read(folder), Contents.read(contents))

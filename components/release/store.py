@@ -116,8 +116,7 @@ def _put(depot: Depot, repository: Path, place: str, files: dict[str, str]) -> N
 def point(address: str, release: str, ledger_entry: str = "") -> Pointer:
     """Serve a release that was pushed; this is the moment at which readers see it.
 
-    Raises:
-        BadInput: it is not there.
+    Raises BadInput: it is not there.
     """
     depot = open_depot(address)
     manifest = depot.read(f"releases/{_checked_id(release, address)}/{RELEASE_FILE}")
@@ -139,8 +138,7 @@ def digests(address: str, release: str) -> dict[str, str]:
 
     Covers release.json and what it names.
 
-    Raises:
-        BadInput: a file is missing, or a path leaves the release.
+    Raises BadInput: a file is missing, or a path leaves the release.
     """
     depot, place = open_depot(address), f"releases/{release}"
     manifest = json.loads(depot.read(f"{place}/{RELEASE_FILE}") or b'{"files": {}}')

@@ -157,8 +157,7 @@ def bench_segmenter(
     1,000 training volumes; the same for MONAI's DynUNet of equal size; inference volumes/s; on CUDA
     also peak memory and the compiled network.
 
-    Raises:
-        BadInput: as `development_cases` and `plan_segmenter_members`.
+    Raises BadInput: as `development_cases` and `plan_segmenter_members`.
     """
     cases = development_cases([prepared], settings)
     settings = settings.model_copy(update={"steps": 10 * steps})

@@ -33,8 +33,7 @@ class SyntheticSegmenter:
     def load(cls, folder: Path = SHIPPED) -> SyntheticSegmenter:
         """Read a model folder as `train_on_synthetic` writes it; the shipped one by default.
 
-        Raises:
-            BadInput: the folder holds none, or it is not whole.
+        Raises BadInput: the folder holds none, or it is not whole.
         """
         segmenter, plan = Segmenter.load(folder), read_plan(folder / PLAN_FILE)
         if segmenter.plan_digest != plan.digest():

@@ -9,7 +9,7 @@ from pathlib import Path
 from components.core.device import choose_device
 from components.core.errors import BadInput
 from components.core.files import write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.preprocess.plan import PreprocessingPlan
 from components.segment.data.sampling import MemberCases
 from components.segment.settings import SegmentSettings
@@ -27,7 +27,7 @@ def train_on_synthetic(
     out: Path,
     *,
     held_out: int = 24,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Train one segmenter on patients that are made while it trains; write the model to `out`.
 

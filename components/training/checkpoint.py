@@ -31,8 +31,7 @@ def digest(parts: Any) -> str:
 def require_same(path: Path, found: dict[str, Any], wanted: dict[str, Any], *, remedy: str) -> None:
     """Compare the identifying entries of a checkpoint with those expected.
 
-    Raises:
-        BadInput: naming the first entry that differs, and both values.
+    Raises BadInput: naming the first entry that differs, and both values.
     """
     for name, value in wanted.items():
         if found.get(name) != value:
@@ -61,8 +60,7 @@ class Checkpoint:
     ) -> None:
         """Write weights, optimiser, state and the tensors to be kept beside the current weights.
 
-        Raises:
-            BadInput: the disk is full; the checkpoint before stays.
+        Raises BadInput: the disk is full; the checkpoint before stays.
         """
         tensors = prefixed("network", network.state_dict()) | prefixed("kept", kept)
         tensors |= prefixed("optimizer", optimizer_tensors(network, optimizer))
@@ -75,8 +73,7 @@ class Checkpoint:
 
         None where there is no checkpoint, or one of another run that is ignored.
 
-        Raises:
-            BadInput: a truncated checkpoint, or one of another run or format.
+        Raises BadInput: a truncated checkpoint, or one of another run or format.
         """
         if not self.path.is_file():
             return None

@@ -24,8 +24,7 @@ _HEADER = "glioflow"
 def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
     """Write tensors and their JSON description atomically; the file before stays if this fails.
 
-    Raises:
-        BadInput: the disk is full.
+    Raises BadInput: the disk is full.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = {_HEADER: json.dumps(description, sort_keys=True, allow_nan=False)}
@@ -45,8 +44,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, 
 def load_tensors(path: Path, *, remedy: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote: tensors on the CPU, and their description.
 
-    Raises:
-        BadInput: missing, truncated, or not one of our files.
+    Raises BadInput: missing, truncated, or not one of our files.
     """
     if not path.is_file():
         raise BadInput(path, "no such file", remedy)

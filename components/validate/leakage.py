@@ -35,8 +35,7 @@ def copied_channels(facts: Iterable[ImageFacts]) -> dict[str, tuple[str, str]]:
 def refuse_leakage(subsets: Mapping[str, str], facts: Iterable[ImageFacts]) -> None:
     """Stop when one image stands in two subsets (patient_id -> subset).
 
-    Raises:
-        BadInput: naming the two patients and their subsets.
+    Raises BadInput: naming the two patients and their subsets.
     """
     for names in repeated_images(facts).values():
         known = sorted(name for name in names if name in subsets)

@@ -26,8 +26,7 @@ def assign_development(
     With folds, every patient is "training" with a fold (0-based). Without, the manifest's split
     column is taken where every patient has one; where none has, shares are dealt out by seed.
 
-    Raises:
-        BadInput: only some patients have a split.
+    Raises BadInput: only some patients have a split.
     """
     if settings.folds > 1:
         folds = _deal(patients, settings.seed, [1.0 / settings.folds] * settings.folds)

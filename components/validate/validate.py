@@ -20,7 +20,7 @@ from components.cohort.manifest import (
 from components.cohort.table_text import normal_id
 from components.core.errors import BadInput
 from components.core.files import atomic, sha256_file, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.vocabulary import DEVELOPMENT, Split
 from components.validate.contradictions import contradictions
 from components.validate.expectations.checks import patient_checks
@@ -49,7 +49,7 @@ def validate_manifest(
     manifest: str | Path,
     settings: ValidateSettings,
     out: Path,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     against: str | Path | None = None,
 ) -> ValidationResult:
     """Judge one manifest by itself (as a development cohort would be, but of any size)."""
@@ -61,7 +61,7 @@ def validate_cohorts(
     cohorts: Mapping[str, str | Path],
     settings: ValidateSettings,
     out: Path,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     against: str | Path | None = None,
 ) -> ValidationResult:
     """Judge all cohorts of a run and write accepted.csv, quarantine.csv, validation.json and .html.

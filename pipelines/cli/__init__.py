@@ -18,7 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for module in (data, statistics, runs, studies, serve, segment, deploy, audit, benches):
-    module.add_to(app)
+    for heading, commands in module.COMMANDS.items():
+        for command in commands:
+            name = command.__name__.removesuffix("_pipeline").replace("_", "-")
+            app.command(name, rich_help_panel=heading)(command)
 
 
 @app.callback()
@@ -46,7 +49,8 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "glioflow"
-        problem = _message(error).rstrip(".")
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        problem = message.rstrip(".")
         return _refuse(f"{problem}; see {where} --help")
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("glioflow: stopped\n")
@@ -61,10 +65,6 @@ def run(arguments: list[str]) -> int:
         logging.getLogger("glioflow").exception("an error of ours, not of the input")
         return ExitCode.OUR_FAULT
     return int(code or ExitCode.DONE)
-
-
-def _message(error: typer.TyperException) -> str:
-    return error.format_message() if hasattr(error, "format_message") else str(error)
 
 
 def _refuse(line: str) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from components.core.errors import BadInput, ExitCode
-from pipelines.cli.terminal import Json, console, print_json, progress_bar
+from pipelines.cli.terminal import Commands, Json, console, print_json, progress_bar
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
     from components.registry.audit.links import AuditReport
 
 TrackingOption = Annotated[str, typer.Option("--tracking-uri", help="MLflow tracking URI.")]
-
-_PANEL = "Register and audit"
-"""Heading of these commands in `glioflow --help`."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    for command in (audit, publish, promote, rollback):
-        app.command(rich_help_panel=_PANEL)(command)
 
 
 def audit(
@@ -124,3 +115,6 @@ def rollback(
 
     version = roll_back(model, tracking_uri, reason)
     console.print(f"{model} version {version} is champion again")
+
+
+COMMANDS: Commands = {"Register and audit": (audit, publish, promote, rollback)}

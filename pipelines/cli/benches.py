@@ -9,20 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pipelines.cli.terminal import Json, console, print_json, progress_bar
+from pipelines.cli.terminal import Commands, Json, console, print_json, progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
-
-_PANEL = "Measure"
-"""Heading of these commands in `glioflow --help`."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    app.command("bench-preprocess", rich_help_panel=_PANEL)(bench_preprocess)
-    app.command("bench-segment", rich_help_panel=_PANEL)(bench_segment)
-    app.command(rich_help_panel=_PANEL)(bench)
 
 
 def bench_preprocess(
@@ -206,3 +196,6 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.2g}" if isinstance(value, float) and abs(value) < 0.01 else str(value)
+
+
+COMMANDS: Commands = {"Measure": (bench_preprocess, bench_segment, bench)}

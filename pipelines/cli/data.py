@@ -7,21 +7,12 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import Json, console, print_json, progress_bar
+from pipelines.cli.terminal import Commands, Json, console, print_json, progress_bar
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 ManifestArgument = Annotated[
     str, typer.Argument(help="Cohort manifest: CSV path or s3:// address.")
 ]
-
-_PANEL = "Data"
-"""Heading of these commands in `glioflow --help`."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    for command in (phantom, ingest, adapt, validate, preprocess, features):
-        app.command(rich_help_panel=_PANEL)(command)
 
 
 def phantom(
@@ -179,3 +170,6 @@ def features(
         return
     for name, value in values.items():
         console.print(f"{name:<26}{'-' if value is None else f'{value:.4f}':>14}", highlight=False)
+
+
+COMMANDS: Commands = {"Data": (phantom, ingest, adapt, validate, preprocess, features)}

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from components.core.errors import BadInput
-from pipelines.cli.terminal import Json, console, print_json
-
-if TYPE_CHECKING:
-    from components.release.release import Release
-    from serving.triton.server_folder import Store
+from pipelines.cli.terminal import Commands, Json, console, print_json
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder that `serve --store` reads.")]
 WaitOption = Annotated[
     str, typer.Option("--server", help="HOST:PORT: wait until this server serves it.")
 ]
-
-_PANEL = "Serve and predict"
-"""Heading of these commands in `glioflow --help`."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    app.command(rich_help_panel=_PANEL)(deploy)
-    app.command(rich_help_panel=_PANEL)(drift)
 
 
 def deploy(
@@ -40,23 +27,18 @@ def deploy(
     server: WaitOption = "",
 ) -> None:
     """Deploy a verified release; requests in flight finish on the old one."""
+    from serving.triton.control import await_release
     from serving.triton.server_folder import Store
 
     if (repository is None) is not previous:
         raise BadInput("deploy", "give a release or --previous", "try deploy runs/demo/repository")
     kept = Store(store)
     release = kept.previous() if repository is None else kept.add(repository)
-    _make_live(kept, release, server)
-
-
-def _make_live(store: Store, release: Release, server: str) -> None:
-    from serving.triton.control import await_release
-
-    store.make_live(release)
+    kept.make_live(release)
     if server:
         with console.status(f"{server} loads {release.release}"):
             await_release(server, release.release)
-    console.print(f"{release.release} is live in {store.folder}", soft_wrap=True, highlight=False)
+    console.print(f"{release.release} is live in {store}", soft_wrap=True, highlight=False)
 
 
 def drift(
@@ -75,3 +57,6 @@ def drift(
         print_json({**asdict(found), "enough": found.enough, "drifted": found.drifted})
     else:
         console.print(f"{said(found)}  {out}/drift.html", soft_wrap=True, highlight=False)
+
+
+COMMANDS: Commands = {"Serve and predict": (deploy, drift)}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from components.core.errors import BadInput, ExitCode
-from pipelines.cli.terminal import Json, console, print_json, step_bars
+from pipelines.cli.terminal import Commands, Json, console, print_json, step_bars
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from components.monitor.kfp_tasks import Task
     from pipelines.estimates import Estimate
+    from pipelines.summary import RunSummary
 
 ProfileOption = Annotated[
     str,
@@ -51,14 +52,6 @@ NamespaceOption = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    for panel, commands in _PANELS.items():
-        for command in commands:
-            name = command.__name__.partition("_")[0]
-            app.command(name, rich_help_panel=panel)(command)
-
-
 def run(
     profile: ProfileOption,
     out: OutOption,
@@ -83,7 +76,7 @@ def run(
             chosen, cohorts, out, tracking_uri=tracking_uri, approve=approve, watch=watch
         )
     if as_json:
-        print_json(summary)
+        print_json(summary.content())
         return
     console.print(table(summary))
     for line in losses(summary, out):
@@ -132,8 +125,8 @@ def _cost(estimates: Sequence[Estimate]) -> Table:
     return table
 
 
-def _print_next_steps(summary: dict, out: Path, tracking_uri: str | None) -> None:
-    verdict = "passed" if summary["gate"]["passed"] else "refused: not promoted"
+def _print_next_steps(summary: RunSummary, out: Path, tracking_uri: str | None) -> None:
+    verdict = "passed" if summary.gate.passed else "refused: not promoted"
     store = tracking_uri or f"sqlite:///{out}/mlflow/mlflow.db"
     console.print(f"Gate: {verdict} (rules and their inputs in {out}/summary.json)")
     console.print("Next:", style="bold")
@@ -287,8 +280,7 @@ def _task_table(tasks: Sequence[Task]) -> Table:
     return result
 
 
-_PANELS: dict[str, tuple[Callable[..., Any], ...]] = {
+COMMANDS: Commands = {
     "Run": (run, check),
     "Kubeflow": (compile_pipeline, submit, schedule, status),
 }
-"""Headings in `glioflow --help`, and the commands below each."""

@@ -7,13 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import Json, console, print_json, progress_bar
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    app.command(rich_help_panel="Serve and predict")(segment)
-    app.command("train-synthetic", rich_help_panel="Run")(train_synthetic)
+from pipelines.cli.terminal import Commands, Json, console, print_json, progress_bar
 
 
 def segment(
@@ -71,3 +65,6 @@ def train_synthetic(
     with progress_bar("steps") as progress:
         train_on_synthetic(chosen.segment, make_plan(chosen.preprocess), out, progress=progress)
     console.print(f"{out}: try it with glioflow segment --model {out}", soft_wrap=True)
+
+
+COMMANDS: Commands = {"Serve and predict": (segment,), "Run": (train_synthetic,)}

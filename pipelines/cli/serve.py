@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from components.core.errors import BadInput, ExitCode
-from pipelines.cli.terminal import Json, console, print_json, progress_bar
+from pipelines.cli.terminal import Commands, Json, console, print_json, progress_bar
 
 ServerOption = Annotated[str, typer.Option("--server", help="Triton's gRPC address, HOST:PORT.")]
 TlsOption = Annotated[bool, typer.Option("--tls", help="Encrypt the connection.")]
@@ -37,17 +38,6 @@ SharedOption = Annotated[
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Folder of a run, whose release is served.")
 ]
-
-_PANEL = "Serve and predict"
-"""Heading of these commands in `glioflow --help`."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    for command in (serve, ready, predict):
-        app.command(rich_help_panel=_PANEL)(command)
-    app.command("predict-cohort", rich_help_panel=_PANEL)(predict_cohort)
-    app.command("fetch-release", rich_help_panel=_PANEL)(fetch_release)
 
 
 def serve(
@@ -179,29 +169,21 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict one patient; write prediction.json, the mask and a page to read."""
-    from serving.predict import PatientFiles, predict_in_process, predict_patient
+    from components.release.inference.local_release import LocalRelease
+    from serving.client.client import Client
+    from serving.predict import PatientFiles, predict_patient
 
     files = PatientFiles(t1c=t1c, t2=t2, flair=flair, age=age, patient_id=patient_id)
-    with console.status("preparing and predicting"):
+    with console.status("preparing and predicting"), ExitStack() as stack:
         if run or release:
-            folder = _repository(run, release, None, "")
-            answer = predict_in_process(
-                files,
-                repository=folder,
-                out=out,
-                explain=explain,
-                accept_implausible=accept_implausible,
-            )
+            asked: Any = LocalRelease(_repository(run, release, None, ""))
         else:
-            answer = predict_patient(
-                files,
-                server=server,
-                out=out,
-                access=_access(tls, ca, certificate, key, token),
-                explain=explain,
-                shared_memory=shared_memory,
-                accept_implausible=accept_implausible,
-            )
+            access = _access(tls, ca, certificate, key, token)
+            client = Client(server, access=access, shared_memory=shared_memory)
+            asked = stack.enter_context(client)
+        answer = predict_patient(
+            asked, files, out, explain=explain, accept_implausible=accept_implausible
+        )
     _tell(answer, out, as_json)
 
 
@@ -278,3 +260,6 @@ def fetch_release(
         fetch.watch(address, Store(store), watch, key, told=told)
     else:
         told(fetch.fetch_release(address, Store(store), key))
+
+
+COMMANDS: Commands = {"Serve and predict": (serve, ready, predict, predict_cohort, fetch_release)}

@@ -7,18 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import Json, console, print_json, progress_bar
-
-_PANEL = "Evaluate"
-"""Heading of these commands in `glioflow --help`."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    app.command(rich_help_panel=_PANEL)(evaluate)
-    app.command("compare-cohorts", rich_help_panel=_PANEL)(compare_cohorts)
-    app.command(rich_help_panel=_PANEL)(numbers)
-    app.command("evaluate-segmentation", rich_help_panel=_PANEL)(evaluate_segmentation)
+from pipelines.cli.terminal import Commands, Json, console, print_json, progress_bar
 
 
 def evaluate(
@@ -124,3 +113,6 @@ def evaluate_segmentation(
     with progress_bar("segment") as progress:
         result = evaluate_segmenter(segmenter, prepared, progress=progress)
     print_json(result) if as_json else console.print(result)
+
+
+COMMANDS: Commands = {"Evaluate": (evaluate, compare_cohorts, numbers, evaluate_segmentation)}

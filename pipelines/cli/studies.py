@@ -7,21 +7,12 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import Json, console, print_json, progress_bar
+from pipelines.cli.terminal import Commands, Json, console, print_json, progress_bar
 
 RunOption = Annotated[Path, typer.Option("--run", help="Folder of a finished run.")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Folder to write to; inside the run unless given.")
 ]
-
-_PANEL = "Evaluate"
-"""Heading of these commands in `glioflow --help`."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to the application."""
-    for command in (ablate, robustness, report):
-        app.command(rich_help_panel=_PANEL)(command)
 
 
 def ablate(
@@ -87,3 +78,6 @@ def report(run: RunOption, out: OutOption = None) -> None:
 def _tell(run: Path, out: Path, name: str) -> None:
     console.print(f"  {out}/{name}.json  .csv  .md", highlight=False)
     console.print(f"  glioflow report --run {run} shows them with the rest", highlight=False)
+
+
+COMMANDS: Commands = {"Evaluate": (ablate, robustness, report)}

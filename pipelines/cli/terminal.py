@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -16,6 +16,9 @@ console = Console(stderr=True)
 """Messages go to stderr; stdout is for results."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+Commands = dict[str, tuple[Callable[..., Any], ...]]
+"""Heading in `glioflow --help` -> the commands below it, named by their functions."""
 
 
 def print_json(content: Any) -> None:

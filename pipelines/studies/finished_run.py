@@ -8,7 +8,7 @@ from typing import Any
 from components.classify.settings import ClassifySettings
 from components.core.errors import BadInput
 from components.core.files import read_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.evaluate.report.supplements import Supplements
 from components.evaluate.settings import EvaluateSettings
 
@@ -21,8 +21,7 @@ def classify_settings(
 ) -> ClassifySettings:
     """What the run's classifiers were trained with, or less of it.
 
-    Raises:
-        BadInput: not a finished run.
+    Raises BadInput: not a finished run.
     """
     content = _settings(run / "classifier" / "model.json")
     settings = ClassifySettings.model_validate(content)
@@ -56,7 +55,7 @@ def ablate(
     only: tuple[str, ...] = (),
     epochs: int | None = None,
     seeds: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train every ablation on the run's samples and judge it on every set.
 
@@ -88,7 +87,7 @@ def robustness(
     patients: int = 20,
     seed: int = 1,
     workers: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Ask the run's release for phantoms in ever worse images; see `study_robustness`."""
     from pipelines.studies.robustness import study_robustness
@@ -100,7 +99,7 @@ def robustness(
     )  # fmt: skip
 
 
-def report(run: Path, out: Path | None = None, *, progress: Progress | None = None) -> Path:
+def report(run: Path, out: Path | None = None, *, progress: Progress = silent) -> Path:
     """Write the run's report again, with the studies that were made since; returns report.html.
 
     The run's own evaluation is part of what was published, and stays as it is.

@@ -14,7 +14,7 @@ from components.cohort.phantom.parameters import PhantomParameters
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import site_named
 from components.core.errors import BadInput
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.vocabulary import SEQUENCE_TITLES, Sequence
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.studies.robustness import Trial, evaluate_robustness
@@ -97,7 +97,7 @@ def study_robustness(
     seed: int = 1,
     resolution_mm: float = 2.0,
     workers: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Ask a release for the same phantoms at every level; see `evaluate_robustness`.
 
@@ -125,8 +125,7 @@ def study_robustness(
             ]
         for done, future in enumerate(as_completed(waiting), start=1):
             trials.append(future.result())
-            if progress:
-                progress(done, total, trials[-1].label)
+            progress(done, total, trials[-1].label)
     trials.sort(key=lambda trial: (trial.degradation, trial.level, trial.patient_id))
     about = {
         "release": verify_release(repository).release,
@@ -184,9 +183,7 @@ def _try(repository: str, level: DegradationLevel, patient: Patient) -> Trial:
         int(patient.idh),
     )  # fmt: skip
     try:
-        case = prepare_patient(
-            level.of(patient), contents.plan, subset="prediction", fold=None, cache=None
-        )
+        case = prepare_patient(level.of(patient), contents.plan)
         answer = release.ask(request_tensors(case, contents))
     except BadInput:
         return made("", float("nan"), float("nan"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,17 +35,17 @@ class Timed:
 
 def timed_requests(ask: Callable[[], object], *, requests: int, at_once: int) -> Timed:
     """Time `ask`, so many at once, after one that is not timed."""
-
-    def one(_: int) -> float:
-        start = time.perf_counter()
-        ask()
-        return (time.perf_counter() - start) * 1000.0
-
-    one(0)
+    ask()
     start = time.perf_counter()
     with ThreadPoolExecutor(at_once) as pool:
-        milliseconds = tuple(pool.map(one, range(requests)))
+        milliseconds = tuple(pool.map(_milliseconds, [ask] * requests))
     return Timed(milliseconds, time.perf_counter() - start)
+
+
+def _milliseconds(ask: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    ask()
+    return 1000.0 * (time.perf_counter() - start)
 
 
 def bench_ensemble(
@@ -73,7 +73,7 @@ def bench_ensemble(
     release = LocalRelease(repository)
     with LocalServer(repository) as server, Client(server.grpc_address) as client:
         parts, ensemble = in_turn(
-            lambda: release.ask(tensors), lambda: client.ask(tensors), requests
+            [lambda: release.ask(tensors), lambda: client.ask(tensors)], requests
         )
         rows = [_row("the parts, in process", parts, 1)]
         rows.append(_row("Triton ensemble", ensemble, 1))
@@ -84,24 +84,15 @@ def bench_ensemble(
     return [{**row, "ratio": round(row["p50_ms"] / row["at_once"] / first, 2)} for row in rows]
 
 
-def in_turn(
-    first: Callable[[], object], second: Callable[[], object], requests: int
-) -> tuple[Timed, Timed]:
-    """Two things timed alternately, so that a machine that slows down slows both."""
-    rounds = [
-        (
-            timed_requests(first, requests=1, at_once=1),
-            timed_requests(second, requests=1, at_once=1),
-        )
-        for _ in range(requests)
-    ]
-    firsts, seconds = zip(*rounds, strict=True)
-    return _joined(firsts), _joined(seconds)
+def in_turn(asked: Sequence[Callable[[], object]], requests: int) -> list[Timed]:
+    """Several things timed by turns, so that a machine that slows down slows all of them.
 
-
-def _joined(rounds: tuple[Timed, ...]) -> Timed:
-    milliseconds = tuple(value for timed in rounds for value in timed.milliseconds)
-    return Timed(milliseconds, sum(timed.wall_s for timed in rounds))
+    Each is done once before, untimed.
+    """
+    for ask in asked:
+        ask()
+    rounds = [[_milliseconds(ask) for ask in asked] for _ in range(requests)]
+    return [Timed(own, sum(own) / 1000.0) for own in zip(*rounds, strict=True)]
 
 
 def _row(what: str, timed: Timed, at_once: int) -> dict[str, Any]:

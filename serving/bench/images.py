@@ -32,7 +32,7 @@ class _Parts:
     def __init__(self, repository: Path) -> None:
         self._release = LocalRelease(repository)
         self._contents = self._release.contents()
-        self._limits = self._release.release.settings.limits
+        self._limits = self._release.release.manifest.settings.limits
         self.preparer = Preparer(self._contents.plan, self._limits)
         self.seconds: dict[str, list[float]] = {"prepare": [], "infer": [], "finish": []}
 
@@ -77,7 +77,7 @@ def bench_images(
     try:
         with LocalServer(repository) as server, ImagesClient(server.grpc_address) as client:
             whole, ensemble = in_turn(
-                lambda: parts.ask(files, age), lambda: _ask(client, files, age), requests
+                [lambda: parts.ask(files, age), lambda: _ask(client, files, age)], requests
             )
             together = float(np.median(whole.milliseconds))
             for name, took in parts.seconds.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from components.release.inference.local_release import LocalRelease
 from components.release.inference.onnx_network import OnnxNetwork
 from components.release.release import network_file
 from components.release.tensors import Step
-
-Tensors = dict[str, np.ndarray]
+from serving.bench.ensemble import Tensors, in_turn
 
 
 def bench_networks(
@@ -45,7 +43,8 @@ def bench_networks(
             answers[name] = run()
         except (RuntimeError, AssertionError) as error:
             failures[name] = str(error).splitlines()[0]
-    took = _in_turn({name: runtimes[name] for name in answers}, rounds)
+    timed = in_turn([runtimes[name] for name in answers], rounds)
+    took = {n: float(np.median(t.milliseconds)) for n, t in zip(answers, timed, strict=True)}
     first = next(iter(runtimes))
     return [
         {
@@ -53,26 +52,13 @@ def bench_networks(
             "threads": threads,
             "ms": round(took[name], 1) if name in took else None,
             "ratio": round(took[name] / took[first], 2) if name in took else None,
-            "largest_difference": _difference(answers, name, first),
+            "largest_difference": float(np.abs(answers[name] - answers[first]).max())
+            if name in answers
+            else None,
             "failed": failures.get(name, ""),
         }
         for name in runtimes
     ]
-
-
-def _in_turn(runtimes: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each."""
-    took: dict[str, list[float]] = {name: [] for name in runtimes}
-    for _ in range(rounds):
-        for name, run in runtimes.items():
-            start = time.perf_counter()
-            run()
-            took[name].append(1000.0 * (time.perf_counter() - start))
-    return {name: float(np.median(values)) for name, values in took.items()}
-
-
-def _difference(answers: dict[str, np.ndarray], name: str, first: str) -> float | None:
-    return float(np.abs(answers[name] - answers[first]).max()) if name in answers else None
 
 
 def _runtimes(

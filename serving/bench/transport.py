@@ -39,7 +39,7 @@ def bench_transport(
     ):
         for request, given in (("whole", tensors), ("refused at once", refused)):
             sent, shared = _asking(far, given), _asking(near, given)
-            times = [float(np.median(t.milliseconds)) for t in in_turn(sent, shared, requests)]
+            times = [float(np.median(t.milliseconds)) for t in in_turn([sent, shared], requests)]
             ways = {"sent": sent, "shared": shared}
             for (images, ask), p50_ms in zip(ways.items(), times, strict=True):
                 rows.append(

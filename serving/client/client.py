@@ -85,8 +85,7 @@ class Client(thin.Connection):
     def contents(self, *, fresh: bool = False) -> Contents:
         """What the served release expects; asked once, or again when `fresh`.
 
-        Raises:
-            BadInput: nothing answers at this address, or it is no server of ours.
+        Raises BadInput: nothing answers at this address, or it is no server of ours.
         """
         if self._contents is None or fresh:
             config = self.patiently(

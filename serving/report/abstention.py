@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.core.errors import Implausible
-from components.core.files import write_json
+from components.core.files import replacing, write_json
 from components.release.manifest import Contents
 from components.release.prediction import Prediction, Reason
 from serving.report.files import FILES, PREDICTION_FILE
@@ -33,9 +33,6 @@ def write_abstention(
     """
     reason = Reason(check=error.check, sentence=error.problem)
     prediction = describe_unprepared(patient_id, reason, release, contents, files)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        if name != PREDICTION_FILE:
-            (out / name).unlink(missing_ok=True)
-    write_json(out / PREDICTION_FILE, prediction.content())
+    with replacing(out, FILES) as folder:
+        write_json(folder / PREDICTION_FILE, prediction.content())
     return prediction

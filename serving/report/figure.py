@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.core.files import atomic
-from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Status
+from components.core.html import box_around
+from components.core.vocabulary import SEQUENCE_TITLES, SLICE_TITLES, Status
 from components.features.feature_slice import mask_on_network
 from components.release.inference.request import Answer
 from components.release.manifest import FeatureReference
@@ -19,7 +20,7 @@ from serving.report.result import PatientResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import SubFigure
 
 BACKGROUND, INK, QUIET = "#101418", "#f2f4f5", "#9aa5ad"
 MUTANT, WILDTYPE = "#4fc3f7", "#f78fb3"
@@ -37,22 +38,15 @@ def draw_prediction(path: Path, result: PatientResult) -> None:
     figure = Figure(figsize=(WIDTH_IN, height), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     ratios = [0.8, height - 1.7, 0.9]
-    top, middle, bottom = _parts(figure.subfigures(3, 1, height_ratios=ratios, hspace=0.0))
-    images, numbers = _parts(middle.subfigures(1, 2, width_ratios=[2.0, 1.0], wspace=0.0))
+    parts: Any = figure.subfigures(3, 1, height_ratios=ratios, hspace=0.0)
+    top, middle, bottom = parts
+    images, numbers = middle.subfigures(1, 2, width_ratios=[2.0, 1.0], wspace=0.0)
     for part in (top, middle, bottom, images, numbers):
         part.set_facecolor(BACKGROUND)
     _headline(top, result.prediction)
     _slices(images, result)
     _numbers(numbers, result)
     _footer(bottom, result.prediction)
-    _save(figure, path)
-
-
-def _parts(made: Any) -> list[SubFigure]:
-    return list(made)
-
-
-def _save(figure: Figure, path: Path) -> None:
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=DPI, facecolor=BACKGROUND, format="png")
 
@@ -75,15 +69,6 @@ def shown_slices(result: PatientResult) -> tuple[int, ...]:
     return tuple(int(z) for z in np.quantile(filled, [0.3, 0.42, 0.54, 0.66, 0.78]))
 
 
-def brain_box(brain: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of a brain (z, y, x), with a small rim."""
-    box = []
-    for axis in (1, 2):
-        filled = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
-        box.append(slice(max(int(filled[0]) - 2, 0), int(filled[-1]) + 3))
-    return box[0], box[1]
-
-
 def _headline(part: SubFigure, prediction: Prediction) -> None:
     words = figure_title(prediction)
     part.text(0.015, 0.62, words, color=INK, fontsize=22, weight="bold", va="center")
@@ -96,7 +81,7 @@ def _slices(part: SubFigure, result: PatientResult) -> None:
     answer, case = result.answer, result.case
     places = shown_slices(result)
     mask = mask_on_network(answer.mask, case.grid, case.working)
-    rows, columns = brain_box(case.brain)
+    rows, columns = box_around(case.brain, rim=2)
     axes = part.subplots(
         len(case.sequences),
         len(places),
@@ -121,9 +106,7 @@ def _slices(part: SubFigure, result: PatientResult) -> None:
 def _slice_title(answer: Answer, column: int) -> str:
     if answer.slice_probabilities is None or answer.slices is None:
         return ""
-    offset = SLICE_OFFSETS[column]
-    where = "largest area" if offset == 0 else f"{offset:+d} slices"
-    return f"{where}   P = {answer.slice_probabilities[column]:.2f}"
+    return f"{SLICE_TITLES[column]}   P = {answer.slice_probabilities[column]:.2f}"
 
 
 def _image(axis: Axes, values: np.ndarray, mask: np.ndarray, aspect: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import SimpleITK as sitk
 
 from components.cohort.images import write_image
 from components.core.errors import BadInput
-from components.core.files import replace_files, write_json
+from components.core.files import replacing, write_json
 from components.core.vocabulary import Status
 from components.release.prediction import Prediction
 from serving.report.result import PatientResult
@@ -22,13 +21,8 @@ PICTURE_FILE = "prediction.png"
 PAGE_FILE = "prediction.html"
 EXPLANATION_FILE = "explanation.png"
 FILES = (
-    MASK_FILE,
-    SEGMENTATION_FILE,
-    PICTURE_FILE,
-    EXPLANATION_FILE,
-    PAGE_FILE,
-    PREDICTION_FILE,
-)
+    MASK_FILE, SEGMENTATION_FILE, PICTURE_FILE, EXPLANATION_FILE, PAGE_FILE, PREDICTION_FILE,
+)  # fmt: skip
 """In the order in which they appear: who finds the last, finds all."""
 
 SERIES_DESCRIPTION = "glioflow tumour mask: research use only"
@@ -56,9 +50,7 @@ def write_answer(
     from serving.report.figure import draw_prediction
     from serving.report.page import write_page
 
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as aside:
-        folder = Path(aside)
+    with replacing(out, FILES) as folder:
         mask = mask_to_native(result.answer.mask, result.case)
         write_image(folder / MASK_FILE, mask)
         if series is not None:
@@ -71,7 +63,6 @@ def write_answer(
         draw_prediction(folder / PICTURE_FILE, result)
         write_page(folder / PAGE_FILE, result)
         write_json(folder / PREDICTION_FILE, result.prediction.content())
-        replace_files(folder, out, FILES)
     return result.prediction
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from components.core.files import atomic
-from components.core.html import number, template
-from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Sequence
+from components.core.files import write_text
+from components.core.html import box_around, number, template
+from components.core.vocabulary import SEQUENCE_TITLES, SLICE_TITLES, Sequence
 from components.features.feature_slice import mask_on_network
 from components.release.manifest import FeatureReference
-from serving.report.figure import brain_box, figure_title, shown_slices
+from serving.report.figure import figure_title, shown_slices
 from serving.report.panels import panel
 from serving.report.result import PatientResult
 
@@ -23,26 +23,24 @@ STRONGEST = 99.5
 SDS_SHOWN = 4.0
 """Standard deviations to either side of the training patients' mean that fit the scale."""
 
+_TITLES = [title.replace("-", "−") for title in SLICE_TITLES]
+
 
 def write_page(path: Path, result: PatientResult) -> None:
     """Write the page of one answer; an explained one has the saliency of both sequences."""
     page = template(
-        Path(__file__).with_name("prediction.html.j2"),
-        number=number,
-        short=short,
-        breakable=breakable,
+        Path(__file__).with_name("prediction.html.j2"), short=short, breakable=breakable
     )
     text = page.render(
         content=result.prediction.content(),
         headline=figure_title(result.prediction),
         limits=result.contents.limits,
-        slices=[_named(column) for column in range(len(SLICE_OFFSETS))],
+        slices=_TITLES,
         rows=_rows(result),
         features=_features(result.answer.features, result.contents.features),
         sds=SDS_SHOWN,
     )
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def short(value: float) -> str:
@@ -54,11 +52,6 @@ def short(value: float) -> str:
 def breakable(name: str) -> str:
     """A name in CamelCase that may go on in a second line."""
     return re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "\u200b", name)
-
-
-def _named(column: int) -> str:
-    offset = SLICE_OFFSETS[column]
-    return "largest area" if offset == 0 else f"{offset:+d} slices".replace("-", "−")
 
 
 def _rows(result: PatientResult) -> list[dict[str, Any]]:
@@ -85,13 +78,13 @@ def _row(
     answer, case = result.answer, result.case
     mask = mask_on_network(answer.mask, case.grid, case.working)
     volume = np.where(case.brain, case.volume(sequence), np.nan)
-    box = brain_box(case.brain)
+    box = box_around(case.brain, rim=2)
     aspect = case.grid.spacing[1] / case.grid.spacing[0]
     strongest = 0.0 if heat is None else float(np.percentile(heat, STRONGEST))
     panels = []
     for column, z in enumerate(shown_slices(result)):
         warmth = heat[column][box] / strongest if heat is not None and strongest > 0 else None
-        where = f"{_named(column)}" if answer.slices else f"slice {z}"
+        where = _TITLES[column] if answer.slices else f"slice {z}"
         picture = panel(volume[z][box], mask[z][box], aspect, warmth)
         panels.append({"png": picture, "alt": f"{told}; {where}"})
     return {"title": title, "panels": panels}

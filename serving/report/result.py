@@ -82,13 +82,6 @@ def describe_unprepared(
     return Prediction(
         patient_id=patient_id,
         status=Status.ABSTAIN,
-        probability_idh_mutant=None,
-        slices=None,
-        slice_indices=None,
-        features=None,
-        tumor_volume_ml=None,
-        uncertainty=None,
-        ood=None,
         release=release,
         trained_on=contents.trained_on,
         profile=contents.profile,

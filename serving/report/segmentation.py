@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from components.cohort.prepared import PreparedCase
-from components.core.files import atomic
-from components.core.html import number, template
+from components.core.files import write_text
+from components.core.html import box_around, template
 from components.core.vocabulary import SEQUENCE_TITLES, Sequence
 from components.features.feature_slice import mask_on_network
-from serving.report.figure import brain_box
 from serving.report.panels import panel
 
 PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -29,14 +28,13 @@ def write_segmentation_page(
         case: the prepared images; its T1C is the sequence named by content's `grid_of`.
         mask: bool (z, y, x) on `case.working`.
     """
-    page = template(Path(__file__).with_name("segmentation.html.j2"), number=number)
+    page = template(Path(__file__).with_name("segmentation.html.j2"))
     outline = mask_on_network(mask, case.grid, case.working)
     shown = outline if outline.any() else case.brain
     filled = np.flatnonzero(shown.any(axis=(1, 2)))
     slices = [int(z) for z in np.quantile(filled, PLACES)]
     rows = [_row(case, sequence, content, outline, slices) for sequence in case.sequences]
-    with atomic(path) as temporary:
-        temporary.write_text(page.render(content=content, rows=rows), encoding="utf-8")
+    write_text(path, page.render(content=content, rows=rows))
 
 
 def _row(
@@ -50,7 +48,7 @@ def _row(
     own = Sequence(content["grid_of"]) if sequence is Sequence.T1C else sequence
     title = SEQUENCE_TITLES[own]
     volume = np.where(case.brain, case.volume(sequence), np.nan)
-    box = brain_box(case.brain)
+    box = box_around(case.brain, rim=2)
     aspect = case.grid.spacing[1] / case.grid.spacing[0]
     found = "tumour outlined" if outline.any() else "no tumour found"
     panels = [

@@ -29,8 +29,7 @@ def tritonserver() -> Path:
 def prepare_backends(folder: Path) -> Path:
     """Make a backend folder that holds the Python backend and this Python's stub; returns it.
 
-    Raises:
-        BadInput: the wheel has no stub for this Python version.
+    Raises BadInput: the wheel has no stub for this Python version.
     """
     server = _wheel() / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

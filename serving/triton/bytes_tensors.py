@@ -95,8 +95,7 @@ def bytes_tensor(name: str, content: bytes) -> pb_utils.Tensor:
 def bytes_of(tensor: pb_utils.Tensor) -> bytes:
     """The one element of a BYTES tensor of shape [1].
 
-    Raises:
-        BadInput: its bytes are not one length and so many bytes.
+    Raises BadInput: its bytes are not one length and so many bytes.
     """
     (content,) = tensor.as_numpy()
     if content is None:

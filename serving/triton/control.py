@@ -26,9 +26,8 @@ _WAITED = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", " is busy: 
 def load(server: InferenceServerClient, release: str) -> None:
     """Load a release's models beside those that serve, then the ensemble over itself.
 
-    Raises:
-        InferenceServerException: one of them does not load; the ensemble is as it was, and what
-            was loaded of the release is gone again.
+    Raises InferenceServerException: one of them does not load; the ensemble is as it was, and what
+    was loaded of the release is gone again.
     """
     try:
         for step in Step:
@@ -111,8 +110,7 @@ def _answers(client: Client) -> int | None:
 def await_release(address: str, release: str) -> None:
     """Return when a server answers a whole request with this release.
 
-    Raises:
-        BadInput: it still answers with another, or not at all, after LOAD_TIMEOUT_S.
+    Raises BadInput: it still answers with another, or not at all, after LOAD_TIMEOUT_S.
     """
     deadline = time.monotonic() + LOAD_TIMEOUT_S
     with Client(address) as client:

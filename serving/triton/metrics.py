@@ -25,8 +25,7 @@ PREPARING = "glioflow_preparing"
 def read_metrics(address: str) -> dict[str, dict[str, float]]:
     """Metric name -> model ("" for what belongs to none) -> sum over its other labels.
 
-    Raises:
-        OSError: the server does not answer.
+    Raises OSError: the server does not answer.
     """
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S) as reply:
         lines = reply.read().decode().splitlines()

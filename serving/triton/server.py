@@ -201,8 +201,7 @@ class LocalServer:
     def wait(self) -> None:
         """Serve what is live in the store until SIGTERM, SIGINT or the server's own end.
 
-        Raises:
-            ServerFailed: the server died by itself.
+        Raises ServerFailed: the server died by itself.
         """
         assert self._process is not None
         with stop_signals() as stopped:

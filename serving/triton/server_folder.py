@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from components.core.errors import BadInput
-from components.core.files import atomic, read_json, write_json
+from components.core.files import atomic, read_json, write_json, write_text
 from components.release.integrity.verification import verify_release
 from components.release.manifest import RELEASE_FILE
 from components.release.release import VERSION, Release, model_name
@@ -36,8 +36,7 @@ class Store:
     def add(self, repository: Path | str) -> Release:
         """Verify a release, copy it here and lay out its models; the live one stays live.
 
-        Raises:
-            BadInput: see `verify_release`.
+        Raises BadInput: see `verify_release`.
         """
         release = verify_release(repository)
         kept = self.folder / RELEASES / release.release
@@ -63,8 +62,7 @@ class Store:
         configs = self._configs(release)
         for name in ENSEMBLES:
             (self.models / name / VERSION).mkdir(parents=True, exist_ok=True)
-            with atomic(self.models / name / "config.pbtxt") as temporary:
-                temporary.write_text(configs[name])
+            write_text(self.models / name / "config.pbtxt", configs[name])
         history = self.history()
         if not history or history[-1] != release.release:
             write_json(self.folder / HISTORY_FILE, [*history, release.release])
@@ -102,4 +100,6 @@ class Store:
             "release": release.release,
         }
         interface = release.contents.interface
-        return model_configs(interface, release.settings, parameters, suffix=release.suffix)
+        return model_configs(
+            interface, release.manifest.settings, parameters, suffix=release.suffix
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 import time
@@ -21,12 +20,12 @@ from serving.triton.binary import (
     server_environment,
 )
 from serving.triton.config import model_configs
+from serving.triton.models import write_model_code
 from serving.triton.process import free_port
 from serving.triton.server import ServerFailed
 
 START_TIMEOUT_S = 120.0
 HOST = "127.0.0.1"
-NETWORK = Path(__file__).parent / "models" / "network.py"
 
 
 def try_networks(
@@ -70,7 +69,7 @@ def _lay_out(
         model = repository / step.value
         (model / VERSION).mkdir(parents=True)
         (model / "config.pbtxt").write_text(configs[step.value])
-        shutil.copyfile(NETWORK, model / VERSION / "model.py")
+        write_model_code(model / VERSION, "network")
         network_file(repository, step).symlink_to(file.resolve())
 
 

@@ -25,6 +25,12 @@ def test_paper_has_the_papers_sizes() -> None:
     assert paper.classify.network.blocks == (3, 4, 6, 3)
 
 
+def test_validation_requires_the_sequences_that_are_prepared() -> None:
+    for name in profile_names():
+        profile = load_profile(name)
+        assert profile.validation.sequences == profile.preprocess.sequences
+
+
 def test_study_has_the_papers_cohorts() -> None:
     cohort = load_profile("study").cohort
     assert {made.site: made.patients for made in cohort.cohorts} == {
@@ -44,7 +50,11 @@ def test_study_has_the_papers_cohorts() -> None:
         ("description: [\n", "not YAML"),
         ("description: x\nsegment: {folds: 5}\n", r"segment\.folds"),
         ("description: x\nfeatures: {channels: [t1c, t1c]}\n", "two different"),
-        ("description: x\npreprocess: {sequences: [t1c, flair]}\n", r"validation\.sequences"),
+        (
+            "description: x\nvalidation: {sequences: [t1c]}\n"
+            "preprocess: {sequences: [t1c, flair]}\n",
+            r"validation\.sequences",
+        ),
     ],
 )
 def test_a_bad_profile_is_refused_by_key(tmp_path: Path, text: str, message: str) -> None:

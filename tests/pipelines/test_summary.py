@@ -11,7 +11,13 @@ from pipelines.profile import load_profile
 from pipelines.summary import losses, summarise
 
 CONTENTS = {
-    "evaluation/evaluation.json": {"sets": {}},
+    "evaluation/evaluation.json": {
+        **{"trained_on": "patients", "settings_sha256": "0" * 64, "models": []},
+        "inputs": {"predictions_sha256": "0" * 64, "features_sha256": None},
+        **{name: {} for name in ("tested_on", "settings", "sets", "per_slice", "comparisons")},
+        **{name: {} for name in ("segmentation", "subgroups", "curves")},
+        **dict.fromkeys(("cohorts", "importance", "saliency", "ablations", "robustness")),
+    },
     "repository/release.json": {
         "release": "glioma-idh-1",
         "profile": "tiny",
@@ -50,7 +56,7 @@ def outputs(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_every_patient_is_counted_once(outputs: dict[str, Path]) -> None:
-    assert summarise(load_profile("demo"), outputs)["cohorts"] == {
+    assert summarise(load_profile("demo"), outputs).content()["cohorts"] == {
         "development": {"patients": 3, "quarantined": 0, "failed": 0},
         "snuh": {"patients": 4, "quarantined": 1, "failed": 1},
         "nowhere": {"patients": 2, "quarantined": 2, "failed": 0},

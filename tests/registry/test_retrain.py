@@ -157,7 +157,7 @@ def test_an_altered_champion_is_not_run(tampered: Callable[[], Shop], tmp_path: 
     shop = tampered()
     code = [
         file
-        for file in (shop.root / "mlflow" / "artifacts" / "models").rglob("model_code.py")
+        for file in (shop.root / "mlflow" / "artifacts" / "models").rglob("stored_model.py")
         if file.is_file()
     ]
     for file in code:

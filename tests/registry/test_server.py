@@ -113,7 +113,7 @@ OBJECTS = {
     "weights": ("models/{segmenter}/artifacts/artifacts/files/segmenter/*.safetensors", "model"),
     "config.pbtxt": ("models/{release}/artifacts/artifacts/files/repository/*.pbtxt", "model"),
     "plan": ("models/{release}/artifacts/artifacts/files/plan.json", "model"),
-    "model code": ("models/{release}/artifacts/model_code.py", "model"),
+    "model code": ("models/{release}/artifacts/stored_model.py", "model"),
     "manifest": ("{run}/artifacts/manifest.csv", "pipeline:"),
     "predictions": ("{run}/artifacts/predictions.csv", "pipeline:"),
     "verdict": ("{run}/artifacts/gate.json", "run: gate.json"),

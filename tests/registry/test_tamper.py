@@ -109,7 +109,7 @@ CASES: dict[str, tuple[Tamper, str]] = {
         _file("artifacts/models/*/artifacts/artifacts/files/plan.json"),
         "model glioma-",
     ),
-    "model code": (_file("artifacts/models/*/artifacts/model_code.py"), "model glioma-"),
+    "model code": (_file("artifacts/models/*/artifacts/stored_model.py"), "model glioma-"),
     "manifest": (_file(f"{ARTIFACTS}/manifest.csv"), "pipeline:"),
     "predictions": (_file(f"{ARTIFACTS}/predictions.csv"), "pipeline:"),
     "plan of the run": (_file(f"{ARTIFACTS}/plan.json"), ""),

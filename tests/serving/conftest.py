@@ -10,9 +10,10 @@ import pytest
 from components.cohort.phantom.dataset import make_cohort
 from components.cohort.phantom.settings import PhantomSettings
 from components.cohort.phantom.sites import site_named
+from components.release.inference.local_release import LocalRelease
 from serving.client.client import Client
 from serving.client.glioflow_client.images import SEQUENCES
-from serving.predict import PatientFiles, predict_in_process
+from serving.predict import PatientFiles, predict_patient
 from serving.triton.server import LocalServer
 from tests.serving.images import AGE, Sent, dicom_folders, zipped
 from tests.serving.shop import QUICK, Shop, build
@@ -87,5 +88,5 @@ def sent(
         for name, path in files.items():
             path.write_bytes(zipped(images[name]))
     given = PatientFiles(images["t1c"], images["t2"], images["flair"], AGE)
-    predict_in_process(given, repository=quick_shop.release.folder, out=out / "expected")
+    predict_patient(LocalRelease(quick_shop.release.folder), given, out / "expected")
     return Sent(files, out / "expected")

@@ -11,7 +11,7 @@ import pytest
 from components.core.errors import BadInput
 from components.release.inference.local_release import LocalRelease
 from components.release.inference.request import request_tensors
-from serving.predict import PatientFiles, predict_with
+from serving.predict import PatientFiles, predict_patient
 from serving.report.explanation import explain_answer
 from serving.report.result import patient_result
 from tests.serving.shop import Shop
@@ -28,7 +28,7 @@ def test_an_explained_prediction(
     image.write_bytes(b"what prepare_patient would read")
     files = PatientFiles(t1c=image, t2=image, flair=image, age=50.0)
     out = tmp_path / "out"
-    answer = predict_with(
+    answer = predict_patient(
         LocalRelease(shop.release.folder), files, out, explain=shop.classifier.parent
     )
     assert answer == json.loads((out / "prediction.json").read_text())
@@ -38,7 +38,7 @@ def test_an_explained_prediction(
     for shares in answer.get("saliency", {}).values():
         assert sum(shares.values()) == pytest.approx(1.0)
     assert not list(out.glob(".partial-*"))
-    predict_with(LocalRelease(shop.release.folder), files, out)
+    predict_patient(LocalRelease(shop.release.folder), files, out)
     assert not (out / "explanation.png").exists(), "it explained another answer"
 
 

@@ -126,7 +126,7 @@ def test_a_huge_message_is_refused(shop: Shop, client: Client) -> None:
 def test_a_full_queue_says_busy(shop: Shop, server: LocalServer) -> None:
     """Twice as many at once as all queues hold: some are answered, the rest told to come again."""
     good = request_tensors(shop.case(2), shop.release.contents)
-    room = shop.release.settings.queue
+    room = shop.release.manifest.settings.queue
 
     def ask(index: int) -> str:
         with Client(server.grpc_address) as one:
@@ -150,7 +150,7 @@ def test_requests_that_left_do_not_hold_up_the_end(shop: Shop) -> None:
         client.ask(good)
         calls = [
             client.raw.async_infer(ENSEMBLE, infer_inputs(good), lambda result, error: None)
-            for _ in range(shop.release.settings.queue)
+            for _ in range(shop.release.manifest.settings.queue)
         ]
         while not read_activity(server.metrics_address).inside:
             pass

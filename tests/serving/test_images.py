@@ -34,7 +34,7 @@ from serving.client.client import Client
 from serving.images.case import CANARY, CaseHeader, case_tensors
 from serving.images.finish import finish
 from serving.images.preparer import Preparer
-from serving.predict import PatientFiles, predict_in_process
+from serving.predict import PatientFiles, predict_patient
 from serving.triton.metrics import read_metrics
 from serving.triton.server import LocalServer
 from tests.cohort.dicom_writer import SECRETS
@@ -49,7 +49,7 @@ def answered(image_server: LocalServer, patient: Path) -> dict[str, bytes]:
 
 def _locally(shop: Shop, out: Path, **files: Path) -> dict[str, Any]:
     given = PatientFiles(files["t1c"], files["t2"], files["flair"], AGE)
-    return predict_in_process(given, repository=shop.release.folder, out=out)
+    return predict_patient(LocalRelease(shop.release.folder), given, out)
 
 
 def test_the_answer_is_that_of_a_prediction_without_a_server(

@@ -47,7 +47,7 @@ def test_a_wide_exported_network_is_the_trained_one(tmp_path: Path) -> None:
 
 
 def test_the_parity_of_a_release_is_recorded(shop: Shop) -> None:
-    parity = shop.release.parity
+    parity = shop.release.manifest.parity
     assert parity["segmenter_flipped"] <= MOST_FLIPPED
     assert {"segmenter", "segmenter_mean", "segmenter_p999", "classifier", "idh"} <= set(parity)
 

@@ -18,7 +18,7 @@ from components.release.inference.request import request_tensors
 from components.release.integrity.verification import verify_release
 from components.release.manifest import Contents
 from components.release.prediction import ON_PHANTOMS
-from serving.predict import PatientFiles, predict_with
+from serving.predict import PatientFiles, predict_patient
 from serving.report.figure import draw_prediction
 from serving.report.files import MASK_FILE, PREDICTION_FILE
 from serving.report.result import patient_result
@@ -55,8 +55,9 @@ def files(tmp_path: Path) -> PatientFiles:
 def test_bad_patients_are_refused_and_nothing_is_written(
     shop: Shop, files: PatientFiles, tmp_path: Path, change: dict, subject: str
 ) -> None:
+    release = LocalRelease(shop.release.folder)
     with pytest.raises(BadInput) as refused:
-        predict_with(LocalRelease(shop.release.folder), replace(files, **change), tmp_path / "out")
+        predict_patient(release, replace(files, **change), tmp_path / "out")
     assert subject in refused.value.subject
     assert refused.value.remedy
     assert not (tmp_path / "out").exists()
@@ -81,8 +82,9 @@ def test_what_validation_refuses_is_answered_for_nobody(
     sitk.WriteImage(sitk.ReadImage(str(files.t1c)), str(plain))
     content = plain.read_bytes()
     plain.write_bytes(content[:at] + new + content[at + len(new) :])
+    release = LocalRelease(shop.release.folder)
     with pytest.raises(BadInput, match=said):
-        predict_with(LocalRelease(shop.release.folder), replace(files, t1c=plain), tmp_path / "out")
+        predict_patient(release, replace(files, t1c=plain), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -91,7 +93,7 @@ def test_an_output_folder_that_is_a_file_is_refused(
 ) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(BadInput, match="a file, not a folder"):
-        predict_with(LocalRelease(shop.release.folder), files, tmp_path / "out")
+        predict_patient(LocalRelease(shop.release.folder), files, tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -106,7 +108,7 @@ def test_images_without_a_brain_are_abstained_on_with_the_reason(
     out = tmp_path / "out"
     out.mkdir()
     (out / MASK_FILE).write_text("of an earlier prediction")
-    content = predict_with(LocalRelease(shop.release.folder), files, out)
+    content = predict_patient(LocalRelease(shop.release.folder), files, out)
     assert content["status"] == Status.ABSTAIN
     assert content["reason"]["check"]
     assert content["probability_idh_mutant"] is None

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from components.registry.tracking.model_code import GliomaModel
-from serving.predict import PatientFiles, predict_in_process
+from components.release.inference.local_release import LocalRelease
+from serving.predict import PatientFiles, predict_patient
 from tests.serving.images import AGE
 from tests.serving.shop import Shop
 
@@ -35,7 +36,7 @@ def test_a_registered_model_answers_like_the_release(
     files = {name: patient / f"{name}.nii.gz" for name in ("t1c", "t2", "flair")}
     given = PatientFiles(**files, age=AGE, patient_id="P-1")
     out = tmp_path / "out"
-    expected = predict_in_process(given, repository=quick_shop.release.folder, out=out)
+    expected = predict_patient(LocalRelease(quick_shop.release.folder), given, out)
     row = {"patient_id": "P-1", "age": AGE, **{name: str(path) for name, path in files.items()}}
     (tmp_path / "files").mkdir()
     model = _loaded(quick_shop, tmp_path / "files", part)

@@ -15,7 +15,7 @@ from components.cohort.images import read_image
 from components.cohort.prepared import PreparedCase
 from components.core.imaging.grid import Grid
 from components.release.inference.local_release import LocalRelease
-from serving.predict import PatientFiles, predict_with
+from serving.predict import PatientFiles, predict_patient
 from tests.cohort.dicom_writer import SECRETS, T1C, write_series
 from tests.serving.shop import Shop
 
@@ -38,7 +38,7 @@ def _predict(
     other = tmp_path / "other.nii.gz"
     other.write_bytes(b"what prepare_patient would read")
     files = PatientFiles(t1c=tmp_path / "t1c", t2=other, flair=other, age=50.0)
-    return predict_with(LocalRelease(shop.release.folder), files, tmp_path / "out")
+    return predict_patient(LocalRelease(shop.release.folder), files, tmp_path / "out")
 
 
 def test_the_dicom_mask_is_the_nifti_mask(
@@ -102,7 +102,7 @@ def test_a_header_that_cannot_be_referred_to_costs_the_segmentation_alone(
     files = PatientFiles(
         t1c=tmp_path / "t1c", t2=tmp_path / "t1c", flair=tmp_path / "t1c", age=50.0
     )
-    content = predict_with(LocalRelease(shop.release.folder), files, tmp_path / "out")
+    content = predict_patient(LocalRelease(shop.release.folder), files, tmp_path / "out")
     assert "no tumor_mask.dcm: images without a frame of reference" in content["warnings"]
     assert "frame of reference" in (tmp_path / "out" / "prediction.html").read_text()
     assert (tmp_path / "out" / "tumor_mask.nii.gz").exists()

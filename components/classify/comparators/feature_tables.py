@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from components.classify.data.selection import select
 from components.classify.settings import ForestSettings
 from components.cohort.manifest import Patient, parse_patient, read_table
 from components.core.errors import BadInput
-from components.core.progress import Progress
-from components.core.tables import write_csv
+from components.core.progress import Progress, silent
+from components.core.tables import read_csv, write_csv
 from components.core.vocabulary import AGE, FEATURE_NAMES, SHAPE_FEATURES, Model, Split
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ def _places(names: tuple[str, ...]) -> list[int]:
 
 
 def read_numbers(
-    name: str, manifest: Path | str, shape: Path | None = None, *, progress: Progress | None = None
+    name: str, manifest: Path | str, shape: Path | None = None, *, progress: Progress = silent
 ) -> Numbers:
     """Ages of a manifest, and shape features from pyradiomics' table or from its tumour masks.
 
@@ -94,8 +93,7 @@ def read_numbers(
         found = find(patient)
         if found is not None:
             features[row, _places(SHAPE_FEATURES)] = found
-        if progress:
-            progress(row + 1, len(patients), patient.patient_id)
+        progress(row + 1, len(patients), patient.patient_id)
     return Numbers(name, patients, features)
 
 
@@ -110,8 +108,7 @@ def _readable(manifest: Path | str) -> Iterator[Patient]:
 
 def _from_table(path: Path) -> Callable[[Patient], list[float] | None]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = read_csv(path)
         key = "ID" if rows and "ID" in rows[0] else "patient_id"
         wanted = [
             name if rows and name in rows[0] else PYRADIOMICS + name for name in SHAPE_FEATURES
@@ -150,7 +147,7 @@ def study_numbers(
     *,
     forest: ForestSettings = FOREST,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """Train age alone, shape, and both on one centre; answer for it (cross-fitted) and others.
 
@@ -166,8 +163,7 @@ def study_numbers(
     usable = {model: training.known(names) for model, names in MODELS.items()}
     chosen = [model for model, known in usable.items() if known.any()]
     for index, model in enumerate(chosen):
-        if progress:
-            progress(index, len(chosen), model)
+        progress(index, len(chosen), model)
         names, known = MODELS[model], usable[model]
         features, idh = training.features[known], training.idh[known]
         if min((idh == 0).sum(), (idh == 1).sum()) < FOLDS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence as Ordered
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from components.core.errors import BadInput
+from components.core.files import read_json
+from components.core.tables import read_csv
 from components.core.vocabulary import (
     AGE,
     DEVELOPMENT,
@@ -119,26 +120,22 @@ class MemberSamples:
 def read_samples(folder: Path | str) -> Samples:
     """Read a samples folder as `extract_samples` writes it.
 
-    Raises:
-        BadInput: not such a folder, a column missing, a patient twice, or a value unreadable.
+    Raises BadInput: not such a folder, a column missing, a patient twice, or a value unreadable.
     """
     folder = Path(folder)
     path = folder / FEATURES_FILE
     try:
-        description = json.loads((folder / SAMPLES_FILE).read_text())
-        with path.open(newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-            columns = set(reader.fieldnames or ())
+        description, rows = read_json(folder / SAMPLES_FILE), read_csv(path)
     except (OSError, ValueError, csv.Error) as error:
         raise BadInput(folder, f"not a samples folder ({error})", "extract the features") from None
-    wanted = {"patient_id", "fold", "idh", "grade", "codeletion", "status", "origin"}
-    missing = (wanted | set(COPIED) | set(FEATURE_NAMES)) - columns
-    if missing:
-        raise BadInput(path, f"column '{min(missing)}' is missing", "extract the features again")
     if not rows:
         raise BadInput(path, "no patients", "prepare a cohort")
-    _check_once(path, [row["patient_id"] for row in rows])
+    wanted = {"patient_id", "fold", "idh", "grade", "codeletion", "status", "origin"}
+    if missing := wanted.union(COPIED, FEATURE_NAMES).difference(rows[0]):
+        raise BadInput(path, f"column '{min(missing)}' is missing", "extract the features again")
+    for identifier, count in Counter(row["patient_id"] for row in rows).items():
+        if count > 1:
+            raise BadInput(f"{path}, patient {identifier}", "stands twice", "keep one row")
     numbers = {
         name: np.array([_number(path, row, name) for row in rows])
         for name in ("fold", "idh", "grade", "codeletion", *FEATURE_NAMES)
@@ -173,12 +170,6 @@ def _why_not(row: dict[str, str]) -> str:
     return f"no {', '.join(lacking)}: left out of training and without an image-based answer"
 
 
-def _check_once(path: Path, identifiers: list[str]) -> None:
-    for identifier, count in Counter(identifiers).items():
-        if count > 1:
-            raise BadInput(f"{path}, patient {identifier}", "stands twice", "keep one row")
-
-
 def _number(path: Path, row: dict[str, str], column: str) -> float:
     cell = row[column]
     try:
@@ -197,9 +188,8 @@ def plan_classifier_members(samples: Samples, min_patients: int) -> list[MemberS
 
     Patients without IDH status, tumour or age are never trained on.
 
-    Raises:
-        BadInput: too few labelled patients, or one class only, in any member's training or
-            held-out part.
+    Raises BadInput: too few labelled patients, or one class only, in any member's training or
+    held-out part.
     """
     known = samples.development & samples.usable & np.isfinite(samples.idh)
     folds = sorted(set(samples.fold[known].tolist()) - {-1})

@@ -9,7 +9,8 @@ import numpy as np
 
 from components.classify.explanation.saliency import Explanation
 from components.core.files import atomic
-from components.core.vocabulary import SEQUENCE_TITLES, SLICE_OFFSETS, Sequence
+from components.core.html import box_around
+from components.core.vocabulary import SEQUENCE_TITLES, SLICE_TITLES, Sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def draw_explanation(
         heat = explanation.saliency[0, :, channel]
         rows += [(name, images[:, channel], None), (f"{name}\nsaliency", images[:, channel], heat)]
     rows.append(("Grad-CAM", images[:, 0], explanation.grad_cam[0]))
-    box = _box(images[:, :2].max(axis=(0, 1)))
+    box = box_around(images[:, :2], rim=1)
     figure = Figure(figsize=(11.0, 1.0 + 2.05 * len(rows)), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     top = 1.0 - 0.75 / figure.get_figheight()
@@ -60,7 +61,7 @@ def draw_explanation(
                 strongest = float(np.percentile(warmth, STRONGEST))
                 _overlay(axis, warmth[column][box], strongest, aspect)
             if line == 0:
-                axis.set_title(_slice_title(column), color=QUIET, fontsize=10)
+                axis.set_title(SLICE_TITLES[column], color=QUIET, fontsize=10)
         axes[line, 0].set_ylabel(name, color=INK, fontsize=11, weight="bold")
     figure.text(
         0.012, 0.008,
@@ -70,13 +71,6 @@ def draw_explanation(
     )  # fmt: skip
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110, facecolor=BACKGROUND, format="png")
-
-
-def _box(brain: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of the brain, with a rim."""
-    filled = [np.flatnonzero((brain > 0).any(axis=axis)) for axis in (1, 0)]
-    rows, columns = (slice(max(int(f[0]) - 1, 0), int(f[-1]) + 2) for f in filled)
-    return rows, columns
 
 
 def _panel(axis: Axes, image: np.ndarray, mask: np.ndarray, aspect: float) -> None:
@@ -95,8 +89,3 @@ def _overlay(axis: Axes, heat: np.ndarray, strongest: float, aspect: float) -> N
         scaled, cmap="inferno", alpha=0.85 * np.sqrt(scaled), vmin=0, vmax=1, aspect=aspect,
         interpolation="bilinear",
     )  # fmt: skip
-
-
-def _slice_title(column: int) -> str:
-    offset = SLICE_OFFSETS[column]
-    return "largest area" if offset == 0 else f"{offset:+d} slices"

@@ -13,7 +13,7 @@ from components.classify.explanation.saliency import explain_networks, saliency_
 from components.classify.inference.calibrated import predictable
 from components.core.files import atomic
 from components.core.tables import write_csv
-from components.core.vocabulary import SALIENCY_PARTS, Split
+from components.core.vocabulary import LEARNT, SALIENCY_PARTS, Split
 
 SALIENCY_FILE = "saliency.csv"
 SALIENCY_FOLDER = "saliency"
@@ -66,7 +66,7 @@ def write_explanations(
 
 def _tested(samples: Samples, probability: np.ndarray, *, cross_fitted: bool) -> np.ndarray:
     """Row numbers of patients that are answered, and learnt from by no network that answers."""
-    learnt = np.isin(samples.text["subset"], [Split.TRAINING.value, Split.TUNING.value])
+    learnt = np.isin(samples.text["subset"], LEARNT)
     test = np.ones_like(learnt) if cross_fitted else ~(samples.development & learnt)
     return np.flatnonzero(test & np.isfinite(probability) & samples.usable)
 

@@ -41,8 +41,7 @@ class Explanation:
 def explain(classifier: Classifier, images: np.ndarray, features: np.ndarray) -> Explanation:
     """Explain the answers of `Classifier.predict` to the same inputs.
 
-    Raises:
-        BadInput: see `Classifier.predict`.
+    Raises BadInput: see `Classifier.predict`.
     """
     check_inputs(images, features, classifier.grid)
     networks = [network for network in classifier.ensemble.networks if isinstance(network, Hybrid)]

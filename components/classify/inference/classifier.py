@@ -111,8 +111,7 @@ class Classifier:
     def load(cls, folder: Path | str) -> Classifier:
         """Read a model folder as `train_classifiers` writes it.
 
-        Raises:
-            BadInput: not a model folder, or a file missing, truncated or altered.
+        Raises BadInput: not a model folder, or a file missing, truncated or altered.
         """
         folder = Path(folder)
         try:

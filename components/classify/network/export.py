@@ -27,8 +27,7 @@ def export_onnx(folder: Path | str, path: Path | str) -> None:
     FEATURE_NAMES); outputs `probability` [B], `slice_probability` [B, 5], `uncertainty` [B] and
     `ood` [B]; B is free, N the model's grid.
 
-    Raises:
-        BadInput: see `Classifier.load`.
+    Raises BadInput: see `Classifier.load`.
     """
     classifier = Classifier.load(folder)
     _write(classifier.ensemble, classifier.grid, path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import shutil
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,8 +15,8 @@ from components.classify.training.outputs import PREDICTIONS_FILE
 from components.classify.training.train import train_classifiers
 from components.core.errors import BadInput
 from components.core.files import atomic, read_json, sha256_file, write_json
-from components.core.progress import Progress
-from components.core.tables import write_csv
+from components.core.progress import Progress, silent
+from components.core.tables import read_csv, write_csv
 from components.core.vocabulary import (
     AGE,
     FEATURE_NAMES,
@@ -123,16 +121,9 @@ def ablate_images(images: np.ndarray, ablation: Ablation) -> np.ndarray:
 def ablate_samples(samples: Path, ablation: Ablation, out: Path) -> None:
     """Write the samples of `samples` with what the ablation leaves to `out`, whole or not at all.
 
-    Raises:
-        BadInput: not a samples folder.
+    Raises BadInput: not a samples folder.
     """
-    try:
-        description = read_json(samples / SAMPLES_FILE)
-        with (samples / FEATURES_FILE).open(newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows, columns = list(reader), list(reader.fieldnames or ())
-    except (OSError, ValueError) as error:
-        raise BadInput(samples, f"not a samples folder ({error})", "extract the features") from None
+    description, rows = _read(samples)
     taken = [name for name in FEATURE_NAMES if name not in ablation.numbers]
     for row in rows:
         # A patient who lacks a number lacks it still: who can be asked must not depend on this.
@@ -144,7 +135,7 @@ def ablate_samples(samples: Path, ablation: Ablation, out: Path) -> None:
             if (samples / "images" / name).is_file():
                 images = np.load(samples / "images" / name, allow_pickle=False)
                 np.save(temporary / "images" / name, ablate_images(images, ablation))
-        write_csv(temporary / FEATURES_FILE, columns, rows)
+        write_csv(temporary / FEATURES_FILE, list(rows[0]) if rows else (), rows)
         description |= {"offsets": list(ablation.offsets), "ablation": ablation.name}
         write_json(temporary / SAMPLES_FILE, description)
 
@@ -155,7 +146,7 @@ def train_ablations(
     out: Path,
     *,
     only: tuple[str, ...] = (),
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Train the classifiers once for every ablation; returns their folders, `FULL` first.
 
@@ -168,7 +159,7 @@ def train_ablations(
     Raises:
         BadInput: an unknown name; see `train_classifiers`.
     """
-    description = _description(samples)
+    description, _ = _read(samples)
     first, second = (Sequence(name) for name in description["channels"])
     every = ablations_of((first, second))
     unknown = set(only) - {one.name for one in every}
@@ -179,17 +170,17 @@ def train_ablations(
     for index, ablation in enumerate(chosen):
 
         def report(done: int, total: int, what: str, index: int = index, one=ablation) -> None:  # type: ignore[no-untyped-def]
-            if progress:
-                share = round(100 * done / max(total, 1))
-                progress(100 * index + share, 100 * len(chosen), f"{one.name}, {what}")
+            share = round(100 * done / max(total, 1))
+            progress(100 * index + share, 100 * len(chosen), f"{one.name}, {what}")
 
         _train(samples, ablation, settings, out / ablation.name, report)
     return [out / ablation.name for ablation in chosen]
 
 
-def _description(samples: Path) -> dict[str, Any]:
+def _read(samples: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """What samples.json says, and the rows of features.csv."""
     try:
-        return read_json(samples / SAMPLES_FILE)
+        return read_json(samples / SAMPLES_FILE), read_csv(samples / FEATURES_FILE)
     except (OSError, ValueError) as error:
         raise BadInput(samples, f"not a samples folder ({error})", "extract the features") from None
 
@@ -221,8 +212,6 @@ def _train(
 
 def _finished(out: Path, content: dict[str, Any]) -> bool:
     try:
-        return (out / PREDICTIONS_FILE).is_file() and json.loads(
-            (out / ABLATION_FILE).read_text()
-        ) == content
+        return (out / PREDICTIONS_FILE).is_file() and read_json(out / ABLATION_FILE) == content
     except (OSError, ValueError):
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +29,8 @@ from components.classify.settings import ClassifySettings
 from components.classify.training.epochs import ClassifierCurvePoint
 from components.core.files import atomic, read_json, write_json
 from components.core.progress import Progress
-from components.core.tables import write_records
-from components.core.vocabulary import Model, Split
+from components.core.tables import read_csv, write_records
+from components.core.vocabulary import LEARNT, Model
 
 CHECKPOINTS = ".checkpoints"
 PREDICTIONS_FILE = "predictions.csv"
@@ -49,7 +48,7 @@ class ClassifierRun:
     checkpoints: Path
     identity: str
     device: torch.device
-    progress: Progress | None
+    progress: Progress
     resnet: NetworkOutputs
     hybrid: NetworkOutputs
     described: list[dict[str, Any]] = field(default_factory=list)
@@ -70,8 +69,7 @@ class ClassifierRun:
 
     def report(self, done: int, what: str) -> None:
         """Tell the caller."""
-        if self.progress:
-            self.progress(min(self.done + done, self.total), self.total, what)
+        self.progress(min(self.done + done, self.total), self.total, what)
 
 
 def write_classifier_outputs(model: Path, predictions: Path, metrics: Path) -> dict[str, float]:
@@ -89,9 +87,7 @@ def write_classifier_outputs(model: Path, predictions: Path, metrics: Path) -> d
 
 def evaluation_sets(predictions: Path) -> list[str]:
     """Sets in predictions.csv that nothing was learnt from, sorted."""
-    with predictions.open(newline="") as stream:
-        found = {row["subset"] for row in csv.DictReader(stream)}
-    return sorted(found - {Split.TRAINING.value, Split.TUNING.value})
+    return sorted({row["subset"] for row in read_csv(predictions)}.difference(LEARNT))
 
 
 def write_model(run: ClassifierRun, forests: list[Forest], ages: list[AgeModel]) -> None:

@@ -23,7 +23,7 @@ from components.classify.training.epochs import Patients, StageTraining, outputs
 from components.classify.training.outputs import CHECKPOINTS, ClassifierRun, write_model
 from components.core.device import choose_device
 from components.core.files import sha256_file
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.vocabulary import FEATURE_NAMES, Model
 from components.features.extract import FEATURES_FILE, SAMPLES_FILE
 from components.training.weights import prefixed, save_tensors
@@ -37,7 +37,7 @@ def train_classifiers(
     out: Path,
     *,
     checkpoints: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Train ResNet, hybrid, random forest and age model; write the model folder and predictions.
 

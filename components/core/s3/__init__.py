@@ -5,7 +5,6 @@ AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_PROFILE ...), as boto3 reads it.
 """
 
 from components.core.s3.address import (
-    CACHE_VARIABLE,
     SCHEME,
     is_remote,
     parent_of,
@@ -21,7 +20,6 @@ from components.core.s3.objects import (
 )
 
 __all__ = [
-    "CACHE_VARIABLE",
     "SCHEME",
     "fetch_object",
     "is_remote",

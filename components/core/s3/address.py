@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from components.core.errors import BadInput
+from components.core.files import cache_folder
 
 SCHEME = "s3://"
-CACHE_VARIABLE = "GLIOFLOW_CACHE"
-"""Environment variable: folder of downloads (default ~/.cache/glioflow)."""
 
 
 def is_remote(address: Path | str) -> bool:
@@ -31,6 +29,5 @@ def parse(address: str) -> tuple[str, str]:
 
 
 def s3_cache_folder() -> Path:
-    """$GLIOFLOW_CACHE/s3, or ~/.cache/glioflow/s3; it may be deleted whenever nothing runs."""
-    base = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "glioflow"
-    return Path(base) / "s3"
+    """Where copies of what lies in S3 are kept; it may be deleted whenever nothing runs."""
+    return cache_folder() / "s3"

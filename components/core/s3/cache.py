@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+
+from filelock import FileLock
 
 from components.core.errors import BadInput, Outage
 from components.core.s3.address import is_remote, parse, s3_cache_folder
@@ -75,13 +74,15 @@ def _bring(address: str, objects: list[RemoteObject]) -> Path:
     place = shelf / _short(json.dumps(sorted(version)))
     if place.exists():
         return place
-    with s3_error(address), _locked(shelf, place.name):
-        if not place.exists():
-            partial = shelf / f".{place.name}.part"
-            partial.mkdir(exist_ok=True)
-            for item in objects:
-                download(address, item, partial / item.name)
-            partial.replace(place)
+    with s3_error(address):
+        shelf.mkdir(parents=True, exist_ok=True)
+        with FileLock(shelf / f".{place.name}.lock"):
+            if not place.exists():
+                partial = shelf / f".{place.name}.part"
+                partial.mkdir(exist_ok=True)
+                for item in objects:
+                    download(address, item, partial / item.name)
+                partial.replace(place)
     return place
 
 
@@ -89,19 +90,10 @@ def _short(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
-@contextmanager
-def _locked(shelf: Path, name: str) -> Iterator[None]:
-    shelf.mkdir(parents=True, exist_ok=True)
-    with (shelf / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def remote_version(address: str) -> str:
     """sha256 (hex) over names, sizes and ETags of what lies at an address; nothing is brought.
 
-    Raises:
-        BadInput, Outage: as `local_copy`.
+    Raises BadInput, Outage: as `local_copy`.
     """
     objects, _ = _look_up(address, *parse(address))
     facts = sorted((item.name, item.size, item.etag) for item in objects)

@@ -29,8 +29,7 @@ def read_object(address: str) -> bytes | None:
 def write_object(address: str, content: bytes) -> None:
     """Write a small object: readers see the old one or this one.
 
-    Raises:
-        BadInput, Outage: see `read_object`.
+    Raises BadInput, Outage: see `read_object`.
     """
     bucket, key = parse(address)
     with s3_error(address):
@@ -40,8 +39,7 @@ def write_object(address: str, content: bytes) -> None:
 def upload_object(source: Path, address: str, sha256: str) -> bool:
     """Upload a file, unless an object with this sha256 is there; returns whether it was not.
 
-    Raises:
-        BadInput, Outage: see `read_object`.
+    Raises BadInput, Outage: see `read_object`.
     """
     bucket, key = parse(address)
     with s3_error(address):

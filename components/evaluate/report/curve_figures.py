@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from components.core.vocabulary import Model
 from components.evaluate.report.canvas import (
@@ -23,42 +22,38 @@ if TYPE_CHECKING:
 _SIZE = (4.4, 3.9)
 
 
+class _Kind(NamedTuple):
+    title: str
+    score: str
+    axes: tuple[str, str]
+    labels: tuple[str, str]
+    legend: str
+
+
+_KINDS = {
+    "roc": _Kind("ROC curve", "auroc", ("fpr", "tpr"),
+                 ("1 - specificity", "sensitivity"), "lower right"),
+    "pr": _Kind("Precision-recall curve", "auprc", ("recall", "precision"),
+                ("recall (sensitivity)", "precision (PPV)"), "lower left"),
+}  # fmt: skip
+
+
 def hybrid_figures(result: dict[str, Any]) -> list[Drawing]:
     """ROC and precision-recall curves of the hybrid on every set (the paper's Fig. 3)."""
     model = Model.HYBRID.value
-    sets = {name: block for name, block in result["curves"].items() if model in block}
-    lines = [
-        (f"{name} ({rounded(result['sets'][name][model]['auroc'])})", block[model])
-        for name, block in sets.items()
-    ]
-    areas = [
-        (f"{name} ({rounded(result['sets'][name][model]['auprc'])})", block[model])
-        for name, block in sets.items()
-    ]
-    if not lines:
-        return []
-    told = "; ".join(label for label, _ in lines)
-    told_pr = "; ".join(label for label, _ in areas)
-    return [
-        _roc("hybrid-roc", lines, f"ROC curves of the hybrid; AUROC by set: {told}.",
-             "ROC curve of the hybrid on every set, with its AUROC."),
-        _pr("hybrid-pr", areas,
-            f"Precision-recall curves of the hybrid; AUPRC by set: {told_pr}.",
-            "Precision-recall curve of the hybrid on every set, with its AUPRC."),
-    ]  # fmt: skip
+    blocks = {name: block[model] for name, block in result["curves"].items() if model in block}
+    scores = {name: result["sets"][name][model] for name in blocks}
+    texts = "s of the hybrid; {} by set", " of the hybrid on every set, with its {}"
+    return [_curves("hybrid", kind, blocks, scores, *texts) for kind in _KINDS if blocks]
 
 
 def set_figures(name: str, result: dict[str, Any]) -> list[Drawing]:
     """ROC, precision-recall, calibration, decision and risk-coverage curves of one set."""
-    blocks, scores = result["curves"][name], result["sets"][name]
-    roc = [(f"{label_of(m)} ({rounded(scores[m]['auroc'])})", b) for m, b in blocks.items()]
-    pr = [(f"{label_of(m)} ({rounded(scores[m]['auprc'])})", b) for m, b in blocks.items()]
-    found = [
-        _roc(f"{name}-roc", roc, f"ROC curves on {name}; AUROC: {_told(roc)}.",
-             f"ROC curves of every model on {name}, with their AUROC."),
-        _pr(f"{name}-pr", pr, f"Precision-recall curves on {name}; AUPRC: {_told(pr)}.",
-            f"Precision-recall curves of every model on {name}, with their AUPRC."),
-    ]  # fmt: skip
+    blocks = result["curves"][name]
+    lines = {label_of(model): block for model, block in blocks.items()}
+    scores = {label_of(model): result["sets"][name][model] for model in blocks}
+    texts = f"s on {name}; {{}}", f"s of every model on {name}, with their {{}}"
+    found = [_curves(name, kind, lines, scores, *texts) for kind in _KINDS]
     if Model.HYBRID.value in blocks:
         hybrid = blocks[Model.HYBRID.value]
         found.append(_calibration(name, hybrid["calibration"]))
@@ -67,25 +62,23 @@ def set_figures(name: str, result: dict[str, Any]) -> list[Drawing]:
     return found
 
 
-def _roc(name: str, lines: Iterable[tuple[str, dict[str, Any]]], alt: str, caption: str) -> Drawing:
+def _curves(
+    name: str, kind: str, blocks: dict[str, Any], scores: dict[str, Any], alt: str, caption: str
+) -> Drawing:
+    title, score, (x, y), labels, legend = _KINDS[kind]
+    told = {line: f"{line} ({rounded(scores[line][score])})" for line in blocks}
     with canvas(_SIZE) as (figure, axes):
-        axes[0].plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-        for index, (label, block) in enumerate(lines):
-            curve = block["roc"]
-            axes[0].plot(curve["fpr"], curve["tpr"], label=label, **line_style(index))
-        _square(axes[0], "1 - specificity", "sensitivity")
-        axes[0].legend(loc="lower right")
-        return Drawing(name, svg_of(figure, name), alt, caption)
-
-
-def _pr(name: str, lines: Iterable[tuple[str, dict[str, Any]]], alt: str, caption: str) -> Drawing:
-    with canvas(_SIZE) as (figure, axes):
-        for index, (label, block) in enumerate(lines):
-            curve = block["pr"]
-            axes[0].plot(curve["recall"], curve["precision"], label=label, **line_style(index))
-        _square(axes[0], "recall (sensitivity)", "precision (PPV)")
-        axes[0].legend(loc="lower left")
-        return Drawing(name, svg_of(figure, name), alt, caption)
+        if kind == "roc":
+            axes[0].plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+        for index, (line, block) in enumerate(blocks.items()):
+            curve = block[kind]
+            axes[0].plot(curve[x], curve[y], label=told[line], **line_style(index))
+        _square(axes[0], *labels)
+        axes[0].legend(loc=legend)
+        return Drawing(f"{name}-{kind}", svg_of(figure, f"{name}-{kind}"),
+            f"{title}{alt.format(score.upper())}: {'; '.join(told.values())}.",
+            f"{title}{caption.format(score.upper())}.",
+        )  # fmt: skip
 
 
 def _calibration(name: str, points: list[dict[str, float]]) -> Drawing:
@@ -151,7 +144,3 @@ def _risk_coverage(name: str, curve: dict[str, Any]) -> Drawing:
 
 def _square(axes: Axes, x: str, y: str) -> None:
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), xlabel=x, ylabel=y)
-
-
-def _told(lines: Iterable[tuple[str, Any]]) -> str:
-    return "; ".join(label for label, _ in lines)

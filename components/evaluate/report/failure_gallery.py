@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components.core.html import box_around
 from components.core.vocabulary import FEATURE_NAMES, SLICE_OFFSETS
 from components.evaluate.read_tables import ModelPredictions
 from components.evaluate.settings import EvaluateSettings
@@ -133,7 +134,7 @@ def failure_png(failure: WrongCall) -> str | None:
     """
     if failure.image is None:
         return None
-    box = _brain_box(failure.image[:-1].max(axis=0))
+    box = box_around(failure.image[:-1], rim=1)
     *sequences, mask = (channel[box] for channel in failure.image)
     strongest = 0.0 if failure.saliency is None else float(np.percentile(failure.saliency, 99.5))
     grid: list[list[tuple[np.ndarray, np.ndarray | None]]] = [[(one, None) for one in sequences]]
@@ -157,15 +158,6 @@ def failure_png(failure: WrongCall) -> str | None:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", facecolor="black", metadata={"Software": None})
     return base64.b64encode(stream.getvalue()).decode()
-
-
-def _brain_box(brain: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns in which anything is; all of them in an empty image."""
-    if not brain.any():
-        return slice(None), slice(None)
-    filled = [np.flatnonzero((brain != 0).any(axis=axis)) for axis in (1, 0)]
-    rows, columns = (slice(max(int(f[0]) - 1, 0), int(f[-1]) + 2) for f in filled)
-    return rows, columns
 
 
 def _failure_panel(

@@ -45,10 +45,10 @@ def published_range(triple: published.Triple) -> str:
     return area(dict(zip(("value", "low", "high"), triple, strict=True)))
 
 
-def mean_sd(found: dict[str, Any] | None, digits: int = 2) -> str:
-    """{"mean", "sd"} -> "0.91 ± 0.04"."""
+def mean_sd(found: dict[str, Any] | None, digits: int = 2, missing: str = "–") -> str:
+    """{"mean", "sd"} -> "0.91 ± 0.04"; `missing` where there is no mean."""
     if not found or found["mean"] is None:
-        return "–"
+        return missing
     spread = "" if found["sd"] is None else f" ± {number(found['sd'], digits)}"
     return number(found["mean"], digits) + spread
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.core.html import number, percent, template
+from components.core.html import template
 from components.core.vocabulary import Model
 from components.evaluate.report.formatting import INPUTS, interval, mean_sd
 
@@ -20,10 +20,8 @@ def render_model_card(result: dict[str, Any]) -> str:
     # Nothing is escaped in Markdown: names of patients and sets are checked identifiers.
     card = template(
         Path(__file__).with_name("model_card.md.j2"),
-        percent=percent,
         interval=interval,
         meansd=mean_sd,
-        number=number,
         label=label_of,
     )
     return card.render(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.core.files import atomic
-from components.core.html import number, percent, template
+from components.core.files import atomic, write_text
+from components.core.html import percent, template
 from components.core.vocabulary import Model
 from components.evaluate.report import published
 from components.evaluate.report.canvas import Drawing, label_of
@@ -44,10 +44,8 @@ def write_report(
         failures: set -> the hybrid's worst wrong calls.
     """
     drawings = _draw(result) if settings.figures else {}
-    with atomic(out / "report.html") as temporary:
-        temporary.write_text(render_report(result, failures, drawings), encoding="utf-8")
-    with atomic(out / "model_card.md") as temporary:
-        temporary.write_text(render_model_card(result), encoding="utf-8")
+    write_text(out / "report.html", render_report(result, failures, drawings))
+    write_text(out / "model_card.md", render_model_card(result))
     with atomic(out / "figures") as temporary:
         temporary.mkdir()
         for drawing in (one for found in drawings.values() for one in found):
@@ -62,8 +60,6 @@ def render_report(
     """HTML of the report; `drawings` is keyed by set, "" holding those of all sets."""
     page = template(
         _TEMPLATE,
-        percent=percent,
-        number=number,
         interval=interval,
         area=area,
         p=format_p,

@@ -50,8 +50,7 @@ class Supplements:
     def read(self, people: pd.DataFrame | None, sets: Iterable[str]) -> dict[str, Any]:
         """Keys "importance", "saliency", "ablations" and "robustness", None where unknown.
 
-        Raises:
-            BadInput: a file is not what it should be.
+        Raises BadInput: a file is not what it should be.
         """
         robustness = _json(self.robustness)
         if robustness is not None and "degradations" not in robustness:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.evaluate.statistics.delong import paired_delong
+from components.evaluate.statistics.metrics import wilson
 
 
 def exact_binomial(successes: int, trials: int, share: float) -> float:
@@ -56,13 +57,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 class NonInferiority:
     """Whether an AUROC is not worse than another by `margin`.
 
-    `p` is one-sided, of the hypothesis that the difference is -margin or worse; `low` is the lower
-    end of the two-sided interval of the difference, which lies above -margin exactly when p is
-    below (1 - confidence) / 2.
+    `p` is one-sided, of the hypothesis that the difference is -margin or worse; `passed` when the
+    lower end of the two-sided interval of the difference lies above -margin, which is exactly when
+    p is below (1 - confidence) / 2.
     """
 
-    difference: float
-    low: float
     margin: float
     p: float
     passed: bool
@@ -85,7 +84,7 @@ def non_inferiority(
     room = test.difference + margin
     p = float(ndtr(-room / test.standard_error)) if test.standard_error else float(room <= 0)
     p = math.nan if math.isnan(test.difference) else p
-    return NonInferiority(test.difference, test.low, margin, p, test.low > -margin)
+    return NonInferiority(margin, p, test.low > -margin)
 
 
 def paired_difference(
@@ -99,8 +98,6 @@ def paired_difference(
     Returns:
         (difference, low, high). Newcombe, Statistics in Medicine 1998, 17:2635, method 10.
     """
-    from components.evaluate.statistics.metrics import wilson
-
     count = len(first)
     if not count:
         return math.nan, math.nan, math.nan

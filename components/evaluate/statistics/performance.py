@@ -45,9 +45,8 @@ def patient_block(
         at_tuned = _decisions(answers, tuned[0], settings)
         block["tuned"] = {"threshold": tuned[0], "tuned_on": tuned[1], **at_tuned}
     kept = seen & ~answers.abstained
-    block["accuracy_without_abstained"] = _accuracy(
-        answers.idh[kept], answers.probability[kept], settings.threshold
-    )
+    sure = metrics.Confusion.at(answers.idh[kept], answers.probability[kept], settings.threshold)
+    block["accuracy_without_abstained"] = metrics.share(*sure.proportions["accuracy"])
     return without_nan(block)
 
 
@@ -127,12 +126,7 @@ def _decisions(
         "accuracy_answered": metrics.share(right, answered),
         **_balanced(proportions["sensitivity"], proportions["specificity"]),
         **proportions,
-        "confusion": {
-            "true_positive": found.true_positive,
-            "false_positive": found.false_positive,
-            "true_negative": found.true_negative,
-            "false_negative": found.false_negative,
-        },
+        "confusion": vars(found),
     }
 
 
@@ -199,13 +193,9 @@ def _calibration(
     }
     return {
         "brier": _with(metrics.brier(idh, probability), intervals, "brier"),
-        "ece": _shifted(error, intervals, "ece"),
+        "ece": _shifted(error, intervals),
         "calibration": wald,
     }
-
-
-def _accuracy(idh: np.ndarray, probability: np.ndarray, threshold: float) -> float:
-    return metrics.share(int(((probability >= threshold) == (idh == 1)).sum()), len(idh))
 
 
 def _with(value: float, intervals: dict[str, Interval], name: str) -> dict[str, float]:
@@ -216,14 +206,14 @@ def _with(value: float, intervals: dict[str, Interval], name: str) -> dict[str, 
     return {"value": value, **_limits(found)}
 
 
-def _shifted(value: float, intervals: dict[str, Interval], name: str) -> dict[str, float]:
-    """A figure that resampling itself raises, with its interval moved back by that rise.
+def _shifted(value: float, intervals: dict[str, Interval]) -> dict[str, float]:
+    """The calibration error, with its interval moved back by what resampling itself adds to it.
 
     A resample repeats patients, so that its bins stray further from the diagonal than the sample's.
     """
-    found = _with(value, intervals, name)
+    found = _with(value, intervals, "ece")
     if not math.isnan(found["low"]):
-        rise = intervals[name].mean - value
+        rise = intervals["ece"].mean - value
         found |= {key: max(found[key] - rise, 0.0) for key in ("low", "high")}
     return found
 

@@ -53,8 +53,7 @@ def compare_manifests(manifests: Sequence[Path]) -> dict[str, Any]:
     A cohort is named after its file, or after its folder where files share a name. Only patient_id,
     age and idh are required; images are not looked at.
 
-    Raises:
-        BadInput: fewer than two manifests, or one that cannot be read.
+    Raises BadInput: fewer than two manifests, or one that cannot be read.
     """
     paths = [Path(path) for path in manifests]
     if len(paths) < 2:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
-from components.core.files import atomic, read_json, write_json
-from components.core.progress import Progress
+from components.core.files import read_json, write_json, write_text
 from components.core.tables import write_csv
 from components.evaluate.predictions_file import compare_models
 from components.evaluate.read_tables import ModelPredictions, read_predictions
@@ -31,11 +30,7 @@ COLUMNS = (
 
 
 def evaluate_ablations(
-    folders: Iterable[Path],
-    settings: EvaluateSettings,
-    out: Path,
-    *,
-    progress: Progress | None = None,
+    folders: Iterable[Path], settings: EvaluateSettings, out: Path
 ) -> dict[str, Any]:
     """Judge every ablation on every set; write ablations.json, .csv and .md below `out`.
 
@@ -57,9 +52,7 @@ def evaluate_ablations(
         raise BadInput("ablations", f"none is named '{FULL}'", "run `glioflow ablate` again")
     sets = studies[FULL].names
     rows: list[dict[str, Any]] = []
-    for index, one in enumerate(found):
-        if progress:
-            progress(index, len(found), one["title"])
+    for one in found:
         for model in one["models"]:
             for name in sets:
                 rows += _row(one, model, name, studies, settings)
@@ -80,8 +73,7 @@ def evaluate_ablations(
     )  # fmt: skip
     write_json(out / "ablations.json", result)
     write_csv(out / "ablations.csv", COLUMNS, map(_cells, rows))
-    with atomic(out / "ablations.md") as temporary:
-        temporary.write_text(ablations_markdown(result), encoding="utf-8")
+    write_text(out / "ablations.md", ablations_markdown(result))
     return result
 
 
@@ -142,19 +134,24 @@ def ablations_markdown(result: dict[str, Any]) -> str:
     sets = result["sets"]
     lines = ["| left in | model | " + " | ".join(f"{name}: AUROC | lost" for name in sets) + " |"]
     lines.append("|---|---|" + "---:|---:|" * len(sets))
+    for title, model, by_set in _by_model(result):
+        cells = [
+            f"{area(by_set[name]['auroc'])} | {interval(by_set[name]['lost'])}"
+            if name in by_set
+            else "– | –"
+            for name in sets
+        ]
+        lines.append(f"| {title} | {label_of(model)} | " + " | ".join(cells) + " |")
+    lines += ["", *(f"- {line}" for line in paper_lines())]
+    return "\n".join(lines) + "\n"
+
+
+def _by_model(result: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, dict[str, Any]]]]:
+    """(title of an ablation, model, set -> row) of everything that was answered."""
     for one in result["ablations"]:
         rows = [row for row in result["rows"] if row["ablation"] == one["name"]]
         for model in dict.fromkeys(row["model"] for row in rows):
-            by_set = {row["set"]: row for row in rows if row["model"] == model}
-            cells = [
-                f"{area(by_set[name]['auroc'])} | {interval(by_set[name]['lost'])}"
-                if name in by_set
-                else "– | –"
-                for name in sets
-            ]
-            lines.append(f"| {one['title']} | {label_of(model)} | " + " | ".join(cells) + " |")
-    lines += ["", *(f"- {line}" for line in paper_lines())]
-    return "\n".join(lines) + "\n"
+            yield one["title"], model, {row["set"]: row for row in rows if row["model"] == model}
 
 
 def paper_lines() -> list[str]:
@@ -186,10 +183,7 @@ def ablations_table(result: dict[str, Any]) -> RenderableType:
     table.add_column("model")
     for name in result["sets"]:
         table.add_column(f"{name}\nAUROC", justify="right")
-    for one in result["ablations"]:
-        rows = [row for row in result["rows"] if row["ablation"] == one["name"]]
-        for model in dict.fromkeys(row["model"] for row in rows):
-            by_set = {row["set"]: row["auroc"] for row in rows if row["model"] == model}
-            cells = [area(by_set.get(name)) for name in result["sets"]]
-            table.add_row(one["title"], label_of(model), *cells)
+    for title, model, by_set in _by_model(result):
+        cells = [area(by_set.get(name, {}).get("auroc")) for name in result["sets"]]
+        table.add_row(title, label_of(model), *cells)
     return Group(table, *paper_lines())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.core.files import atomic, write_json
+from components.core.files import write_json, write_text
 from components.core.tables import write_records
 from components.core.vocabulary import Status
 from components.evaluate.read_tables import ModelPredictions
@@ -77,8 +77,7 @@ def evaluate_robustness(
     result = without_nan(content)
     write_json(out / "robustness.json", result)
     write_records(out / "robustness.csv", Trial, (without_nan(asdict(row)) for row in rows))
-    with atomic(out / "robustness.md") as temporary:
-        temporary.write_text(robustness_markdown(result), encoding="utf-8")
+    write_text(out / "robustness.md", robustness_markdown(result))
     return result
 
 

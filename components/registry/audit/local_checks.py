@@ -8,9 +8,10 @@ from pathlib import Path
 from components.cohort.manifest import IMAGE_COLUMNS, ManifestTable, read_table
 from components.core.errors import Outage
 from components.core.files import read_json, sha256_tree
+from components.core.tables import read_csv
 from components.registry import names
 from components.registry.audit.links import AuditCheck, Chain, compare
-from components.registry.gate.evidence import image_digest, image_on_disk, read_rows
+from components.registry.gate.evidence import image_digest, image_on_disk
 from components.registry.run_artifacts import FOLDERS
 from components.registry.tracking.step_records import PARENT
 from components.release.manifest import RELEASE_FILE
@@ -65,7 +66,7 @@ def _images(accepted: Path, chain: Chain) -> AuditCheck:
     table = read_table(accepted)
     rows = {row["patient_id"]: index for index, row in enumerate(table.rows)}
     changed, compared = [], 0
-    for row in read_rows(chain.folder(PARENT) / names.MANIFEST_FILE):
+    for row in read_csv(chain.folder(PARENT) / names.MANIFEST_FILE):
         index = rows.get(row["patient_id"])
         for column in IMAGE_COLUMNS:
             cell = row.get(column, "")

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from components.core.files import read_json, sha256_file, sha256_tree
+from components.core.tables import read_csv
 from components.core.vocabulary import DEVELOPMENT
 from components.registry import names
 from components.registry.audit.links import AuditCheck, Chain, close, compare, download_artifacts
-from components.registry.gate.evidence import headline, read_rows, read_run_predictions
+from components.registry.gate.evidence import evaluated_sets, headline, read_run_predictions
 from components.registry.gate.reapply import reapply_gate
 from components.registry.gate.verdict import GateVerdict
 from components.registry.tracking.datasets import dataset_facts
@@ -117,7 +118,7 @@ def code(chain: Chain) -> Iterator[AuditCheck]:
 
 def data(chain: Chain) -> Iterator[AuditCheck]:
     """The datasets that MLflow shows are those of the manifest, which was validated."""
-    rows = read_rows(chain.folder(PARENT) / names.MANIFEST_FILE)
+    rows = read_csv(chain.folder(PARENT) / names.MANIFEST_FILE)
     accepted = chain.handed_over("validated")["accepted.csv"]
     wanted = dataset_facts(rows, accepted)
     shown = chain.store.client.get_run(chain.run_id).inputs
@@ -142,7 +143,7 @@ def data(chain: Chain) -> Iterator[AuditCheck]:
 
 def figures(chain: Chain) -> Iterator[AuditCheck]:
     """Headline figures, computed again from the stored predictions of each patient."""
-    stored = flat_numbers(read_json(chain.folder("evaluate") / "evaluation.json").get("sets", {}))
+    stored = flat_numbers(evaluated_sets(chain.folder("evaluate")))
     sets = headline(read_run_predictions(chain.folder(PARENT) / "predictions.csv"))
     for name, block in sets.items():
         again = flat_numbers(block, name)

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.cohort.manifest import read_table
 from components.core.errors import BadInput, Outage
 from components.core.files import read_json, sha256_file, sha256_tree
-from components.core.vocabulary import Model, Origin, Sequence
+from components.core.progress import Progress, silent
+from components.core.tables import read_csv
+from components.core.vocabulary import LEARNT, Model, Origin, Sequence
 from components.registry import names
-from components.registry.gate.evidence import LEARNT, read_rows, read_run_predictions
+from components.registry.gate.evidence import read_run_predictions
 from components.registry.ledger import Entry, Ledger
 from components.registry.names import RegisteredModel
 from components.registry.run_artifacts import RunArtifacts
@@ -65,7 +67,7 @@ def meet_champion(
     scratch: Path,
     *,
     ask: bool,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress = silent,
 ) -> Champion | None:
     """The champion, asked about every test patient of a run that it knows nothing of.
 
@@ -87,7 +89,7 @@ def meet_champion(
     champion = Champion(entry.details["release"], version, entry.details["trained_on"], stored)
     if {champion.trained_on, artifacts.release().trained_on.value} != {Origin.PATIENTS.value}:
         return champion
-    manifest = read_rows(_artifact(store, entry, names.MANIFEST_FILE, scratch))
+    manifest = read_csv(_artifact(store, entry, names.MANIFEST_FILE, scratch))
     table = read_run_predictions(artifacts.predictions)
     mine = table[(table["model"] == Model.HYBRID.value) & table["idh"].notna()]
     new, left_out = _unknown(stored, mine, manifest, rows)
@@ -100,14 +102,12 @@ def meet_champion(
         answers, failed = _ask(_model(store, entry, scratch), artifacts, new, progress)
         left_out.update(failed)
     left_out.update(dict.fromkeys(new, "the champion was not asked") if not ask else {})
-    return Champion(
-        champion.release,
-        version,
-        champion.trained_on,
-        _with(stored, mine, answers),
-        tuple(sorted(answers)),
-        dict(sorted(left_out.items())),
-        spoilt,
+    return replace(
+        champion,
+        predictions=_with(stored, mine, answers),
+        asked=tuple(sorted(answers)),
+        left_out=dict(sorted(left_out.items())),
+        spoilt=spoilt,
     )
 
 
@@ -144,7 +144,7 @@ def _ask(
     ask: Ask,
     artifacts: RunArtifacts,
     patients: list[str],
-    progress: Callable[[int, int, str], None] | None,
+    progress: Progress,
 ) -> tuple[dict[str, float], dict[str, str]]:
     table = read_table(artifacts.validated / "accepted.csv")
     where = {row["patient_id"]: index for index, row in enumerate(table.rows)}
@@ -169,8 +169,7 @@ def _ask(
             failed[patient] = "the champion gives no probability"
         else:
             answers[patient] = answer
-        if progress:
-            progress(done, len(patients), f"asking the champion about {patient}")
+        progress(done, len(patients), f"asking the champion about {patient}")
     return answers, failed
 
 

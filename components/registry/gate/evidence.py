@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,14 @@ import numpy as np
 
 from components.cohort.manifest import COLUMNS, IMAGE_COLUMNS, ManifestTable, read_table
 from components.core.errors import BadInput, Outage
-from components.core.files import sha256_file, sha256_tree
+from components.core.files import read_json, sha256_file, sha256_tree
 from components.core.s3 import is_remote, local_copy
-from components.core.vocabulary import FEATURE_NAMES, Idh, Model, Split
+from components.core.vocabulary import FEATURE_NAMES, LEARNT, Idh, Model
 from components.evaluate.statistics.metrics import auprc, auroc
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEARNT = (Split.TRAINING.value, Split.TUNING.value)
 MANIFEST_COLUMNS = (*COLUMNS, "cohort", "subset", "fold")
 """Columns that leave the site; a user's extra columns may name the patient and stay behind."""
 
@@ -61,8 +59,7 @@ class Scores:
 def read_run_predictions(path: Path) -> pd.DataFrame:
     """Patient-level rows of a predictions.csv, with the test set's name in `set`.
 
-    Raises:
-        BadInput: a column is missing, or a patient stands twice for one model.
+    Raises BadInput: a column is missing, or a patient stands twice for one model.
     """
     import pandas as pd
 
@@ -108,10 +105,9 @@ def _headline_of(predictions: pd.DataFrame, name: str) -> dict[str, Any]:
     return block
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV as text."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        return list(csv.DictReader(stream))
+def evaluated_sets(evaluation: Path) -> dict[str, Any]:
+    """The "sets" block of the evaluation.json in a folder."""
+    return read_json(evaluation / "evaluation.json").get("sets", {})
 
 
 def public_manifest(accepted: Path, *, hash_images: bool) -> list[dict[str, str]]:
@@ -121,8 +117,7 @@ def public_manifest(accepted: Path, *, hash_images: bool) -> list[dict[str, str]
     image is not there any more, "unread" when `hash_images` is off. What lies in S3 is read from
     the verified copy that validation made, or brought again.
 
-    Raises:
-        Outage: S3 does not answer.
+    Raises Outage: S3 does not answer.
     """
     table = read_table(accepted)
     return [
@@ -148,8 +143,7 @@ def image_digest(path: Path) -> str:
 def image_on_disk(table: ManifestTable, index: int, column: str) -> Path | None:
     """Local path of an image of row `index`; None where the cell is empty or nothing is there.
 
-    Raises:
-        Outage: S3 does not answer.
+    Raises Outage: S3 does not answer.
     """
     place = table.location(index, column)
     if place is None:

@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from components.core.files import read_json
+from components.core.tables import read_csv
 from components.registry import names
 from components.registry.audit.links import Chain
 from components.registry.gate.champion import Champion
-from components.registry.gate.evidence import read_rows, read_run_predictions
+from components.registry.gate.evidence import evaluated_sets, read_run_predictions
 from components.registry.gate.rules import Evidence, apply_gate
 from components.registry.gate.verdict import GateVerdict, RuleVerdict
 from components.registry.names import RegisteredModel
@@ -25,10 +26,10 @@ def reapply_gate(chain: Chain, gate: GateVerdict) -> tuple[RuleVerdict, ...]:
     run = chain.folder(PARENT)
     evidence = Evidence(
         predictions=read_run_predictions(run / "predictions.csv"),
-        sets=read_json(chain.folder("evaluate") / "evaluation.json").get("sets", {}),
+        sets=evaluated_sets(chain.folder("evaluate")),
         validation=read_json(chain.folder("validate") / "validation.json"),
-        manifest=read_rows(run / names.MANIFEST_FILE),
-        features=read_rows(chain.folder("features") / "features.csv"),
+        manifest=read_csv(run / names.MANIFEST_FILE),
+        features=read_csv(chain.folder("features") / "features.csv"),
         trained_on=chain.entry.details["trained_on"],
         champion=_champion(chain, gate),
     )

@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from components.core.files import write_json
+from components.core.settings import Document
 from components.core.vocabulary import Origin
 
 PUBLISHED_FILE = "published.json"
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RuleVerdict(_Document):
+class RuleVerdict(Document):
     """One rule: whether it is met, what it demands, the numbers it looked at, and a sentence."""
 
     rule: str
@@ -27,21 +24,21 @@ class RuleVerdict(_Document):
     reason: str
 
 
-class Approval(_Document):
+class Approval(Document):
     """A person who lets a release through in spite of refusals, and why."""
 
     name: str
     reason: str
 
 
-class ComparedChampion(_Document):
+class ComparedChampion(Document):
     """The champion that a release was compared with."""
 
     release: str
     version: str
 
 
-class GateVerdict(_Document):
+class GateVerdict(Document):
     """Content of gate.json.
 
     Attributes:
@@ -73,7 +70,7 @@ class GateVerdict(_Document):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
-class Published(_Document):
+class Published(Document):
     """The outcome of publishing; content of published.json.
 
     Attributes:
@@ -88,7 +85,7 @@ class Published(_Document):
     mlflow_run_id: str | None
     release: str
     gate: GateVerdict
-    registered: dict[str, str] = {}
+    registered: dict[str, str] = Field(default_factory=dict)
     promotion: str = ""
     pending: str = ""
 

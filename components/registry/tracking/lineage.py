@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +13,12 @@ from components.core.files import sha256_file, write_json
 from components.core.tables import write_csv
 from components.core.vocabulary import Model
 from components.registry import names
-from components.registry.gate.evidence import headline, public_manifest, read_run_predictions
+from components.registry.gate.evidence import (
+    evaluated_sets,
+    headline,
+    public_manifest,
+    read_run_predictions,
+)
 from components.registry.run_artifacts import RunArtifacts
 from components.registry.settings import PublishSettings
 from components.registry.tracking.datasets import log_datasets
@@ -25,7 +30,7 @@ from components.registry.tracking.step_records import (
     flat_text,
     step_records,
 )
-from components.registry.tracking.store import TrackingStore
+from components.registry.tracking.store import TrackingStore, first_run
 from components.release.integrity.signature import (
     RELEASE_FILE,
     SIGNATURE_FILE,
@@ -68,16 +73,8 @@ class Recorded:
 
 def find_parent(store: TrackingStore, settings: PublishSettings, publication: str) -> Run | None:
     """The parent run of a publication, complete or not."""
-    experiment = store.client.get_experiment_by_name(settings.experiment)
-    if experiment is None:
-        return None
-    found = store.client.search_runs(
-        [experiment.experiment_id],
-        f"tags.`{names.PUBLICATION}` = '{publication}' AND tags.`{names.STEP}` = '{PARENT}'",
-        order_by=["attributes.start_time ASC"],
-        max_results=1,
-    )
-    return found[0] if found else None
+    tags = {names.PUBLICATION: publication, names.STEP: PARENT}
+    return first_run(store, settings.experiment, **tags)
 
 
 def record_run(
@@ -224,7 +221,7 @@ def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: 
             **flat_text(info.settings, "settings"),
         },
         metrics={
-            **flat_numbers(headlines(_sets(evaluation))),
+            **flat_numbers(headlines(evaluated_sets(evaluation))),
             **flat_numbers(info.durations_s, "seconds"),
         },
         files=files,
@@ -241,10 +238,6 @@ def headlines(sets: dict[str, Any]) -> dict[str, Any]:
             scores = {key: block[model].get(key) for key in ("accuracy", "auroc", "auprc")}
             shown[name][model] = {key: value for key, value in scores.items() if value is not None}
     return shown
-
-
-def _sets(evaluation: Path) -> dict[str, Any]:
-    return json.loads((evaluation / "evaluation.json").read_text()).get("sets", {})
 
 
 def _log(store: TrackingStore, run_id: str, record: StepRecord, scratch: Path) -> dict[str, str]:
@@ -270,18 +263,20 @@ def _log(store: TrackingStore, run_id: str, record: StepRecord, scratch: Path) -
 def stage(files: dict[str, Path], folder: Path) -> Path:
     """A folder that holds `files` under their artifact paths, linked where the disk allows it."""
     for name, path in files.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(path, target)
+        link_or_copy(path, folder / name)
     return folder
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name; copy its bytes where the two lie on different disks."""
-    import shutil
+def link_tree(source: Path, target: Path) -> None:
+    """Give the files of a folder second names below `target`; see `link_or_copy`."""
+    shutil.copytree(source, target, copy_function=link_or_copy)
 
+
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """Give a file a second name; copy its bytes where the two lie on different disks."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
     try:
-        target.hardlink_to(source.resolve())
+        Path(target).hardlink_to(Path(source).resolve())
     except OSError:
         shutil.copyfile(source, target)
 

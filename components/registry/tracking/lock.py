@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import secrets
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from components.registry.tracking.store import TrackingStore
@@ -29,7 +29,8 @@ LEASE_S = 300.0
 def exclusive(store: TrackingStore) -> Iterator[None]:
     """Hold the store's lock: judging, naming versions and moving aliases happen one at a time."""
     if store.folder is not None:
-        with file_lock(store.folder / ".publish.lock"):
+        # The kernel drops this lock when its holder dies, even by kill -9.
+        with FileLock(store.folder / ".publish.lock"):
             yield
         return
     owner = secrets.token_hex(8)
@@ -69,17 +70,6 @@ def _owner(client: Any, name: str) -> str:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return ""
-
-
-@contextlib.contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    # The kernel drops this lock when its holder dies, even by kill -9.
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(stream, fcntl.LOCK_UN)
 
 
 def _acquire_lease(client: Any, owner: str) -> str:

@@ -1,7 +1,7 @@
-"""Source of the registered models, run by MLflow wherever a user loads one (models from code).
+"""The registered models, as MLflow runs them wherever a user loads one.
 
-No part of publishing: a script that is stored in each model version, and needs nothing but the
-installed package to predict. A release answers as it does when it is served.
+No part of publishing: needs nothing but the installed package to predict. A release answers as it
+does when it is served.
 
     model = mlflow.pyfunc.load_model("models:/glioma-idh@champion")
     model.predict(pandas.DataFrame([{"patient_id": ..., "t1c": ..., "t2": ..., "flair": ...,
@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel
 
@@ -80,7 +79,7 @@ class GliomaModel(PythonModel):
             flair=row.get("flair") or None,
             age=None if age is None or age != age else float(age),
         )
-        return prepare_patient(patient, plan, subset="prediction", fold=None, cache=None)
+        return prepare_patient(patient, plan)
 
     def _segment(self, row: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
@@ -130,6 +129,3 @@ class GliomaModel(PythonModel):
             "trained_on": self.config["trained_on"],
             "warnings": "; ".join((*case.warnings, *answer.warnings)),
         }
-
-
-mlflow.models.set_model(GliomaModel())

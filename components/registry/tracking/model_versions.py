@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
 from components.core.files import atomic, cache_folder, sha256_tree
+from components.core.tables import read_csv
 from components.core.vocabulary import FEATURE_NAMES, Sequence
 from components.registry import names
-from components.registry.gate.evidence import read_rows
 from components.registry.names import Alias, RegisteredModel
 from components.registry.run_artifacts import RunArtifacts
-from components.registry.tracking.lineage import link_or_copy
+from components.registry.tracking.lineage import link_or_copy, link_tree
 from components.registry.tracking.step_records import find_plan
 from components.registry.tracking.store import TrackingStore, connect_to
 from components.release.integrity.verification import verify_files
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MLFLOW_NOTE = "MLmodel"
 """MLflow's description of a model: holds its id and the time it was made."""
 
-_CODE = Path(__file__).with_name("model_code.py")
+_CODE = Path(__file__).with_name("stored_model.py")
 _PARTS = {
     RegisteredModel.SEGMENTER: ("segmenter", ("segmenter",)),
     RegisteredModel.HYBRID: ("hybrid", ("classifier",)),
@@ -78,8 +78,7 @@ def ensure_version(
 
     The caller holds the lock.
 
-    Raises:
-        RuntimeError: a version of this publication holds other files.
+    Raises RuntimeError: a version of this publication holds other files.
     """
     ensure_model(store, made.model)
     publication = tags[names.PUBLICATION]
@@ -131,8 +130,7 @@ def resolve(store: TrackingStore, reference: str) -> ModelVersion:
 
     A bare MODEL means its champion, or its candidate while it has no champion.
 
-    Raises:
-        BadInput: no such model, alias or version, or one whose publishing was not completed.
+    Raises BadInput: no such model, alias or version, or one whose publishing was not completed.
     """
     from mlflow.exceptions import MlflowException
 
@@ -189,8 +187,7 @@ def fetch_repository(reference: str, tracking_uri: str, out: Path | None = None)
     `out` is replaced whole or not at all; without it the repository is kept in the cache folder,
     under its release id.
 
-    Raises:
-        BadInput: no such release, or its files differ from its release.json.
+    Raises BadInput: no such release, or its files differ from its release.json.
     """
     store = connect_to(tracking_uri)
     version = resolve(store, reference)
@@ -221,14 +218,12 @@ def _stage_model(
     release = artifacts.release()
     files = out / "files"
     for name in folders:
-        source: Path = getattr(artifacts, name)
-        for file in sorted(p for p in source.rglob("*") if p.is_file()):
-            _place(file, files / name / file.relative_to(source))
+        link_tree(getattr(artifacts, name), files / name)
     if plan := find_plan(artifacts):
-        _place(plan, files / "plan.json")
+        link_or_copy(plan, files / "plan.json")
     card = artifacts.evaluation / "model_card.md"
     if card.is_file():
-        _place(card, files / "model_card.md")
+        link_or_copy(card, files / "model_card.md")
     example, signature = _interface(model, artifacts)
     mlflow.pyfunc.save_model(
         out / "model",
@@ -248,11 +243,6 @@ def _stage_model(
     return out / "model"
 
 
-def _place(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    link_or_copy(source, target)
-
-
 def _interface(model: RegisteredModel, artifacts: RunArtifacts) -> tuple[Any, ModelSignature]:
     """Input example (one row) and signature."""
     import pandas as pd
@@ -264,7 +254,7 @@ def _interface(model: RegisteredModel, artifacts: RunArtifacts) -> tuple[Any, Mo
 
     text, number = DataType.string, DataType.double
     if model is RegisteredModel.HYBRID:
-        row = read_rows(artifacts.samples / "features.csv")[0]
+        row = read_csv(artifacts.samples / "features.csv")[0]
         example = {"images": f"images/{row['patient_id']}.npy"}
         inputs = schema((), images=text, **dict.fromkeys(FEATURE_NAMES, number))
         outputs = schema(probability_idh_mutant=number, uncertainty=number, ood=number)

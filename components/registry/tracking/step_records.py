@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.files import read_json
-from components.registry.gate.evidence import read_rows
+from components.core.tables import read_csv
 from components.registry.run_artifacts import RunArtifacts
 
 PARENT = "pipeline"
@@ -56,7 +56,7 @@ def step_records(artifacts: RunArtifacts) -> list[StepRecord]:
         _trained("segment", artifacts.segmenter),
         StepRecord(
             "features",
-            metrics={"patients": float(len(read_rows(artifacts.samples / "features.csv")))},
+            metrics={"patients": float(len(read_csv(artifacts.samples / "features.csv")))},
             files={"features.csv": artifacts.samples / "features.csv"},
         ),
         _trained("classify", artifacts.classifier),
@@ -141,7 +141,7 @@ def _curves(path: Path) -> tuple[tuple[str, float, int], ...]:
     if not path.is_file():
         return ()
     points: list[tuple[str, float, int]] = []
-    for index, row in enumerate(read_rows(path)):
+    for index, row in enumerate(read_csv(path)):
         step = next((int(float(row[c])) for c in _STEP_COLUMNS if row.get(c)), index)
         numbers = {c: _number(v) for c, v in row.items() if c not in _STEP_COLUMNS}
         who = [f"{c}_{row[c]}" for c in ("member", "fold") if row.get(c)]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from filelock import FileLock
+
 from components.core.errors import BadInput, Outage, outage_of
 from components.registry.settings import PublishSettings
-from components.registry.tracking.lock import file_lock, first_line, touch
+from components.registry.tracking.lock import first_line, touch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -26,24 +30,23 @@ _SQLITE = "sqlite:///"
 _QUIET = ("mlflow", "alembic")
 
 
+_LOGIN = "give MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
 _REMEDIES = (
-    ("401", "give MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"),
-    ("UNAUTHENTICATED", "give MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"),
-    ("403", "allow this account to write there"),
-    ("PERMISSION_DENIED", "allow this account to write there"),
+    (
+        "401|UNAUTHENTICATED",
+        _LOGIN,
+    ),
+    ("403|PERMISSION_DENIED", "allow this account to write there"),
     ("413", "raise the body size that the proxy before MLflow takes"),
     ("404", "check the address: no MLflow API is there"),
-    ("certificate", "set REQUESTS_CA_BUNDLE to the file of its authority"),
-    ("CERTIFICATE", "set REQUESTS_CA_BUNDLE to the file of its authority"),
+    ("certificate|CERTIFICATE", "set REQUESTS_CA_BUNDLE to the file of its authority"),
     ("locked", "end what else writes to that database"),
     ("readonly", "make the database file writable"),
     ("disk is full", "make room on that disk"),
     ("507", "make room in the store"),
-    ("<html", "check the address: a web page answers there, perhaps a login"),
-    ("<!doctype", "check the address: a web page answers there, perhaps a login"),
-    ("JSON", "check the address: a web page answers there, perhaps a login"),
+    ("<html|<!doctype|JSON", "check the address: a web page answers there, perhaps a login"),
 )
-"""Part of an error's message -> what mends it; the first that fits."""
+"""Pattern in an error's message -> what mends it; the first that fits."""
 
 
 class StoreUnreachable(Outage):
@@ -53,7 +56,9 @@ class StoreUnreachable(Outage):
     def of(cls, uri: str, error: BaseException) -> StoreUnreachable:
         """What an error of the store means, in one line."""
         text = str(error)
-        remedy = next((r for part, r in _REMEDIES if part in text), "check it, and try again")
+        remedy = next(
+            (r for part, r in _REMEDIES if re.search(part, text)), "check it, and try again"
+        )
         return cls(uri.partition("?")[0], f"MLflow did not take it ({first_line(error)})", remedy)
 
 
@@ -66,11 +71,21 @@ class TrackingStore:
     folder: Path | None
 
 
+def first_run(store: TrackingStore, experiment: str, **tags: str) -> Run | None:
+    """The oldest run of an experiment that has these tags."""
+    found = store.client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    wanted = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    order = ["attributes.start_time ASC"]
+    runs = store.client.search_runs([found.experiment_id], wanted, order_by=order, max_results=1)
+    return runs[0] if runs else None
+
+
 def normalised_uri(uri: str) -> str:
     """`uri` as MLflow takes it: a SQLite path made absolute, a bare folder turned into SQLite.
 
-    Raises:
-        BadInput: an address MLflow or this project does not support (file://, another scheme).
+    Raises BadInput: an address MLflow or this project does not support (file://, another scheme).
     """
     if uri.startswith(("http://", "https://", "postgresql")):
         return uri
@@ -88,8 +103,7 @@ def normalised_uri(uri: str) -> str:
 def connect_to(tracking_uri: str) -> TrackingStore:
     """Open a store to read it: a SQLite file that is not there is refused, not made.
 
-    Raises:
-        StoreUnreachable, BadInput: see `connect`.
+    Raises StoreUnreachable, BadInput: see `connect`.
     """
     uri = normalised_uri(tracking_uri)
     if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
@@ -110,7 +124,7 @@ def connect(settings: PublishSettings) -> TrackingStore:
         BadInput: the address is none.
     """
     uri = normalised_uri(settings.tracking_uri)
-    _quiet_mlflow(settings)
+    _quiet_mlflow()
     import mlflow
     from mlflow import MlflowClient
 
@@ -194,17 +208,14 @@ def is_refusal(error: BaseException) -> bool:
     )
 
 
-@contextlib.contextmanager
-def _initialising(folder: Path | None) -> Iterator[None]:
+def _initialising(folder: Path | None) -> AbstractContextManager[object]:
     if folder is None:
-        yield
-        return
+        return nullcontext()
     folder.mkdir(parents=True, exist_ok=True)
-    with file_lock(folder / ".initialise.lock"):
-        yield
+    return FileLock(folder / ".initialise.lock")
 
 
-def _quiet_mlflow(settings: PublishSettings) -> None:
+def _quiet_mlflow() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Our own attempts are counted; MLflow's seven per request would hide an outage for minutes.

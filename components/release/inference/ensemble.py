@@ -52,12 +52,12 @@ _AGAIN = "prepare the patient again with the release's plan"
 def check_request(tensors: Tensors, interface: Interface, plan_digest: str) -> None:
     """Refuse what must not reach the networks.
 
-    Raises:
-        BadInput: its subject is the name of the tensor at fault.
+    Raises BadInput: its subject is the name of the tensor at fault.
     """
     for tensor in interface.inputs():
         _check_form(tensors, tensor)
-    _check_plan(tensors["plan"], plan_digest)
+    if tensors["plan"].tobytes().hex() != plan_digest:
+        raise BadInput("plan", "of another preprocessing plan than this release's", _AGAIN)
     check_age(float(tensors["age"][0]))
     grid = _check_grid(tensors["grid_affine"], interface)
     _check_to_mni(tensors["to_mni"], grid)
@@ -76,12 +76,6 @@ def _check_form(tensors: Tensors, wanted: Tensor) -> None:
         raise BadInput(wanted.name, f"shape {list(found.shape)}", f"send {list(wanted.shape)}")
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise BadInput(wanted.name, "NaN or infinite values", f"send {wanted.meaning}")
-
-
-def _check_plan(found: np.ndarray, plan_digest: str) -> None:
-    if found.tobytes().hex() != plan_digest:
-        problem = "prepared by another preprocessing plan than this release's"
-        raise BadInput("plan", problem, _AGAIN)
 
 
 def check_age(age: float) -> None:
@@ -231,8 +225,7 @@ class ServedStep:
         """Mask, slices and features from the segmenter's probability (z, y, x) and a request's
         tensors.
 
-        Raises:
-            BadInput: see `feature_slice_step`.
+        Raises BadInput: see `feature_slice_step`.
         """
         grid = Grid.from_affine(tensors["grid_affine"], probability.shape)
         return feature_slice_step(

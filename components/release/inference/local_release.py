@@ -26,8 +26,7 @@ from components.release.tensors import CLASSIFIED, Step, named_in_ensemble
 class LocalRelease:
     """A verified release; `ask` answers like serving.client.client.Client.ask.
 
-    Raises:
-        BadInput: see `components.release.integrity.verification.verify_release`.
+    Raises BadInput: see `components.release.integrity.verification.verify_release`.
     """
 
     def __init__(self, repository: Path | str) -> None:

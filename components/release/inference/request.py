@@ -90,8 +90,7 @@ def _mask(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
 def request_tensors(case: PreparedCase, contents: Contents) -> dict[str, np.ndarray]:
     """The ensemble's inputs for a prepared case.
 
-    Raises:
-        BadInput: the case has no age, lacks a sequence, or has another grid than the release's.
+    Raises BadInput: the case has no age, lacks a sequence, or has another grid than the release's.
     """
     interface = contents.interface
     if case.age is None:

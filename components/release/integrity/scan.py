@@ -27,9 +27,8 @@ _TRUST = "use a model from a source you trust, exported as safetensors or ONNX"
 def screen_tree(folder: Path, max_file_mb: float) -> None:
     """Refuse a folder that holds a file that could run code or escape when it is loaded.
 
-    Raises:
-        BadInput: a link, an unknown kind of file, one above `max_file_mb`, a pickle (also inside
-            .npy and .npz), a broken safetensors header, an ONNX that reads outside its folder.
+    Raises BadInput: a link, an unknown kind of file, one above `max_file_mb`, a pickle (also inside
+    .npy and .npz), a broken safetensors header, an ONNX that reads outside its folder.
     """
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +34,11 @@ def signing_key() -> Ed25519PrivateKey | None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    pem = _pem(os.environ.get(SIGNING_KEY, ""), SIGNING_KEY)
-    if pem is None:
-        return None
-    key = _loaded(lambda: load_pem_private_key(pem, None), SIGNING_KEY)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise BadInput(SIGNING_KEY, f"not an {ALGORITHM} key", "openssl genpkey -algorithm ed25519")
-    return key
+    def load(pem: bytes) -> Any:
+        return load_pem_private_key(pem, None)
+
+    how = "openssl genpkey -algorithm ed25519"
+    return _key(os.environ.get(SIGNING_KEY, ""), SIGNING_KEY, load, Ed25519PrivateKey, how)
 
 
 def trusted_key(reference: str = "") -> Ed25519PublicKey | None:
@@ -47,13 +46,8 @@ def trusted_key(reference: str = "") -> Ed25519PublicKey | None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    pem = _pem(reference or os.environ.get(TRUSTED_KEY, ""), reference or TRUSTED_KEY)
-    if pem is None:
-        return None
-    key = _loaded(lambda: load_pem_public_key(pem), reference or TRUSTED_KEY)
-    if not isinstance(key, Ed25519PublicKey):
-        raise BadInput(TRUSTED_KEY, f"not an {ALGORITHM} key", "openssl pkey -in KEY -pubout")
-    return key
+    value, how = reference or os.environ.get(TRUSTED_KEY, ""), "openssl pkey -in KEY -pubout"
+    return _key(value, reference or TRUSTED_KEY, load_pem_public_key, Ed25519PublicKey, how)
 
 
 def sign(document: bytes, key: Ed25519PrivateKey) -> bytes:
@@ -74,8 +68,7 @@ def fingerprint(key: Ed25519PublicKey) -> str:
 def signer(document: bytes, signature: bytes | None) -> str:
     """Fingerprint of the key that signed `document`; "" where nothing did.
 
-    Raises:
-        BadInput: a signature that is none, or not of these bytes.
+    Raises BadInput: a signature that is none, or not of these bytes.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -102,18 +95,17 @@ def demand(document: bytes, signature: bytes | None, trusted: Ed25519PublicKey |
     return found
 
 
-def _pem(value: str, name: str) -> bytes | None:
+def _key(value: str, name: str, load: Callable[[bytes], Any], kind: type, how: str) -> Any:
+    """The key of a PEM or its path; None for "". `how` tells how to make one of its kind."""
     if not value:
         return None
-    if value.lstrip().startswith("-----BEGIN"):
-        return value.encode()
-    if not Path(value).is_file():
+    inline = value.lstrip().startswith("-----BEGIN")
+    if not (inline or Path(value).is_file()):
         raise BadInput(name, "neither a PEM nor the path of one", "give a PEM file")
-    return Path(value).read_bytes()
-
-
-def _loaded(load: Any, name: str) -> Any:
     try:
-        return load()
+        key = load(value.encode() if inline else Path(value).read_bytes())
     except (ValueError, TypeError):
         raise BadInput(name, "not a readable PEM key without a password", "give another") from None
+    if not isinstance(key, kind):
+        raise BadInput(name, f"not an {ALGORITHM} key", how)
+    return key

@@ -40,12 +40,11 @@ def verify_files(folder: Path, listed: Mapping[str, str]) -> None:
 def verify_release(folder: Path | str) -> Release:
     """Check every file of a repository, and that its id follows from them.
 
-    Raises:
-        BadInput: not a release; see `verify_files`; or another id.
+    Raises BadInput: not a release; see `verify_files`; or another id.
     """
     release = read_release(folder)
-    verify_files(release.folder, release.files)
-    if release_id(release.files) != release.release:
+    verify_files(release.folder, release.manifest.files)
+    if release_id(release.manifest.files) != release.release:
         raise BadInput(
             release.folder / RELEASE_FILE, f"'{release.release}' is not its files' name", _REMEDY
         )

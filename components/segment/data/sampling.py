@@ -42,8 +42,7 @@ class MemberCases:
 def development_cases(prepared: Iterable[Path], settings: SegmentSettings) -> list[PreparedCase]:
     """Read the development cases that carry a manual mask, checked for training.
 
-    Raises:
-        BadInput: none, two plans or grids mixed, a sequence or the tumour missing.
+    Raises BadInput: none, two plans or grids mixed, a sequence or the tumour missing.
     """
     folders = list(prepared)
     cases = [c for c in read_cases(folders) if c.in_development and c.tumor is not None]
@@ -103,8 +102,7 @@ def plan_segmenter_members(cases: list[PreparedCase]) -> list[MemberCases]:
     Cases without folds: one member, training against tuning cases. K folds: member k holds out fold
     k.
 
-    Raises:
-        BadInput: a member would have nothing to learn from or to be measured on.
+    Raises BadInput: a member would have nothing to learn from or to be measured on.
     """
     folds = {c.fold for c in cases if c.fold is not None}
     if not folds:

@@ -12,7 +12,7 @@ import numpy as np
 from components.cohort.prepared import PreparedCase, read_cases
 from components.core.errors import BadInput
 from components.core.files import write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.tables import write_records
 from components.segment.evaluation.metrics import Agreement, Summary
 from components.segment.inference.segmenter import Segmenter
@@ -65,7 +65,7 @@ def evaluate_segmenter(
     prepared: Path | str | Iterable[Path | str],
     out: Path | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Dice table of a trained segmenter over prepared sets; what `evaluate-segmentation` runs.
 
@@ -97,8 +97,7 @@ def evaluate_segmenter(
     rows = []
     for index, case in enumerate(cases):
         rows.append(measure(segmenter, case, seen))
-        if progress:
-            progress(index + 1, len(cases), case.patient_id)
+        progress(index + 1, len(cases), case.patient_id)
     report: dict[str, Any] = {
         "trained_on": segmenter.trained_on.value,
         "threshold": segmenter.rule.threshold,

@@ -70,9 +70,8 @@ class Segmenter:
     def load(cls, folder: Path | str) -> Segmenter:
         """Read a model folder as `train_segmenter` writes it.
 
-        Raises:
-            BadInput: not a model folder, a member missing, truncated, altered or of another
-                architecture.
+        Raises BadInput: not a model folder, a member missing, truncated, altered or of another
+        architecture.
         """
         folder = Path(folder)
         try:
@@ -127,8 +126,7 @@ class Segmenter:
     def case_probability(self, case: PreparedCase) -> np.ndarray:
         """Probability for a prepared case: out-of-fold for a development case with a fold.
 
-        Raises:
-            BadInput: the case lacks a sequence or was prepared by another plan.
+        Raises BadInput: the case lacks a sequence or was prepared by another plan.
         """
         if case.plan_digest != self.plan_digest:
             raise BadInput(

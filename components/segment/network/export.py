@@ -44,8 +44,7 @@ def export_onnx(folder: Path | str, path: Path | str) -> None:
     Inputs `volumes` float32 [C, N, N, N] and `brain` uint8 [N, N, N], output `probability` float32
     [N, N, N], N the model's grid. Threshold and islands are left to `mask_on_working`.
 
-    Raises:
-        BadInput: see `Segmenter.load`.
+    Raises BadInput: see `Segmenter.load`.
     """
     found = Segmenter.load(folder)
     module = ExportedSegmenter(found.networks, found.flips)

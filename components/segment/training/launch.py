@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from components.core.device import Device
-from components.core.progress import Progress, reporter
+from components.core.progress import Progress, reporter, silent
 from components.segment.settings import SegmentSettings
 from components.segment.training.train import train_segmenter
 
@@ -41,7 +41,7 @@ def train_here(
     out: Path,
     *,
     checkpoints: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     processes: int | None = None,
 ) -> None:
     """As `train_segmenter`, over every GPU of this machine.
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SegmentSettings.model_validate_json(given.settings.read_text()),
         given.out,
         checkpoints=given.checkpoints,
-        progress=reporter("segment") if leads else None,
+        progress=reporter("segment") if leads else silent,
     )
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from components.core.errors import BadInput
 from components.core.imaging.overlap import dice
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.segment.data.augmentation import augment_volume, draw_volume
 from components.segment.data.sampling import (
     MemberCases,
@@ -107,8 +107,7 @@ class MemberTraining:
     def resume(self) -> None:
         """Continue from the last checkpoint, if there is one.
 
-        Raises:
-            BadInput: it is truncated, or of another architecture, settings or cases.
+        Raises BadInput: it is truncated, or of another architecture, settings or cases.
         """
         found = self.checkpoint.restore(self.network, self.optimizer)
         if found is None:
@@ -129,12 +128,11 @@ class MemberTraining:
             description = {**self.checkpoint.identity, "step": self.state.done}
             save_tensors(path, self.average.state_dict(), description)
 
-    def run(self, progress: Progress | None = None) -> None:
+    def run(self, progress: Progress = silent) -> None:
         """Train from where the last checkpoint stands to the end.
 
-        Raises:
-            BadInput: a loss that is not finite (naming the patients; the last checkpoint stays),
-                no memory left on the device, no space left on the disk.
+        Raises BadInput: a loss that is not finite (naming the patients; the last checkpoint stays),
+        no memory left on the device, no space left on the disk.
         """
         self.resume()
         try:
@@ -146,7 +144,7 @@ class MemberTraining:
                 "lower segment.batch_size, segment.crop or segment.network.width",
             ) from None
 
-    def _steps(self, progress: Progress | None) -> None:
+    def _steps(self, progress: Progress) -> None:
         settings, state = self.settings, self.state
         trained = self.process.wrap(self._compiled())
         process = self.process
@@ -164,8 +162,7 @@ class MemberTraining:
                 self._evaluate()
             if self._is_due(settings.checkpoint_every):
                 self.save()
-            if progress:
-                progress(state.done, settings.steps, what)
+            progress(state.done, settings.steps, what)
 
     def _is_due(self, every: int) -> bool:
         last = self.state.done == self.settings.steps or self.state.finished

@@ -46,7 +46,7 @@ def train_members(
     process: Process,
     folder: Path,
     out: Path,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Points:
     """Train all members into `out`/member_<k>.safetensors; the weights do not depend on how many
     are trained at once.
@@ -69,7 +69,7 @@ def train_members(
     return points
 
 
-def train_member(training: MemberTraining, out: Path, progress: Progress | None) -> Points:
+def train_member(training: MemberTraining, out: Path, progress: Progress) -> Points:
     """Train one member and keep its averaged weights; returns its learning curve."""
     training.run(progress)
     member = training.member
@@ -85,13 +85,11 @@ def train_member(training: MemberTraining, out: Path, progress: Progress | None)
 
 
 def _overall(
-    progress: Progress | None,
+    progress: Progress,
     member: MemberCases,
     members: list[MemberCases],
     settings: SegmentSettings,
-) -> Progress | None:
-    if progress is None:
-        return None
+) -> Progress:
     steps = settings.steps
     return lambda done, _, what: progress(member.index * steps + done, len(members) * steps, what)
 
@@ -101,7 +99,7 @@ def _side_by_side(
     members: int,
     at_once: int,
     steps: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Points:
     context = get_context("spawn")
     done = context.Value("q", 0)
@@ -114,9 +112,8 @@ def _side_by_side(
                 ended, pending = wait(pending, _POLL_S, FIRST_EXCEPTION)
                 for run in ended:
                     run.result()
-                if progress:
-                    what = f"segmenter, {at_once} of {members} members at once"
-                    progress(min(done.value, total), total, what)
+                what = f"segmenter, {at_once} of {members} members at once"
+                progress(min(done.value, total), total, what)
         except BaseException:
             # A member under way would go on for hours; its last checkpoint stays.
             for child in list(pool._processes.values()):

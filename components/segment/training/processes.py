@@ -55,8 +55,7 @@ class Process:
 def joined(settings: SegmentSettings) -> Iterator[Process]:
     """Join the processes that torchrun started, or stand alone; leave on exit.
 
-    Raises:
-        BadInput: the batch does not divide over the processes, or no device as wished.
+    Raises BadInput: the batch does not divide over the processes, or no device as wished.
     """
     device = choose_device(settings.device, "segment.device")
     world = int(os.environ.get("WORLD_SIZE", 1))

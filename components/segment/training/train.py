@@ -11,7 +11,7 @@ from typing import Any
 
 from components.cohort.prepared import PreparedCase
 from components.core.files import atomic, read_json, sha256_file, write_json
-from components.core.progress import Progress
+from components.core.progress import Progress, silent
 from components.core.tables import write_records
 from components.core.vocabulary import CLIP_SD, Origin
 from components.segment.data.sampling import MemberCases, development_cases, plan_segmenter_members
@@ -47,7 +47,7 @@ def train_segmenter(
     out: Path,
     *,
     checkpoints: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Train every member on the development cases of the prepared sets; write the model to `out`.
 

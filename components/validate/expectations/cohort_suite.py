@@ -49,7 +49,10 @@ def judge_cohort(cohort: str, table: ManifestTable) -> list[CohortCheck]:
         frame,
         [
             gxe.ExpectColumnValuesToBeUnique(column="patient_id"),
-            *(_in_words(name) for name in worded),
+            *(
+                gxe.ExpectColumnValuesToBeInSet(column=n, value_set=list(VOCABULARIES[n]))
+                for n in worded
+            ),
             *(gxe.ExpectColumnValuesToNotBeNull(column=n, mostly=KNOWN_SHARE) for n in known),
         ],
     )
@@ -61,12 +64,6 @@ def judge_cohort(cohort: str, table: ManifestTable) -> list[CohortCheck]:
         for (what, found), result in zip(told, results, strict=True)
     ]
     return [*checks, _classes(cohort, frame)]
-
-
-def _in_words(column: str) -> Any:
-    import great_expectations.expectations as gxe
-
-    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(VOCABULARIES[column]))
 
 
 def _sharing(result: dict[str, Any]) -> str:

@@ -29,8 +29,7 @@ class FailedExpectation:
 def run_suite(table: pd.DataFrame, expectations: list[Any]) -> list[Any]:
     """Validate one suite on a table; Great Expectations' results in the order of `expectations`.
 
-    Raises:
-        RuntimeError: an expectation could not run at all, which a mere result would hide.
+    Raises RuntimeError: an expectation could not run at all, which a mere result would hide.
     """
     import great_expectations as gx
 
