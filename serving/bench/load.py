@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from components.release.inference.request import Answer
-from components.release.tensors import ENSEMBLE
+from components.release.tensors import ENSEMBLE, IMAGES_ENSEMBLE
 from serving.bench.ensemble import Tensors, timed_requests
 from serving.client.client import Client, infer_inputs
+from serving.client.glioflow_client import ImagesClient
+from serving.client.glioflow_client.images import as_element
 from serving.triton.server import LocalServer
 
 SHARES = (0.5, 0.8, 1.0, 2.0, 4.0)
@@ -27,10 +30,41 @@ SAME_PROBABILITY = 1e-5
 
 @dataclass(frozen=True)
 class Question:
-    """One patient's tensors, and the answer they must get."""
+    """One patient's request, and what its answer must be.
 
-    tensors: Tensors
-    expected: Answer
+    Attributes:
+        model: the ensemble it goes to.
+        inputs: its tensors, as Triton's client takes them.
+        holds: whether an answer, output name -> array, is this patient's.
+    """
+
+    model: str
+    inputs: list[Any]
+    holds: Callable[[dict[str, np.ndarray]], bool]
+
+
+def prepared_question(client: Client, tensors: Tensors) -> Question:
+    """A request of a patient's prepared tensors, which the server answers once beforehand."""
+    expected = client.ask(tensors)
+    return Question(
+        ENSEMBLE,
+        infer_inputs(tensors),
+        lambda outputs: agree(Answer.from_tensors(outputs), expected),
+    )
+
+
+def image_question(client: ImagesClient, files: Mapping[str, bytes], age: float) -> Question:
+    """A request of a patient's image files, which the server answers once beforehand."""
+    expected = client.predict(age=age, **files)
+    tensors = {name: as_element(content) for name, content in files.items()}
+
+    def holds(outputs: dict[str, np.ndarray]) -> bool:
+        result = json.loads(outputs["result"][0])
+        same = result == expected.result
+        return bool(same and outputs["mask_nifti"][0] == expected.mask_nifti)
+
+    inputs = infer_inputs({**tensors, "age": np.array([age], np.float32)})
+    return Question(IMAGES_ENSEMBLE, inputs, holds)
 
 
 @dataclass(frozen=True)
@@ -62,16 +96,15 @@ def offer(
 
     Nothing is retried: a refusal is an outcome. Returns when every request has one.
     """
-    inputs = [infer_inputs(question.tensors) for question in questions]
     outcomes: SimpleQueue[tuple[str, float]] = SimpleQueue()
     begin, count = time.perf_counter(), max(round(rate_per_s * seconds), 1)
     for number in range(count):
         time.sleep(max(begin + number / rate_per_s - time.perf_counter(), 0.0))
-        turn = number % len(questions)
+        question = questions[number % len(questions)]
         client.raw.async_infer(
-            ENSEMBLE,
-            inputs[turn],
-            _judge(questions[turn].expected, outcomes),
+            question.model,
+            question.inputs,
+            _judge(question, outcomes),
             request_id=f"load-{number}",
             client_timeout=DEADLINE_S,
         )
@@ -85,14 +118,14 @@ def offer(
     )
 
 
-def _judge(expected: Answer, outcomes: SimpleQueue[tuple[str, float]]) -> Any:
+def _judge(question: Question, outcomes: SimpleQueue[tuple[str, float]]) -> Any:
     """A callback that notes what one request came to, and how many ms after now."""
     sent = time.perf_counter()
 
     def note(result: Any, error: Any) -> None:
         milliseconds = 1000.0 * (time.perf_counter() - sent)
         try:
-            outcome = _failure(error) if error else _answer(result, expected)
+            outcome = _failure(error) if error else _answer(result, question)
         except Exception as broken:
             outcome = f"{WRONG}: {type(broken).__name__}"
         outcomes.put((outcome, milliseconds))
@@ -105,10 +138,9 @@ def _failure(error: Any) -> str:
     return BUSY if busy else str(error.status())
 
 
-def _answer(result: Any, expected: Answer) -> str:
-    outputs = result.get_response().outputs
-    answer = Answer.from_tensors({o.name: result.as_numpy(o.name) for o in outputs})
-    return ANSWERED if agree(answer, expected) else WRONG
+def _answer(result: Any, question: Question) -> str:
+    outputs = {o.name: result.as_numpy(o.name) for o in result.get_response().outputs}
+    return ANSWERED if question.holds(outputs) else WRONG
 
 
 def agree(answer: Answer, expected: Answer) -> bool:
@@ -143,7 +175,7 @@ def bench_load(
         "memory_mib" (of the server and its models, after that rate)}.
     """
     with Client(server.grpc_address) as client:
-        questions = [Question(tensors, client.ask(tensors)) for tensors in patients]
+        questions = [prepared_question(client, tensors) for tensors in patients]
         busy = timed_requests(lambda: client.ask(patients[0]), requests=16, at_once=4)
         rows = []
         for share in shares:

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from components.cohort.phantom.dataset import make_cohort
+from components.cohort.phantom.settings import PhantomSettings
+from components.cohort.phantom.sites import site_named
 from components.release.inference.request import request_tensors
 from serving.bench.ensemble import bench_ensemble, timed_requests
 from serving.bench.layouts import bench_layouts
-from serving.bench.load import ANSWERED, BUSY, Question, agree, bench_load, offer
+from serving.bench.load import (
+    ANSWERED,
+    BUSY,
+    agree,
+    bench_load,
+    image_question,
+    offer,
+    prepared_question,
+)
 from serving.bench.networks import bench_networks
 from serving.bench.transport import bench_transport
 from serving.client.client import Client
+from serving.client.glioflow_client import ImagesClient
 from serving.triton.server import LocalServer
+from tests.serving.images import AGE, nifti_files
 from tests.serving.shop import Shop
 
 SOAK_MINUTES = float(os.environ.get("GLIOFLOW_SOAK_MINUTES", "30"))
@@ -83,17 +98,50 @@ def test_overload_is_refused_as_busy_and_nothing_is_lost(shop: Shop, server: Loc
 
 @pytest.mark.slow
 @pytest.mark.timeout(SOAK_MINUTES * 60.0 + 900.0)
-def test_half_an_hour_of_changing_load(shop: Shop, tmp_path: Path) -> None:
-    """Rates from half to four times what the server can do: each answer is its own patient's."""
-    with LocalServer(shop.release.folder) as server, Client(server.grpc_address) as client:
-        questions = [Question(tensors, client.ask(tensors)) for tensors in patients(shop)]
-        able = timed_requests(lambda: client.ask(questions[0].tensors), requests=32, at_once=4)
+def test_half_an_hour_of_changing_load(
+    quick_shop: Shop, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Prepared tensors and image files at rates from half to four times what the server can do.
+
+    Each answer is its own patient's, and a refusal says that the server is busy.
+    """
+    settings = PhantomSettings(resolution_mm=2.0)
+    manifest = make_cohort(site_named("severance"), 2, 3, tmp_path, settings)
+    folders = [manifest.parent / f"severance-000{number}" for number in (1, 2)]
+    repository = quick_shop.release.folder
+    tensors = [request_tensors(quick_shop.case(seed), quick_shop.release.contents)
+               for seed in (1, 2, 3)]  # fmt: skip
+    with (
+        LocalServer(repository) as server,
+        Client(server.grpc_address) as client,
+        ImagesClient(server.grpc_address) as asking,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        kinds = (
+            [prepared_question(client, each) for each in tensors],
+            [image_question(asking, nifti_files(folder), AGE) for folder in folders],
+        )
+        able = [
+            timed_requests(lambda: client.ask(tensors[0]), requests=32, at_once=4).per_s,
+            timed_requests(
+                lambda: asking.predict(age=AGE, **nifti_files(folders[0])), requests=4, at_once=2
+            ).per_s,
+        ]
         seconds = SOAK_MINUTES * 60.0 / 15
-        memory, outcomes = [], set()
+        memory: list[float] = []
+        outcomes: Counter[str] = Counter()
         for number in range(15):
             share = (0.5, 1.0, 4.0)[number % 3]
-            load = offer(client, questions, rate_per_s=share * able.per_s, seconds=seconds)
-            outcomes |= load.outcomes.keys()
+            jobs = [
+                pool.submit(offer, client, kind, rate_per_s=share * rate, seconds=seconds)
+                for kind, rate in zip(kinds, able, strict=True)
+            ]
+            for name, job in zip(("prepared", "images"), jobs, strict=True):
+                told = job.result().outcomes
+                outcomes.update({f"{name} {outcome}": count for outcome, count in told.items()})
             memory.append(server.memory_mib())
-    assert outcomes == {ANSWERED, BUSY}
+    record_property("outcomes", dict(outcomes))
+    record_property("memory_mib", [round(mib) for mib in memory])
+    record_property("offered_per_s", [round(rate, 3) for rate in able])
+    assert {name.partition(" ")[2] for name in outcomes} == {ANSWERED, BUSY}
     assert np.mean(memory[-3:]) <= MEMORY_GROWTH * np.mean(memory[3:6])
