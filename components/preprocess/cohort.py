@@ -100,6 +100,7 @@ def prepare_shard(
     Raises:
         BadInput: the manifest or the shard cannot be read.
     """
+    _one_torch_thread()
     index, _, count = shard.partition("/")
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise BadInput("shard", f"'{shard}' is not 'i/n' with i < n", "give 0/1 for all patients")
@@ -130,7 +131,10 @@ def _run(
 
 
 def _one_torch_thread() -> None:
-    """Processes share the cores; the brain's network gives the same bytes on any number."""
+    """Processes share the cores, shards of one run among them; more of them are `workers`.
+
+    The brain's network gives the same bytes on any number of threads.
+    """
     import torch
 
     torch.set_num_threads(1)
