@@ -32,8 +32,8 @@ _OTHER = re.compile(
     r"subtract\w*|subtr|minus|post ?- ?pre|mpr|reformat\w*|curved|fat[ -]?only|water[ -]?only|"
     r"fat[ -]?fraction|loc|localiser|localizer|scout|survey|spectroscopy|mrs|angio|tof|phase|fmri|"
     r"bold|t2\*|t2star|hemo|mtr|maps?|\w*mapping|phantom|qa|opp\w*phase|out[ -]?of[ -]?phase|"
-    r"outphase|dixon\w*([ -].*)?[ -](fat(?![ -]?s)|water|opp|out|[wf](?! *(gad|gd|con|c\b|km|post))))"
-    r"(?![a-z])|^(fat|water):",
+    r"outphase|dixon\w*([ -].*)?[ -](fat(?![ -]?s)|water|opp|out|"
+    r"[wf](?! *(gad|gd|con|c\b|km|post))))(?![a-z])|^(fat|water):",
     re.IGNORECASE,
 )
 _OTHER_REGION = re.compile(
