@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
+from components.cohort.table_text import repeats
 from components.core.errors import BadInput, Outage
 from components.core.files import read_json, require_folder, write_json
 from components.core.progress import Progress, silent
@@ -116,6 +117,7 @@ class _Rows:
 def _readable(table: ManifestTable) -> tuple[list[Patient], list[Failure]]:
     """Patients of the rows that can be read, each id once; and why the others cannot."""
     patients: dict[str, Patient] = {}
+    seen: dict[str, str] = {}
     failures = []
     for index, row in enumerate(table.rows):
         try:
@@ -124,10 +126,9 @@ def _readable(table: ManifestTable) -> tuple[list[Patient], list[Failure]]:
             name = row.get("patient_id") or f"row {index + 1}"
             failures.append(_failure(name, error))
             continue
-        if patient.patient_id in patients:
-            failures.append(
-                Failure(patient.patient_id, f"row {index + 1}: this id stands twice", "rename one")
-            )
+        reason = repeats(patient.patient_id, seen)
+        if reason:
+            failures.append(Failure(patient.patient_id, f"row {index + 1}: {reason}", "rename one"))
             continue
         # What a reader drew is no input of a prediction.
         patients[patient.patient_id] = replace(patient, tumor_mask=None)

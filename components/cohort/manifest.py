@@ -23,21 +23,8 @@ REQUIRED_COLUMNS = ("patient_id", "site", "t1c", "flair", "age", "idh")
 
 OPTIONAL_COLUMNS = ("t2", "tumor_mask", "sex", "grade", "codeletion", "split", "origin")
 
-COLUMNS = (
-    "patient_id",
-    "site",
-    "t1c",
-    "t2",
-    "flair",
-    "tumor_mask",
-    "age",
-    "sex",
-    "idh",
-    "grade",
-    "codeletion",
-    "split",
-    "origin",
-)
+COLUMNS = ("patient_id", "site", "t1c", "t2", "flair", "tumor_mask", "age", "sex", "idh", "grade",
+           "codeletion", "split", "origin")  # fmt: skip
 """All known columns, in the order they are written. Others are carried along after them."""
 
 _MEANINGS = {

@@ -15,6 +15,8 @@ from components.core.imaging.grid import Grid
 
 MAX_LABELS = 8
 """Values (0 among them) of a label map of one tumour; more are an image, or an atlas."""
+_MANY = 1000
+"""So many different values are an image's, whatever the rest of it holds."""
 WHOLE_NUMBER = 0.01
 """Furthest from a whole number that a label may lie: 0.9999 is 1."""
 SAME_PLACE_MM = 0.5
@@ -32,13 +34,23 @@ def read_mask(path: Path | str) -> sitk.Image:
     """
     image = read_voxels(path)
     array = sitk.GetArrayViewFromImage(image)
-    values = np.unique(array)
+    values = _values(array)
     problem, remedy = _problem(values)
     if problem:
         raise BadInput(path, problem, remedy)
     drawn = sitk.GetImageFromArray((array > 0).astype(np.uint8))
     drawn.CopyInformation(image)
     return drawn
+
+
+def _values(array: np.ndarray) -> np.ndarray:
+    """Different values, ascending; of an image some, its smallest and largest among them."""
+    found = np.array([array.min(), array.max()])
+    for plane in array:
+        found = np.union1d(found, plane)
+        if len(found) > _MANY:
+            break
+    return found
 
 
 def _problem(values: np.ndarray) -> tuple[str, str]:

@@ -131,3 +131,17 @@ def normal_id(text: str) -> str:
     """An identifier without what is lost by retyping: case, spaces, leading zeros, wide letters."""
     plain = re.sub(r"\s+", "", unicodedata.normalize("NFKC", text)).casefold()
     return plain.lstrip("0") or plain
+
+
+def repeats(name: str, before: dict[str, str]) -> str:
+    """What is wrong with a second row of one patient; empty for the first.
+
+    `before`: normal forms of the identifiers so far, and how they were written; added to.
+    """
+    first = before.get(normal_id(name))
+    if first is None:
+        before[normal_id(name)] = name
+        return ""
+    if first == name:
+        return f"patient_id '{name}' stands twice"
+    return f"patient_id '{name}' differs from '{first}' in case or leading zeros alone"

@@ -14,6 +14,7 @@ from typing import Any
 
 from components.cohort.manifest import Patient, read_manifest
 from components.cohort.prepared import PreparedCase, read_case, write_case
+from components.cohort.table_text import repeats
 from components.core.device import cores
 from components.core.errors import BadInput, Outage, outage_of
 from components.core.files import read_json, write_json
@@ -68,10 +69,9 @@ def prepare_cohort(
         accept_implausible: see prepare_patient.
         progress: called with (done, total, what) after every patient.
     """
-    patients = list(patients)
+    patients, failures = _distinct(patients)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN_FILE, plan.model_dump(mode="json"))
-    failures = []
     work = partial(_one, plan=plan, out=out, accept_implausible=accept_implausible)
     for done, failure in enumerate(_run(patients, work, workers or cores()), start=1):
         if failure is not None:
@@ -82,6 +82,19 @@ def prepare_cohort(
     failures.sort(key=lambda failure: failure.patient_id)
     _write_failed(out / FAILED_FILE, failures)
     return failures
+
+
+def _distinct(patients: Iterable[Patient]) -> tuple[list[Patient], list[Failure]]:
+    """The first row of each patient; and the others, which would replace it."""
+    seen: dict[str, str] = {}
+    first, failures = [], []
+    for patient in patients:
+        reason = repeats(patient.patient_id, seen)
+        if reason:
+            failures.append(Failure(patient.patient_id, reason, "give each patient one row"))
+        else:
+            first.append(patient)
+    return first, failures
 
 
 def prepare_shard(

@@ -17,7 +17,7 @@ from components.cohort.manifest import (
     parse_patient,
     read_table,
 )
-from components.cohort.table_text import normal_id
+from components.cohort.table_text import normal_id, repeats
 from components.core.errors import BadInput
 from components.core.files import atomic, sha256_file, write_json
 from components.core.progress import Progress, silent
@@ -120,7 +120,7 @@ def _candidates(cohort: str, table: ManifestTable) -> list[ManifestCandidate]:
             column = error.subject.rpartition("column ")[2]
             name = table.rows[row].get("patient_id", "")
             key = _usable(name, seen) or key
-            spelt.setdefault(normal_id(name), name)
+            repeats(name, spelt)
             problem = (
                 FailedExpectation(key, column, f"{column}: {error.problem}", error.remedy, True),
             )
@@ -129,23 +129,16 @@ def _candidates(cohort: str, table: ManifestTable) -> list[ManifestCandidate]:
                 f"patient {patient.patient_id}", "stands in two splits", "give each patient one row"
             )
         if patient is not None:
-            problem = _repeated(key, patient.patient_id, spelt)
-            key, patient = (key, None) if problem else (patient.patient_id, patient)
+            reason = repeats(patient.patient_id, spelt)
+            if reason:
+                remedy = "give each patient one row"
+                problem = (FailedExpectation(key, "patient_id", reason, remedy, True),)
+                patient = None
+            else:
+                key = patient.patient_id
         seen.add(key)
         found.append(ManifestCandidate(key, cohort, row + 1, patient, problem))
     return found
-
-
-def _repeated(key: str, name: str, spelt: dict[str, str]) -> tuple[FailedExpectation, ...]:
-    """What is wrong with a second row of one patient; `spelt`: normal form -> the first's id."""
-    first = spelt.setdefault(normal_id(name), "")
-    if not first:
-        spelt[normal_id(name)] = name
-        return ()
-    reason = f"patient_id '{name}' stands twice"
-    if first != name:
-        reason = f"patient_id '{name}' differs from '{first}' in case or leading zeros alone"
-    return (FailedExpectation(key, "patient_id", reason, "give each patient one row", True),)
 
 
 def _usable(name: str, seen: set[str]) -> str | None:

@@ -159,12 +159,14 @@ def features(
     mask: Annotated[Path, typer.Option(help="Tumour mask, NIfTI.")],
     t1c: Annotated[Path | None, typer.Option(help="T1C, for the loci features.")] = None,
     age: Annotated[float | None, typer.Option(help="Years.")] = None,
+    profile: Annotated[str, typer.Option(help="Profile whose limits and grid are used.")] = "paper",
     as_json: Json = False,
 ) -> None:
     """The 24 numeric features of one mask."""
     from components.features.single_mask import features_of_mask
+    from pipelines.profile import load_profile
 
-    values = features_of_mask(mask, t1c, age)
+    values = features_of_mask(mask, t1c, age, load_profile(profile).preprocess)
     if as_json:
         print_json(values)
         return

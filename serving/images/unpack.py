@@ -17,6 +17,7 @@ from components.release.settings import RequestLimits
 
 MIB = 1 << 20
 ZIP, EMPTY_ZIP = b"PK\x03\x04", b"PK\x05\x06"
+"""First bytes of a ZIP, and of its end record, which is all of an empty one."""
 FIRST = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
 """The first four bytes of NIfTI-1 and NIfTI-2 files of either byte order."""
 _KINDS = "give a NIfTI file (.nii, .nii.gz) or a ZIP of one DICOM series"
@@ -34,6 +35,8 @@ _DAMAGED = (
 """What reading an archive that is damaged, encrypted or of an unknown kind raises."""
 
 _ENTRY = b"PK\x01\x02"
+_BY_64_BITS = 0xFFFF
+"""Stands for a number of files that another record tells."""
 _ENTRIES_A_FILE = 3
 """Folders and hidden files are entries of a ZIP too: so many a file are let pass."""
 
@@ -99,6 +102,7 @@ def _unpack_zip(content: bytes, name: str, folder: Path, limits: RequestLimits) 
         raise too_many
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_count(content, len(archive.infolist()))
             entries = [entry for entry in archive.infolist() if _wanted(entry)]
             if len(entries) > limits.zip_files:
                 raise too_many
@@ -106,6 +110,17 @@ def _unpack_zip(content: bytes, name: str, folder: Path, limits: RequestLimits) 
             return _extract(archive, entries, name, folder, limits)
     except _DAMAGED:
         raise BadInput(name, "a damaged or unusual ZIP", "compress the series again") from None
+
+
+def _check_count(content: bytes, found: int) -> None:
+    """Raises BadZipFile where the end record tells another number of files than were found.
+
+    One damaged length in the directory hides the entries behind it, and zipfile does not mind.
+    """
+    end = content.rfind(EMPTY_ZIP)
+    told = int.from_bytes(content[end + 10 : end + 12], "little")
+    if told not in (found, _BY_64_BITS):
+        raise zipfile.BadZipFile("files are missing from the directory")
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], name: str) -> None:

@@ -64,6 +64,17 @@ def test_a_keyed_identifier_depends_on_the_person_alone(tmp_path: Path) -> None:
     assert any("several persons" in flag for patient in both for flag in patient.flags)
 
 
+def test_a_keyed_identifier_holds_the_year_of_birth(tmp_path: Path) -> None:
+    born = ("1950", "19500612")
+    found = [identify(tmp_path / b, ("7", b, b, "F"), key=KEY) for b in born]
+    assert names(found[0]) == names(found[1])
+    same_year = [("7", "1", "19500101", "F"), ("7", "2", "19500612", "F")]
+    assert len(identify(tmp_path / "numbered", *same_year)) == 2
+    with pytest.raises(BadInput, match="tell apart"):
+        identify(tmp_path / "keyed", *same_year, key=KEY)
+    assert not (tmp_path / "keyed-persons.json").exists()
+
+
 def test_namesakes_keep_their_own_studies(tmp_path: Path) -> None:
     studies = [("7", "1", *FLORA), ("7", "2", *GUSTAV), ("7", "3", *FLORA)]
     first = identify(tmp_path / "out", *studies)

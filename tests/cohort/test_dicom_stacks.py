@@ -14,7 +14,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from components.cohort.images import read_image
+from components.cohort.dicom.ingest import ingest
+from components.cohort.images import read_image, read_noted
+from components.cohort.manifest import read_manifest
 from components.core.errors import BadInput
 from tests.cohort.dicom_writer import T1C, T2, datasets, phantom, save, write_series
 from tests.cohort.test_dicom_series import same_image
@@ -170,3 +172,30 @@ def test_unusual_files_are_read(tmp_path: Path, spoil: Callable[[Path], None]) -
     for file in folder.iterdir():
         spoil(file)
     assert same_image(read_image(folder), phantom())
+
+
+def test_half_of_a_stack_with_its_rows_turned_is_no_volume(tmp_path: Path) -> None:
+    def turned(items: list[Dataset]) -> list[Dataset]:
+        for item in items[6:]:
+            row, column = item.ImageOrientationPatient[:3], item.ImageOrientationPatient[3:]
+            item.ImageOrientationPatient = [*(-float(v) for v in row), *column]
+        return items
+
+    folder = write_series(tmp_path / "export" / "s", phantom(), T1C, turned)
+    with pytest.raises(BadInput, match="orientations"):
+        read_image(folder)
+    (patient,) = read_manifest(ingest(tmp_path / "export", tmp_path / "out").manifest)
+    assert patient.t1c is None
+
+
+def test_loss_and_what_was_set_aside_are_told(tmp_path: Path) -> None:
+    def lossy(items: list[Dataset]) -> list[Dataset]:
+        for item in items:
+            item.LossyImageCompression = "01"
+        return again(items, **PHASE)
+
+    folder = write_series(tmp_path / "s", phantom(), T1C, lossy)
+    (folder / "notes.txt").write_text("no image")
+    _, notes = read_noted(folder)
+    assert len(notes) == 3
+    assert read_noted(write_series(tmp_path / "plain", phantom(), T1C))[1] == ()

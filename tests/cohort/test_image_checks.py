@@ -12,11 +12,12 @@ import SimpleITK as sitk
 from components.cohort.image_checks.checks import ImageLimits, first_failure, image_checks
 from components.cohort.image_checks.facts import patient_facts
 from components.cohort.images import read_image, read_voxels, write_image
-from components.cohort.manifest import parse_patient, read_table
+from components.cohort.manifest import Patient, parse_patient, read_table
 from components.core.errors import BadInput
 from components.core.imaging.grid import Grid
 from components.core.vocabulary import Sequence
 from components.features.single_mask import features_of_mask
+from components.preprocess.cohort import prepare_cohort
 from components.preprocess.patient import prepare_patient
 from components.preprocess.plan import PreprocessingPlan, make_plan
 from components.preprocess.sequences import read_patient
@@ -89,6 +90,14 @@ def test_what_was_mended_is_told_in_the_outputs(tmp_path: Path) -> None:
     assert said in report["warnings"]["p1"]
     assert "p0" not in report["warnings"]
     assert read_patient(parse_patient(read_table(manifest), 1), SEQUENCES).notes == (said,)
+
+
+def test_a_second_row_of_a_patient_replaces_nobody(tmp_path: Path) -> None:
+    rows = [Patient(name, "here", str(tmp_path / "none"), None, None) for name in ("p1", "P1")]
+    plan = make_plan(PreprocessSettings(sequences=SEQUENCES, grid=32, working_mm=4.0))
+    found = {f.patient_id: f.reason for f in prepare_cohort(rows, plan, tmp_path / "out")}
+    assert set(found) == {"p1", "P1"}
+    assert "'p1'" in found["P1"] and "no such image" in found["p1"]
 
 
 def head(pad: float, floor: float = 0.0) -> np.ndarray:

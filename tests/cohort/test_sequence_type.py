@@ -47,6 +47,8 @@ NO_T1C: dict[str, Tags] = {
     "dynamic": named("t1 twist dynamic"),
     "relaxation map": named("t1", "DERIVED", "PRIMARY", "T1 MAP"),
     "transfer ratio": named("MTR"),
+    "mosaic": named("t1 gd", "ORIGINAL", "PRIMARY", "M", "MOSAIC"),
+    "Dixon water in the middle": named("t1_dixon_W_tra"),
     "screen shot": named("t1 gd", "ORIGINAL", "SECONDARY", "SCREEN SAVE"),
     "pituitary": named("t1 sella km cor"),
 }
@@ -83,6 +85,7 @@ def test_no_t2(tmp_path: Path, case: str) -> None:
 ANATOMY: dict[str, tuple[Tags, Tags, Sequence]] = {
     "Dixon in phase": (T1C, named("t1_dixon_in", "ORIGINAL", "PRIMARY", "M", "IP"), Sequence.T1C),
     "fat saturation": (T1C, named("t1 fat sat +C"), Sequence.T1C),
+    "Dixon with contrast": (T1C, named("t1 mDIXON w gd"), Sequence.T1C),
     "fs": (T2, named("t2_tse_tra_fs"), Sequence.T2),
     "dark fluid": (FLAIR, named("t2_tirm_tra_dark-fluid"), Sequence.FLAIR),
     "FLAIR by name": (T2, named("AX T2 FLAIR"), Sequence.FLAIR),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.cohort.manifest import parse_patient, read_manifest, read_table
+from components.cohort.table_text import repeats
 from components.core.errors import BadInput
 
 HEADER = "patient_id,site,t1c,t2,flair,age,idh"
@@ -125,3 +126,10 @@ def test_a_word_for_idh_is_refused_with_what_the_numbers_mean(tmp_path: Path, wo
 def test_an_unnamed_column_with_values_is_kept(tmp_path: Path) -> None:
     (patient,) = read_manifest(table(tmp_path, f",{HEADER}\n0,{ROW}\n"))
     assert patient.patient_id == "p1" and list(patient.extra.values()) == ["0"]
+
+
+def test_ids_that_repeat_one_before() -> None:
+    seen: dict[str, str] = {}
+    assert [bool(repeats(name, seen)) for name in ("p1", "p2", "P1", "00p2", "p3", "p1")] == [
+        False, False, True, True, False, True]  # fmt: skip
+    assert "'P1'" in repeats("P1", seen) and "'p1'" in repeats("P1", seen)

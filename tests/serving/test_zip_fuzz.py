@@ -88,6 +88,18 @@ def test_any_damaged_zip(
     _check(tmp_path_factory.mktemp("f"), archive, _changed(archive.content, changes, cut))
 
 
+def test_a_directory_that_hides_files_is_refused(archive: Archive, tmp_path: Path) -> None:
+    """The length of the first entry's comment takes in the entries behind it."""
+    made = bytearray(archive.content)
+    first, end = made.index(b"PK\x01\x02"), made.index(b"PK\x05\x06")
+    second = made.index(b"PK\x01\x02", first + 1)
+    made[first + 32 : first + 34] = (end - second).to_bytes(2, "little")
+    with zipfile.ZipFile(io.BytesIO(made)) as told:
+        assert len(told.infolist()) == 1
+    with pytest.raises(BadInput):
+        unpack(bytes(made), "t1c", tmp_path, LIMITS)
+
+
 def test_the_whole_zip_is_the_series(archive: Archive, tmp_path: Path) -> None:
     found = read_image(unpack(archive.content, "t1c", tmp_path, LIMITS))
     oriented = [sitk.GetArrayFromImage(sitk.DICOMOrient(i, "LPS")) for i in (found, IMAGE)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from components.cohort.dicom import multiframe as enhanced
 from components.cohort.images import is_dicom
@@ -58,10 +59,12 @@ _TAGS = (
     "ContrastBolusVolume",
     "SpacingBetweenSlices",
     "SliceThickness",
+    "LossyImageCompression",
     *enhanced.TAGS,
 )
 
 
+_LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless}
 MAX_NUMBER = 1e9
 """Numbers beyond it are damage."""
 
@@ -81,6 +84,7 @@ class Instance:
         born: birth date as written; time: of the acquisition or the series, HHMMSS.
         acquisition, echo, temporal: numbers that tell volumes of one series apart, as text.
         component: ComplexImageComponent; region: body part and protocol, as written.
+        lossy: whether it is, or ever was, compressed with loss.
         agent_volume: ml of contrast agent; slice_spacing: mm between slices, as the header says.
     """
 
@@ -120,6 +124,7 @@ class Instance:
     agent_volume: float | None
     slice_spacing: float | None
     thickness: float | None
+    lossy: bool
 
 
 def read_instances(files: Iterable[Path]) -> tuple[list[Instance], int]:
@@ -191,12 +196,18 @@ def _instance(path: Path, header: pydicom.Dataset, index: int, rest: int) -> Ins
         agent_volume=_number(header, "ContrastBolusVolume"),
         slice_spacing=_number(header, "SpacingBetweenSlices"),
         thickness=_number(header, "SliceThickness"),
+        lossy=_is_lossy(header),
     )
 
 
 def _is_plain(header: pydicom.Dataset) -> bool:
     syntax = header.file_meta.get("TransferSyntaxUID")
     return bool(header.preamble) and syntax is not None and not syntax.is_deflated
+
+
+def _is_lossy(header: pydicom.Dataset) -> bool:
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    return _text(header, "LossyImageCompression") == "01" or syntax in _LOSSY
 
 
 def _is_whole(header: pydicom.Dataset, rest: int, voxels: int) -> bool:

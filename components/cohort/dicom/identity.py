@@ -88,6 +88,10 @@ class Register:
         found = [person for name, own in by_id.items() for person in self._people(name, own)]
         for flag, count in Counter(flag for person in found for flag in person.flags).items():
             log.warning("%d patients: %s", count, flag)
+        silent = sum(not person.person.born for person in found)
+        if self._key is not None and silent:
+            log.warning("%d patients without a birth date: an export that tells it will give them "
+                        "other identifiers", silent)  # fmt: skip
         named = self._named(found)
         persons = dict(self._files.persons)
         for one in found:
@@ -156,7 +160,9 @@ class Register:
         if told:
             flags.append(f"PatientID stands for several persons ({told})")
         source = min(person.ids) + (f" born {' '.join(person.traits)}".rstrip() if told else "")
-        return _Found(chosen[0] if chosen else source, person, images, (name, *person.traits),
+        born, sex = person.traits
+        # The year alone: some exports tell no more of a birth date.
+        return _Found(chosen[0] if chosen else source, person, images, (name, born[:4], sex),
                       told, tuple(flags))  # fmt: skip
 
     def _refuse_spellings(self, *people: Person) -> None:
@@ -178,7 +184,7 @@ class Register:
                 number += 1
                 named[one.source] = f"P{number:04d}" if self._key is None else self._hash(one)
         if len(set(named.values())) < len(named):
-            raise BadInput("PatientID", "one of them stands for persons whom birth date and sex "
+            raise BadInput("PatientID", "one of them stands for persons whom year of birth and sex "
                            "do not tell apart", "give each patient one id")  # fmt: skip
         return named
 

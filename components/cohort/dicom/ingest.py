@@ -97,8 +97,8 @@ def ingest(
     Args:
         site: the manifest's site column.
         keep_ids: PatientID is a pseudonym already; use it.
-        key: identifiers are a keyed hash of PatientID, birth date and sex instead of a count: the
-            same key gives a patient the same one in any export that tells these.
+        key: identifiers are a keyed hash of PatientID, year of birth and sex instead of a count:
+            the same key gives a patient the same one in any export that tells these.
         choose: "PATIENT:SEQUENCE=SERIES" takes a series (by number) where the headers do not tell.
 
     Raises:

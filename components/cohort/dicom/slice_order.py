@@ -39,6 +39,8 @@ def order_stack(name: object, images: Several[Instance]) -> tuple[list[Instance]
     notes = []
     if len(unique) < len(images):
         notes.append(f"{len(images) - len(unique)} images stored twice were left out")
+    if any(image.lossy for image in unique):
+        notes.append("compressed with loss: fine detail may be missing")
     try:
         return _ordered(name, unique), notes
     except BadInput:

@@ -74,7 +74,15 @@ def _grouped(images: Iterable[Instance], key: Key) -> list[list[Instance]]:
 
 def _planes(images: list[Instance]) -> list[list[Instance]]:
     groups = _grouped(images, lambda i: tuple(np.round(i.orientation or (), 1) + 0.0))
-    return groups if len(groups) > 1 and all(_stacks(group) for group in groups) else [images]
+    whole = len(groups) > 1 and all(_stacks(group) for group in groups)
+    return groups if whole and not _parallel(groups) else [images]
+
+
+def _parallel(groups: list[list[Instance]]) -> bool:
+    """Whether two planes are one but for the direction of rows or columns: halves of one stack."""
+    axes = [np.reshape(group[0].orientation or np.zeros(6), (2, 3)) for group in groups]
+    normals = [np.cross(*pair) for pair in axes]
+    return any(abs(float(a @ b)) > 0.99 for a, b in combinations(normals, 2))
 
 
 def _volumes(images: list[Instance]) -> list[list[Instance]]:

@@ -158,7 +158,7 @@ def _mask_checks(limits: ImageLimits, roles: tuple[str, ...]) -> list[Check]:
                  "check its affine: it must lie where the T1C lies", most=SAME_PLACE_MM),
         _between(roles, "in_head", "only {value:.0%} of what is drawn is no air in the T1C",
                  "check that the mask belongs to this image", least=limits.min_in_head),
-        _between(roles, "volume_ml", "an empty tumour mask ({value:.2f} mL)",
+        _between(roles, "volume_ml", "an empty tumour mask, or nearly ({value:.2f} mL)",
                  "draw the tumour, or leave the cell empty", least=limits.mask_ml[0]),
         _between(roles, "volume_ml", "a tumour mask of {value:.0f} mL",
                  "check that the mask shows the tumour", most=limits.mask_ml[1]),

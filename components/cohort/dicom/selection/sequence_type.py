@@ -23,7 +23,7 @@ T1_TI_MS = (300.0, 1350.0)
 
 _NO_ANATOMY = {"ADC", "FA", "TRACEW", "DIFFUSION", "PERFUSION", "MIP", "PROJECTION IMAGE", "MINIP",
                "SUBTRACTION", "SUBTRACT", "SUB", "T2 STAR", "FMRI", "LOCALIZER", "T1 MAP",
-               "T2 MAP", "T2_STAR MAP", "SCREEN SAVE"}  # fmt: skip
+               "T2 MAP", "T2_STAR MAP", "SCREEN SAVE", "MOSAIC"}  # fmt: skip
 """Values of ImageType that no magnitude image of a head has."""
 _REFORMATTED = {"MPR", "REFORMATTED", "CSA MPR", "CSAPARALLEL"}
 _OTHER = re.compile(
@@ -32,7 +32,8 @@ _OTHER = re.compile(
     r"subtract\w*|subtr|minus|post ?- ?pre|mpr|reformat\w*|curved|fat[ -]?only|water[ -]?only|"
     r"fat[ -]?fraction|loc|localiser|localizer|scout|survey|spectroscopy|mrs|angio|tof|phase|fmri|"
     r"bold|t2\*|t2star|hemo|mtr|maps?|\w*mapping|phantom|qa|opp\w*phase|out[ -]?of[ -]?phase|"
-    r"outphase|dixon\w*([ -].*)?[ -](w|f|fat|water|opp|out))(?![a-z])|^(fat|water):",
+    r"outphase|dixon\w*([ -].*)?[ -](fat(?![ -]?s)|water|opp|out|"
+    r"[wf](?! *(gad|gd|con|c\b|km|post))))(?![a-z])|^(fat|water):",
     re.IGNORECASE,
 )
 _OTHER_REGION = re.compile(
