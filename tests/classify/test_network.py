@@ -181,5 +181,5 @@ def test_a_mirror_image_is_one() -> None:
 
 @pytest.mark.parametrize("blocks", [(0, 1, 1, 1)])
 def test_an_empty_layer_is_refused(blocks: tuple[int, int, int, int]) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="greater than 0"):
         ClassifySettings(network=ResNetSettings(blocks=blocks))
