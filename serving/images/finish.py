@@ -18,7 +18,7 @@ from components.release.manifest import Contents
 from components.release.prediction import Prediction
 from components.release.settings import RequestLimits
 from serving.images.case import CaseHeader, case_from_tensors
-from serving.images.unpack import unpack
+from serving.images.unpack import decoded, unpack
 from serving.images.worker import PATIENT_ID
 from serving.report.files import (
     MASK_FILE,
@@ -60,7 +60,7 @@ def finish(
 
     Args:
         tensors: outputs of the first model and of the ensemble for prepared patients.
-        t1c: the file as it was sent.
+        t1c: the file as it was sent, or its base64.
         release: id.
         page: whether to draw the page.
     """
@@ -76,7 +76,7 @@ def finish(
     with tempfile.TemporaryDirectory(prefix="glioflow-finish-") as scratch:
         folder = Path(scratch)
         if header.dicom:
-            series = unpack(t1c, "t1c", folder, limits)
+            series = unpack(decoded(t1c), "t1c", folder, limits)
             result = with_segmentation(folder, result, series, mask)
         if page:
             write_page(folder / PAGE_FILE, result)
