@@ -411,7 +411,7 @@ def test_each_setting_reaches_every_place_of_its_value(overlay: str, tmp_path: P
 
 
 def _leaves(documents: list[Document]) -> dict[tuple[str, ...], Any]:
-    """(kind, name, keys...) of every value in rendered manifests."""
+    """(kind, name, keys...) of every value in rendered manifests; of a flag what it is set to."""
     found: dict[tuple[str, ...], Any] = {}
 
     def walk(path: tuple[str, ...], node: Any) -> None:
@@ -420,7 +420,8 @@ def _leaves(documents: list[Document]) -> dict[tuple[str, ...], Any]:
             if isinstance(value, dict | list):
                 walk((*path, str(key)), value)
             else:
-                found[(*path, str(key))] = value
+                flag = isinstance(value, str) and value.startswith("-") and "=" in value
+                found[(*path, str(key))] = value.partition("=")[2] if flag else value
 
     for document in documents:
         walk((document["kind"], document["metadata"]["name"]), document)
