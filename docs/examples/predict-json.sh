@@ -21,5 +21,7 @@ image() { # NAME FILE
 } > "$body"
 
 # The answer is JSON whose one output is a string of JSON: prediction.json.
+# Without a content type curl says that this is a form, and Triton ends over forms of some MiB.
 curl --silent --show-error --fail-with-body --data-binary "@$body" \
+    --header "Content-Type: application/json" \
     "http://$1/v2/models/glioma_idh_images/infer"
