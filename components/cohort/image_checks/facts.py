@@ -91,7 +91,8 @@ def patient_facts(patient: Patient, required: tuple[Sequence, ...]) -> list[Imag
         if image is not None:
             images[sequence.value] = image
             fact = measure_volume(fact, image, next(iter(images.values())))
-            fact = of_one_person(fact, patient.t1c)
+            # A T1C that cannot be read has an error of its own.
+            fact = of_one_person(fact, patient.t1c if Sequence.T1C.value in images else None)
         facts.append(fact)
     if patient.tumor_mask:
         mask, fact = _read(patient.patient_id, MASK, patient.tumor_mask)
