@@ -97,7 +97,7 @@ def test_overload_is_refused_as_busy_and_nothing_is_lost(shop: Shop, server: Loc
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(SOAK_MINUTES * 60.0 + 900.0)
+@pytest.mark.timeout(SOAK_MINUTES * 120.0 + 900.0)
 def test_half_an_hour_of_changing_load(
     quick_shop: Shop, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
