@@ -16,7 +16,7 @@ from components.release.inference.local_release import LocalRelease
 from components.release.manifest import RELEASE_FILE
 from serving.bench.ensemble import in_turn, timed_requests
 from serving.client.glioflow_client import ImagesClient
-from serving.client.glioflow_client.images import SEQUENCES
+from serving.client.glioflow_client.images import SEQUENCES, ImagesAnswer
 from serving.images.case import PREFIX, case_tensors
 from serving.images.finish import finish
 from serving.images.preparer import Preparer
@@ -77,7 +77,7 @@ def bench_images(
     try:
         with LocalServer(repository) as server, ImagesClient(server.grpc_address) as client:
             whole, ensemble = in_turn(
-                [lambda: parts.ask(files, age), lambda: _ask(client, files, age)], requests
+                [lambda: parts.ask(files, age), lambda: ask_images(client, files, age)], requests
             )
             together = float(np.median(whole.milliseconds))
             for name, took in parts.seconds.items():
@@ -94,9 +94,10 @@ def bench_images(
     return rows
 
 
-def _ask(client: ImagesClient, files: Mapping[str, bytes], age: float) -> None:
+def ask_images(client: ImagesClient, files: Mapping[str, bytes], age: float) -> ImagesAnswer:
+    """Send files, sequence -> bytes, and wait for the answer."""
     t1c, t2, flair = (files.get(name) for name in SEQUENCES)
-    client.predict(age=age, t1c=t1c, t2=t2, flair=flair)
+    return client.predict(age=age, t1c=t1c, t2=t2, flair=flair)
 
 
 def _busy(
@@ -109,7 +110,7 @@ def _busy(
 ) -> dict[str, Any]:
     with LocalServer(repository) as server, ImagesClient(server.grpc_address) as client:
         busy = timed_requests(
-            lambda: _ask(client, files, age), requests=2 * requests, at_once=AT_ONCE
+            lambda: ask_images(client, files, age), requests=2 * requests, at_once=AT_ONCE
         )
         median = float(np.median(busy.milliseconds))
         row = _row("Triton ensemble", count, AT_ONCE, median, together, server.memory_mib())

@@ -15,9 +15,10 @@ import numpy as np
 from components.release.inference.request import Answer
 from components.release.tensors import ENSEMBLE, IMAGES_ENSEMBLE
 from serving.bench.ensemble import Tensors, timed_requests
+from serving.bench.images import ask_images
 from serving.client.client import Client, infer_inputs
 from serving.client.glioflow_client import ImagesClient
-from serving.client.glioflow_client.images import SEQUENCES, as_element
+from serving.client.glioflow_client.images import as_element
 from serving.triton.server import LocalServer
 
 SHARES = (0.5, 0.8, 1.0, 2.0, 4.0)
@@ -55,8 +56,7 @@ def prepared_question(client: Client, tensors: Tensors) -> Question:
 
 def image_question(client: ImagesClient, files: Mapping[str, bytes], age: float) -> Question:
     """A request of a patient's image files, which the server answers once beforehand."""
-    t1c, t2, flair = (files.get(name) for name in SEQUENCES)
-    expected = client.predict(age=age, t1c=t1c, t2=t2, flair=flair)
+    expected = ask_images(client, files, age)
     tensors = {name: as_element(content) for name, content in files.items()}
 
     def holds(outputs: dict[str, np.ndarray]) -> bool:

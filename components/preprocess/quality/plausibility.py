@@ -105,7 +105,7 @@ def limits_of(plan: PreprocessingPlan) -> tuple[Limit, ...]:
         Limit("t1_contrast", "t1_correlation", LEAST_T1_CORRELATION, np.inf,
               "the t1c has not the contrast of a T1 (correlation {value:.2f} with MNI152)"),
         Limit("t1_contrast", "t1_over_flair", LEAST_OVER_FLAIR, np.inf,
-              "the flair has more of a T1's contrast than the t1c (by {value:.2f}): swapped?"),
+              "the t1c has less of a T1's contrast than the flair ({value:.2f}): swapped?"),
         *(
             Limit("registration", f"{name.value}_similarity", LEAST_SIMILARITY, np.inf,
                   f"{name.value} is not registered to t1c (similarity {{value:.2f}})")
