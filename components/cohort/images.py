@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from components.core.errors import BadInput
+from components.core.errors import BadInput, Unreachable
 from components.core.files import atomic
 from components.core.imaging.nifti import read_nifti
 from components.core.s3 import is_remote, local_copy
@@ -66,7 +66,7 @@ def _read(path: Path | str) -> tuple[sitk.Image, tuple[str, ...]]:
     try:
         return _read_local(copy)
     except BadInput as error:
-        raise BadInput(path, error.problem, error.remedy) from None
+        raise type(error)(path, error.problem, error.remedy) from None
 
 
 def fill_padding(image: sitk.Image) -> tuple[sitk.Image, float | None]:
@@ -97,12 +97,12 @@ def fill_padding(image: sitk.Image) -> tuple[sitk.Image, float | None]:
 def _read_local(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     try:
         if not path.exists():
-            raise BadInput(
+            raise Unreachable(
                 path, "no such image", "give a NIfTI file or a folder with one DICOM series"
             )
         image, notes = _read_any(path)
     except OSError as error:
-        raise BadInput(path, f"cannot be opened ({error.strerror})", "check the path") from None
+        raise Unreachable(path, f"cannot be opened ({error.strerror})", "check the path") from None
     if min(image.GetSize()) < MIN_SLICES:
         raise BadInput(path, f"size {image.GetSize()} is too thin", "give the whole volume")
     return image, notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -46,6 +47,13 @@ class Outage(BadInput):
     """
 
 
+class Unreachable(BadInput):
+    """An image that is not there or may not be opened.
+
+    Of one patient that is a fault of the manifest; of most, of the volume: see refuse_unreachable.
+    """
+
+
 class Implausible(BadInput):
     """An intermediate result that no patient's images should give: a brain of 2.6 L.
 
@@ -86,3 +94,28 @@ def outage_of(error: OSError, subject: object = "") -> Outage | None:
     if remedy is None:
         return None
     return Outage(subject or error.filename or "disk", error.strerror or str(error), remedy)
+
+
+_FEWEST_UNREACHABLE = 5
+_MOST_UNREACHABLE = 0.5
+
+
+def refuse_unreachable(subject: str, unreachable: Sequence[str], patients: int) -> None:
+    """Tell a volume that is not mounted from patients whose images are missing.
+
+    Args:
+        subject: what the patients are of ("cohort snuh").
+        unreachable: why, for each patient with an image that could not be reached.
+        patients: how many were looked at.
+
+    Raises:
+        Outage: five patients or more, and more than half of those looked at, have such an image.
+    """
+    count = len(unreachable)
+    if count >= _FEWEST_UNREACHABLE and count > _MOST_UNREACHABLE * patients:
+        raise Outage(
+            subject,
+            f"images of {count} of {patients} patients cannot be reached ({unreachable[0]})",
+            "check that their volume is mounted and readable and that the manifest's paths are "
+            "right, or take these rows out; then run again",
+        )

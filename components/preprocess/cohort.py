@@ -16,7 +16,7 @@ from components.cohort.manifest import Patient, read_manifest
 from components.cohort.prepared import PreparedCase, read_case, write_case
 from components.cohort.table_text import repeats
 from components.core.device import cores
-from components.core.errors import BadInput, Outage, outage_of
+from components.core.errors import BadInput, Outage, Unreachable, outage_of, refuse_unreachable
 from components.core.files import read_json, write_json
 from components.core.progress import Progress
 from components.core.tables import write_csv
@@ -47,6 +47,8 @@ class Failure:
     patient_id: str
     reason: str
     remedy: str
+    unreachable: bool = False
+    """An image was not there, or could not be opened."""
 
 
 def prepare_cohort(
@@ -64,6 +66,9 @@ def prepare_cohort(
     skipped; where only its manifest row changed, only that is rewritten. A patient that fails is
     listed, and the others go on.
 
+    Raises:
+        Outage: an object store or a volume is away; what is prepared stays.
+
     Args:
         workers: processes, one patient each at a time; 0 takes one a core.
         accept_implausible: see prepare_patient.
@@ -77,6 +82,8 @@ def prepare_cohort(
         if failure is not None:
             _LOG.warning("patient %s left out: %s", failure.patient_id, failure.reason)
             failures.append(failure)
+            lost = [f"{f.patient_id}: {f.reason}" for f in failures if f.unreachable]
+            refuse_unreachable("the cohort", lost, done)
         if progress is not None:
             progress(done, len(patients), "patients")
     failures.sort(key=lambda failure: failure.patient_id)
@@ -173,7 +180,9 @@ def _one(
     except Outage:
         raise
     except BadInput as error:
-        return Failure(patient.patient_id, f"{error.subject}: {error.problem}", error.remedy)
+        reason = f"{error.subject}: {error.problem}"
+        unreachable = isinstance(error, Unreachable)
+        return Failure(patient.patient_id, reason, error.remedy, unreachable)
     except Exception as error:
         outage = outage_of(error) if isinstance(error, OSError) else None
         if outage:

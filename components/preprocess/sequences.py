@@ -20,7 +20,7 @@ from components.cohort.images import read_noted
 from components.cohort.manifest import Patient
 from components.cohort.masks import off_grid_mm
 from components.cohort.masks import read_mask as read_drawn
-from components.core.errors import BadInput
+from components.core.errors import BadInput, Unreachable
 from components.core.files import sha256_file, sha256_tree
 from components.core.imaging.grid import Grid
 from components.core.s3 import local_copy
@@ -159,7 +159,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def input_digests(patient: Patient, sequences: Iterable[Sequence]) -> dict[str, str]:
-    """Name -> sha256 of every file that goes into a case. Raises BadInput when one is missing."""
+    """Name -> sha256 of every file that goes into a case. Raises Unreachable: one is missing."""
     paths = {sequence.value: patient.path_of(sequence) for sequence in sequences}
     paths |= {"tumor_mask": patient.tumor_mask, BRAIN_MASK: patient.extra.get(BRAIN_MASK)}
     found: dict[str, str] = {}
@@ -167,11 +167,15 @@ def input_digests(patient: Patient, sequences: Iterable[Sequence]) -> dict[str, 
         if not path:
             continue
         place = local_copy(path)
-        if not place.exists():
-            raise BadInput(place, "no such image", f"correct the {name} of {patient.patient_id}")
-        found[name] = (
-            ",".join(sha256_tree(place).values()) if place.is_dir() else sha256_file(place)
-        )
+        remedy = f"correct the {name} of {patient.patient_id}"
+        try:
+            if not place.exists():
+                raise Unreachable(place, "no such image", remedy)
+            found[name] = (
+                ",".join(sha256_tree(place).values()) if place.is_dir() else sha256_file(place)
+            )
+        except PermissionError as error:
+            raise Unreachable(place, f"cannot be opened ({error.strerror})", remedy) from None
     return found
 
 

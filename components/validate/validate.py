@@ -18,7 +18,7 @@ from components.cohort.manifest import (
     read_table,
 )
 from components.cohort.table_text import normal_id, repeats
-from components.core.errors import BadInput
+from components.core.errors import BadInput, refuse_unreachable
 from components.core.files import atomic, sha256_file, write_json
 from components.core.progress import Progress, silent
 from components.core.vocabulary import DEVELOPMENT, Split
@@ -54,7 +54,7 @@ def validate_manifest(
 ) -> ValidationResult:
     """Judge one manifest by itself (as a development cohort would be, but of any size)."""
     alone = settings.model_copy(update={"min_development": 0})
-    return validate_cohorts({DEVELOPMENT: manifest}, alone, out, progress, against)
+    return validate_cohorts({DEVELOPMENT: manifest}, alone, out, progress, against, list_all=True)
 
 
 def validate_cohorts(
@@ -63,6 +63,8 @@ def validate_cohorts(
     out: Path,
     progress: Progress = silent,
     against: str | Path | None = None,
+    *,
+    list_all: bool = False,
 ) -> ValidationResult:
     """Judge all cohorts of a run and write accepted.csv, quarantine.csv, validation.json and .html.
 
@@ -71,8 +73,10 @@ def validate_cohorts(
 
     Args:
         against: another manifest of the same patients; where the two differ is a warning.
+        list_all: quarantine patients with unreachable images even where most have one.
 
     Raises:
+        Outage: most patients of a cohort have images that cannot be reached, or S3 is away.
         BadInput: a manifest as a whole cannot be read; the same patient stands in two sets
             (leakage); or too few development patients remain. Nothing is written then.
     """
@@ -83,6 +87,8 @@ def validate_cohorts(
     patients = [c.patient for c in candidates if c.patient is not None]
     homes = {c.key: (c.cohort, c.patient.split) for c in candidates if c.patient is not None}
     facts = cohort_facts(patients, settings.sequences, workers=settings.workers, progress=progress)
+    if not list_all:
+        _refuse_unreachable_cohorts(homes, facts)
     findings = _find(patients, homes, facts, settings)
     for finding in contradictions(patients, second) if second else ():
         findings[finding.patient_id].append(finding)
@@ -158,6 +164,17 @@ def _refuse_shared_ids(candidates: list[ManifestCandidate]) -> None:
                 f"stands in cohort '{home}' and in cohort '{candidate.cohort}'",
                 "keep each patient in one cohort",
             )
+
+
+def _refuse_unreachable_cohorts(homes: Mapping[str, Home], facts: list[ImageFacts]) -> None:
+    lost: dict[str, dict[str, str]] = defaultdict(dict)
+    for fact in facts:
+        if fact.unreachable:
+            reason = f"{fact.patient_id}, {fact.role}: {fact.error}"
+            lost[homes[fact.patient_id][0]].setdefault(fact.patient_id, reason)
+    for cohort, reasons in lost.items():
+        patients = sum(home == cohort for home, _ in homes.values())
+        refuse_unreachable(f"cohort {cohort}", list(reasons.values()), patients)
 
 
 def _find(

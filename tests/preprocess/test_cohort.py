@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from components.cohort.manifest import Patient
 from components.cohort.prepared import read_cases
+from components.core.errors import Outage
 from components.preprocess.cohort import FAILED_FILE, prepare_cohort
 from tests.preprocess.factories import changed, phantoms, small_plan
 
@@ -117,3 +118,18 @@ def test_a_second_run_does_nothing_and_a_changed_row_changes_the_row_alone(
     assert not prepare_cohort(older, small_plan(), good, workers=1)
     assert {case.age for case in read_cases([good])} == {71.5}
     assert [path.read_bytes() for path in volumes] == [content for _, content in before]
+
+
+def test_a_volume_that_vanished_stops_the_cohort_and_quarantines_nobody(
+    patients: list[Patient], tmp_path: Path
+) -> None:
+    gone = [
+        replace(patients[0], patient_id=f"P{n}", t1c=str(tmp_path / f"unmounted/{n}.nii.gz"))
+        for n in range(12)
+    ]
+    out = tmp_path / "out"
+    with pytest.raises(Outage, match="images of 5 of 5 patients cannot be reached"):
+        prepare_cohort(gone, small_plan(), out)
+    assert not (out / FAILED_FILE).exists()
+    # Few of them are the manifest's fault.
+    assert len(prepare_cohort(gone[:4], small_plan(), out)) == 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.cohort.manifest import read_manifest
-from components.core.errors import BadInput
+from components.core.errors import BadInput, Outage
 from components.validate.validate import validate_cohorts, validate_manifest
 from tests.validate.factories import SETTINGS, Cohort
 
@@ -142,3 +142,20 @@ def test_ids_alike_in_two_cohorts_are_refused(cohort: Cohort, tmp_path: Path) ->
     with pytest.raises(BadInput) as refused:
         validate_cohorts(cohorts, SETTINGS, tmp_path / "out")
     assert "p2 and P2" in refused.value.subject
+
+
+def test_most_images_out_of_reach_stop_a_run_and_are_listed_by_validate(tmp_path: Path) -> None:
+    cohort = Cohort(tmp_path / "cohort", patients=12)
+    kept = [row["flair"] for row in cohort.rows]
+    for row in cohort.rows[:7]:
+        row["flair"] = f"unmounted/{row['patient_id']}.nii.gz"
+    manifest = cohort.write()
+    with pytest.raises(Outage, match="cohort development: images of 7 of 12 patients"):
+        validate_cohorts({"development": manifest}, SETTINGS, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    report = validate_manifest(manifest, SETTINGS, tmp_path / "listed").report
+    assert report["quarantined"] == 7
+    cohort.rows[0]["flair"] = kept[0]
+    few = SETTINGS.model_copy(update={"min_development": 4})
+    run = validate_cohorts({"development": cohort.write()}, few, tmp_path / "run")
+    assert run.report["quarantined"] == 6

@@ -16,7 +16,7 @@ from components.cohort.image_checks import geometry
 from components.cohort.images import read_noted
 from components.cohort.manifest import Patient
 from components.cohort.masks import off_grid_mm, read_mask
-from components.core.errors import BadInput, Outage
+from components.core.errors import BadInput, Outage, Unreachable
 from components.core.imaging.grid import Grid
 from components.core.vocabulary import Sequence
 
@@ -28,6 +28,7 @@ class ImageFacts:
     Attributes:
         role: "t1c", "t2", "flair" or "tumor_mask".
         error: why it could not be read ("" where it could); remedy: how to mend that.
+        unreachable: it is not there, or may not be opened.
         digest: sha256 of voxel values and geometry: equal for a copied image under another name.
         content: sha256 of the voxel values alone: equal for a copied channel.
         missing_slices: share of slices that hold a single value.
@@ -52,6 +53,7 @@ class ImageFacts:
     path: str
     error: str = ""
     remedy: str = ""
+    unreachable: bool = False
     digest: str = ""
     content: str = ""
     slices: int | None = None
@@ -112,7 +114,8 @@ def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | No
     except Outage:
         raise
     except BadInput as error:
-        return None, ImageFacts(patient_id, role, path, error.problem, error.remedy)
+        unreachable = isinstance(error, Unreachable)
+        return None, ImageFacts(patient_id, role, path, error.problem, error.remedy, unreachable)
 
 
 def of_one_person(fact: ImageFacts, t1c: str | None) -> ImageFacts:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
-from components.core.errors import BadInput, Outage
+from components.core.errors import BadInput, Outage, Unreachable
 from components.core.s3.address import is_remote, parse, s3_cache_folder
 from components.core.s3.client import client, head, s3_error
 from components.core.s3.download import ChangedMeanwhile, RemoteObject, download
@@ -59,7 +59,7 @@ def _look_up(address: str, bucket: str, key: str) -> tuple[list[RemoteObject], b
         if not entry["Key"].endswith("/")
     ]
     if not objects:
-        raise BadInput(address, "no such object in S3", "check bucket and key")
+        raise Unreachable(address, "no such object in S3", "check bucket and key")
     for item in objects:
         if ".." in PurePosixPath(item.name).parts or item.name.startswith("/"):
             raise BadInput(address, f"an object named '{item.key}'", "rename it without '..'")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import BadInput, Outage, outage_of
+from components.core.errors import BadInput, Outage, Unreachable, outage_of
 from components.core.s3.address import parse, s3_cache_folder
 
 ATTEMPTS = 5
@@ -170,7 +170,7 @@ def _answered(address: str, error: Any) -> BadInput:
     if status in (401, 403):
         return _refused(address, status, code)
     if status == 404:
-        return BadInput(address, "no such object in S3", "check bucket and key")
+        return Unreachable(address, "no such object in S3", "check bucket and key")
     if status == 407:
         return Outage(
             address, "the proxy wants a login (407)", "put user and password in HTTPS_PROXY"
