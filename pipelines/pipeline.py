@@ -17,7 +17,7 @@ from components.features.component import extract_features_op
 from components.preprocess.component import preprocess_op
 from components.registry.component import publish_op
 from components.segment.component import train_segmenter_op
-from components.validate.component import validate_op
+from components.validate.component import measure_images_op, validate_op
 from pipelines.kubeflow.placement import attach, place
 from pipelines.profile import Profile
 from serving.component import export_op
@@ -26,6 +26,7 @@ NAME = "glioflow"
 
 COMPONENTS = (
     make_cohorts_op,
+    measure_images_op,
     validate_op,
     preprocess_op,
     train_segmenter_op,
@@ -81,10 +82,18 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
     ) -> Outputs:
         """Train, judge and publish one release from the given cohorts (or phantoms)."""
         made = make_cohorts_op(settings=cohort_settings, cohorts=cohorts, code_version=code_version)
+        with dsl.ParallelFor(shards, name="image-shards") as item:
+            measured = measure_images_op(
+                shard=item.shard,
+                settings=validate_settings,
+                code_version=code_version,
+                cohorts=made.outputs["cohorts_out"],
+            )
         validated = validate_op(
             settings=validate_settings,
             code_version=code_version,
             cohorts=made.outputs["cohorts_out"],
+            facts=dsl.Collected(measured.outputs["facts"]),
         )
         with dsl.ParallelFor(shards, name="preprocess-shards") as item:
             prepared = preprocess_op(
@@ -147,6 +156,7 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
         published.set_caching_options(False)
         for step, task in (
             ("cohort", made),
+            ("validate", measured),
             ("validate", validated),
             ("preprocess", prepared),
             ("segment", segmenter),
@@ -160,6 +170,7 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
             place(task, step, cluster)
             if on_cluster:
                 attach(task, step, cluster)
+        measured.set_display_name("measure-images")
         judged.set_display_name("evaluate-set")
         return Outputs(
             validated=validated.outputs["validated"],

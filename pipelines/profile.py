@@ -39,7 +39,7 @@ class Cluster(Settings):
     """Where the steps run on Kubeflow.
 
     Attributes:
-        shards: parts into which preprocessing is cut, each a pod of its own.
+        shards: parts into which reading images and preprocessing are cut, each a pod of its own.
         gpu_resource: name of the GPU resource of the node pool.
         gpu_node_label: label (key, value) that GPU nodes carry.
         gpu_taint: taint key that GPU nodes carry.

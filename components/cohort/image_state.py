@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.cohort.manifest import IMAGE_COLUMNS, ManifestTable
-from components.core.errors import BadInput
+from components.core.errors import BadInput, Outage
 from components.core.files import read_json, sha256_file, write_json
 from components.core.s3 import is_remote, remote_version
 
@@ -93,9 +93,9 @@ def _quick_look(path: str) -> str:
     if is_remote(path):
         try:
             return remote_version(path)
-        except BadInput as error:
-            if type(error) is not BadInput:
-                raise
+        except Outage:
+            raise
+        except BadInput:
             return ""
     stats = ((file.name, file.stat()) for file in _files(path))
     return ";".join(f"{name} {s.st_size} {s.st_mtime_ns} {s.st_ino}" for name, s in stats)

@@ -14,6 +14,7 @@ from typing import Any
 
 from components.cohort.manifest import Patient, read_manifest
 from components.cohort.prepared import PreparedCase, read_case, write_case
+from components.cohort.shards import shard_of
 from components.cohort.table_text import repeats
 from components.core.device import cores
 from components.core.errors import BadInput, Outage, Unreachable, outage_of, refuse_unreachable
@@ -121,10 +122,7 @@ def prepare_shard(
         BadInput: the manifest or the shard cannot be read.
     """
     _one_torch_thread()
-    index, _, count = shard.partition("/")
-    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise BadInput("shard", f"'{shard}' is not 'i/n' with i < n", "give 0/1 for all patients")
-    patients = read_manifest(manifest)[int(index) :: int(count)]
+    patients = shard_of(read_manifest(manifest), shard)
     return prepare_cohort(
         patients,
         make_plan(settings),

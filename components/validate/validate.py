@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,19 @@ from components.cohort.image_checks.checks import image_checks
 from components.cohort.image_checks.facts import ImageFacts, cohort_facts
 from components.cohort.manifest import (
     FLAGS,
-    ManifestTable,
     Patient,
-    parse_patient,
     read_table,
 )
-from components.cohort.table_text import normal_id, repeats
 from components.core.errors import BadInput, refuse_unreachable
 from components.core.files import atomic, sha256_file, write_json
 from components.core.progress import Progress, silent
 from components.core.vocabulary import DEVELOPMENT, Split
+from components.validate.candidates import read_candidates
 from components.validate.contradictions import contradictions
 from components.validate.expectations.checks import patient_checks
 from components.validate.expectations.cohort_suite import judge_cohort
 from components.validate.expectations.suites import FailedExpectation, failures_by_patient
+from components.validate.image_facts import read_facts
 from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
 from components.validate.report import render_validation
 from components.validate.results import ManifestCandidate, content_digest, make_report, write_tables
@@ -64,6 +63,7 @@ def validate_cohorts(
     progress: Progress = silent,
     against: str | Path | None = None,
     *,
+    shards: Sequence[Path] = (),
     list_all: bool = False,
 ) -> ValidationResult:
     """Judge all cohorts of a run and write accepted.csv, quarantine.csv, validation.json and .html.
@@ -73,6 +73,7 @@ def validate_cohorts(
 
     Args:
         against: another manifest of the same patients; where the two differ is a warning.
+        shards: folders with the facts of all images, see `measure_shard`; measured here without.
         list_all: quarantine patients with unreachable images even where most have one.
 
     Raises:
@@ -80,13 +81,16 @@ def validate_cohorts(
         BadInput: a manifest as a whole cannot be read; the same patient stands in two sets
             (leakage); or too few development patients remain. Nothing is written then.
     """
-    tables = {name: read_table(path) for name, path in cohorts.items()}
+    read = read_candidates(cohorts)
+    tables, candidates, patients = read.tables, read.candidates, read.patients
     second = None if against is None else read_table(against)
-    candidates = [c for name, table in tables.items() for c in _candidates(name, table)]
-    _refuse_shared_ids(candidates)
-    patients = [c.patient for c in candidates if c.patient is not None]
     homes = {c.key: (c.cohort, c.patient.split) for c in candidates if c.patient is not None}
-    facts = cohort_facts(patients, settings.sequences, workers=settings.workers, progress=progress)
+    if shards:
+        facts = read_facts(shards, patients)
+    else:
+        facts = cohort_facts(
+            patients, settings.sequences, workers=settings.workers, progress=progress
+        )
     if not list_all:
         _refuse_unreachable_cohorts(homes, facts)
     findings = _find(patients, homes, facts, settings)
@@ -109,61 +113,6 @@ def validate_cohorts(
         page = render_validation(report, [c.patient for c in accepted if c.patient], assignments)
         (folder / "validation.html").write_text(page)
     return ValidationResult(report, out / "accepted.csv", out / "quarantine.csv")
-
-
-def _candidates(cohort: str, table: ManifestTable) -> list[ManifestCandidate]:
-    seen: set[str] = set()
-    splits: dict[str, Split | None] = {}
-    spelt: dict[str, str] = {}
-    found = []
-    for row in range(len(table.rows)):
-        key = f"row {row + 1}" if cohort == DEVELOPMENT else f"{cohort}, row {row + 1}"
-        patient: Patient | None = None
-        problem: tuple[FailedExpectation, ...] = ()
-        try:
-            patient = parse_patient(table, row)
-        except BadInput as error:
-            column = error.subject.rpartition("column ")[2]
-            name = table.rows[row].get("patient_id", "")
-            key = _usable(name, seen) or key
-            repeats(name, spelt)
-            problem = (
-                FailedExpectation(key, column, f"{column}: {error.problem}", error.remedy, True),
-            )
-        if patient and splits.setdefault(patient.patient_id, patient.split) != patient.split:
-            raise BadInput(
-                f"patient {patient.patient_id}", "stands in two splits", "give each patient one row"
-            )
-        if patient is not None:
-            reason = repeats(patient.patient_id, spelt)
-            if reason:
-                remedy = "give each patient one row"
-                problem = (FailedExpectation(key, "patient_id", reason, remedy, True),)
-                patient = None
-            else:
-                key = patient.patient_id
-        seen.add(key)
-        found.append(ManifestCandidate(key, cohort, row + 1, patient, problem))
-    return found
-
-
-def _usable(name: str, seen: set[str]) -> str | None:
-    return name if name and name not in seen else None
-
-
-def _refuse_shared_ids(candidates: list[ManifestCandidate]) -> None:
-    homes: dict[str, tuple[str, str]] = {}
-    for candidate in candidates:
-        if candidate.patient is None:
-            continue
-        name = candidate.patient.patient_id
-        first, home = homes.setdefault(normal_id(name), (name, candidate.cohort))
-        if home != candidate.cohort:
-            raise BadInput(
-                f"patient {name}" if first == name else f"patients {first} and {name}",
-                f"stands in cohort '{home}' and in cohort '{candidate.cohort}'",
-                "keep each patient in one cohort",
-            )
 
 
 def _refuse_unreachable_cohorts(homes: Mapping[str, Home], facts: list[ImageFacts]) -> None:

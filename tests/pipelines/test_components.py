@@ -56,12 +56,16 @@ def test_another_pipeline_is_composed_of_them(written: Path, tmp_path: Path) -> 
     @dsl.pipeline(name="of-another-team")
     def mine(manifest: str = "[]") -> None:
         made = loaded["make-cohorts"](settings="{}", cohorts=manifest, code_version="1")
-        loaded["validate"](settings="{}", code_version="1", cohorts=made.outputs["cohorts_out"])
+        same = {"settings": "{}", "code_version": "1", "cohorts": made.outputs["cohorts_out"]}
+        with dsl.ParallelFor(["0/2", "1/2"]) as shard:
+            measured = loaded["measure-images"](shard=shard, **same)
+        loaded["validate"](facts=dsl.Collected(measured.outputs["facts"]), **same)
 
     compiler.Compiler().compile(mine, str(tmp_path / "mine.yaml"))
     spec = yaml.safe_load((tmp_path / "mine.yaml").read_text())
     tasks = spec["root"]["dag"]["tasks"]
-    assert tasks["validate-op"]["dependentTasks"] == ["make-cohorts-op"]
+    (loop,) = (name for name in tasks if name.startswith("for-loop"))
+    assert sorted(tasks["validate-op"]["dependentTasks"]) == [loop, "make-cohorts-op"]
     assert "pip install" not in str(spec["deploymentSpec"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from components.cohort.manifest import read_manifest
 from components.core.errors import BadInput, Outage
+from components.validate.image_facts import measure_shard
 from components.validate.validate import validate_cohorts, validate_manifest
 from tests.validate.factories import SETTINGS, Cohort
 
@@ -159,3 +161,24 @@ def test_most_images_out_of_reach_stop_a_run_and_are_listed_by_validate(tmp_path
     few = SETTINGS.model_copy(update={"min_development": 4})
     run = validate_cohorts({"development": cohort.write()}, few, tmp_path / "run")
     assert run.report["quarantined"] == 6
+
+
+def test_images_measured_in_shards_are_judged_as_one(cohort: Cohort, tmp_path: Path) -> None:
+    """Nine shards of eight patients: one shard is empty."""
+    cohort.spoil("p2_t1c.nii.gz", lambda image: image * 0)
+    cohort.rows[5]["flair"] = "gone.nii.gz"
+    manifests = {"development": cohort.write()}
+    shards = [tmp_path / f"facts-{number}" for number in range(9)]
+    for number, folder in enumerate(shards):
+        measure_shard(manifests, f"{number}/9", SETTINGS, folder)
+    validate_cohorts(manifests, SETTINGS, tmp_path / "whole")
+    validate_cohorts(manifests, SETTINGS, tmp_path / "cut", shards=shards)
+    whole, cut = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
+        for name in ("whole", "cut")
+    )
+    assert whole == cut
+    report = json.loads(whole["validation.json"])
+    assert set(report["reasons"]) == {"p2", "p5"}
+    with pytest.raises(KeyError):
+        validate_cohorts(manifests, SETTINGS, tmp_path / "lost", shards=shards[1:])
