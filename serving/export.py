@@ -27,7 +27,7 @@ from components.release.release import (
     read_release,
     release_id,
 )
-from components.release.settings import Node, ServingSettings
+from components.release.settings import ServingSettings
 from components.release.tensors import ENSEMBLES, Step
 from serving.parity import answer_parity, classifier_parity, segmenter_parity
 from serving.triton.config import NETWORKS, model_configs
@@ -144,9 +144,8 @@ def _lay_out(folder: Path, contents: Contents, settings: ServingSettings) -> Non
         version.mkdir(parents=True)
         (folder / name / "config.pbtxt").write_text(config)
     for step in Step:
-        if settings.node is Node.CPU or step not in NETWORKS:
-            name = "network" if step in NETWORKS else step.value
-            write_model_code(folder / step / VERSION, name)
+        name = "network" if step in NETWORKS else step.value
+        write_model_code(folder / step / VERSION, name)
     # Ensembles have no files, but their version folders must survive stores that drop empty ones.
     for name in (*ENSEMBLES, Step.PREPARE, Step.CHECK, Step.ANSWER, Step.FINISH):
         contents.write(folder / name / VERSION)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.core.settings import Settings
 
 
 class Node(StrEnum):
-    """Kind of machine the networks run on."""
+    """Kind of machine the networks run on. Every release holds what each kind needs."""
 
     CPU = "cpu"
-    """ONNX Runtime inside Triton's Python backend: all that the server on PyPI has."""
+    """ONNX Runtime inside Triton's Python backend: the server on PyPI has no other backend."""
 
     GPU = "gpu"
-    """Triton's own ONNX Runtime backend on CUDA."""
+    """The same on CUDA."""
+
+    NVIDIA = "nvidia"
+    """ONNX Runtime on CUDA as a backend of its own, which NVIDIA's image of Triton has."""
 
 
 class TensorRt(StrEnum):
-    """Whether Triton's ONNX Runtime hands the segmenter to TensorRT (GPU nodes only)."""
+    """Whether Triton's own ONNX Runtime hands the segmenter to TensorRT (node "nvidia" only)."""
 
     OFF = "off"
     FP32 = "fp32"
@@ -80,3 +83,9 @@ class ServingSettings(Settings):
     classifier_batch: int = Field(default=8, ge=1, le=1024)
     classifier_delay_ms: float = Field(default=0.0, ge=0.0)
     warm_up: bool = True
+
+    @model_validator(mode="after")
+    def _tensorrt_has_its_node(self) -> ServingSettings:
+        if self.tensorrt is not TensorRt.OFF and self.node is not Node.NVIDIA:
+            raise ValueError("tensorrt needs node: nvidia")
+        return self

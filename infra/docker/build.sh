@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Build the images `cpu`, `gpu` and `triton` with whichever builder works here.
-#   infra/docker/build.sh [cpu] [gpu] [triton]
+# Build the images `cpu`, `gpu`, `triton` and `triton-gpu` with whichever builder works here.
+#   infra/docker/build.sh [cpu] [gpu] [triton] [triton-gpu]
 #
 #   BUILDER=docker|podman|buildah   REGISTRY=ghcr.io/glioflow   BASE_IMAGE=python:3.11-slim-bookworm@sha256:...
 #   PIP_OPTIONS, TORCH_CPU, TORCH_GPU: options of pip        BUILD_OPTIONS: options of the builder
@@ -15,7 +15,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 created=$(git log -1 --format=%cI 2>/dev/null || true)
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(cpu gpu triton)
+[ ${#targets[@]} -gt 0 ] || targets=(cpu gpu triton triton-gpu)
 
 say() { echo "build.sh: $*" >&2; }
 
@@ -56,6 +56,9 @@ for target in "${targets[@]}"; do
         if [ "$target" = gpu ]; then
             bash infra/docker/wheels.sh "$offline/gpu" gpu
             options+=(--build-arg "TORCH_GPU=--no-index --find-links /wheels/gpu")
+        elif [ "$target" = triton-gpu ]; then
+            bash infra/docker/wheels.sh "$offline/triton-gpu" triton-gpu
+            options+=(--build-arg "CUDA_OPTIONS=--no-index --find-links /wheels/cpu --find-links /wheels/triton-gpu")
         fi
     else
         [ -z "${PIP_OPTIONS:-}" ] || options+=(--build-arg "PIP_OPTIONS=$PIP_OPTIONS")

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make an image's environment: every pinned dependency of pyproject.toml, and a path to the code.
 #   install.sh VENV [PACKAGE ...]     leaves the named packages out
-# TORCH_OPTIONS says where torch comes from (CPU or CUDA); PIP_OPTIONS is passed to every install.
+# TORCH_OPTIONS says where torch comes from (CPU or CUDA); PIP_OPTIONS is passed to every install. Without onnxruntime,
+# ONNX Runtime for CUDA is installed with its libraries, CUDA_OPTIONS saying from where.
 set -eu
 venv=$1
 shift
@@ -29,6 +30,13 @@ left_out = set(sys.argv[1:]) | {"torch"}
 print("\n".join(w for w in wanted if re.match(r"[\w.-]+", w).group() not in left_out))
 PY
 install -c constraints.txt --no-build-isolation --find-links /built -r requirements.txt
+case " $* " in
+*" onnxruntime "*)
+    # shellcheck disable=SC2086
+    pip install -q --no-cache-dir --no-compile ${CUDA_OPTIONS:-${PIP_OPTIONS:-}} -c constraints.txt -c constraints-gpu.txt \
+        "onnxruntime-gpu[cuda,cudnn]"
+    ;;
+esac
 pip check || [ $# -gt 0 ]
 # deepbet asks for these for its window alone.
 pip uninstall -q -y customtkinter darkdetect

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Download every pinned wheel that the images install, for builds without a network.
-#   infra/docker/wheels.sh FOLDER [gpu]      gpu: torch for CUDA instead of torch for CPU
+#   infra/docker/wheels.sh FOLDER [gpu|triton-gpu]      gpu: torch for CUDA alone; triton-gpu: ONNX Runtime for CUDA alone
 # Run with PYTHON of the images' own version; pyradiomics is taken as source, and compiled in the build.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,6 +15,8 @@ download() { "$python" -m pip --disable-pip-version-check download -q --dest "$f
 if [ "${2:-}" = gpu ]; then
     # A build for one machine ("+cpu") would win over the CUDA build of the same version.
     PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS="" download -c constraints.txt -c infra/docker/constraints-gpu.txt torch==2.13.0
+elif [ "${2:-}" = triton-gpu ]; then
+    download -c constraints.txt -c infra/docker/constraints-gpu.txt "onnxruntime-gpu[cuda,cudnn]"
 else
     mapfile -t wanted < <("$python" - <<'PY'
 import tomllib

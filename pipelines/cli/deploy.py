@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from components.core.errors import BadInput
+from pipelines.cli.serve import NodeOption
 from pipelines.cli.terminal import Commands, Json, console, print_json
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder that `serve --store` reads.")]
@@ -25,6 +26,7 @@ def deploy(
         bool, typer.Option("--previous", help="Restore the previous release.")
     ] = False,
     server: WaitOption = "",
+    node: NodeOption = None,
 ) -> None:
     """Deploy a verified release; requests in flight finish on the old one."""
     from serving.triton.control import await_release
@@ -32,7 +34,7 @@ def deploy(
 
     if (repository is None) is not previous:
         raise BadInput("deploy", "give a release or --previous", "try deploy runs/demo/repository")
-    kept = Store(store)
+    kept = Store(store, node)
     release = kept.previous() if repository is None else kept.add(repository)
     kept.make_live(release)
     if server:

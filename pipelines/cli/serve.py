@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from components.core.errors import BadInput, ExitCode
+from components.release.settings import Node
 from pipelines.cli.terminal import Commands, Json, console, print_json, progress_bar
 
 ServerOption = Annotated[str, typer.Option("--server", help="Triton's gRPC address, HOST:PORT.")]
@@ -33,6 +34,15 @@ SharedOption = Annotated[
     typer.Option(
         "--shared-memory/--no-shared-memory",
         help="Use shared memory with a server on this machine.",
+    ),
+]
+NodeOption = Annotated[
+    Node | None,
+    typer.Option(
+        "--node",
+        envvar="GLIOFLOW_NODE",
+        show_envvar=True,
+        help="Kind of machine that serves, if not the one the release was exported for.",
     ),
 ]
 RunOption = Annotated[
@@ -60,6 +70,7 @@ def serve(
     grpc_port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
     http_port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     metrics_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
+    node: NodeOption = None,
 ) -> None:
     """Start a Triton server with the ensemble and wait until it is stopped."""
     from serving.triton.server import LocalServer
@@ -74,6 +85,7 @@ def serve(
         http_port=http_port,
         metrics_port=metrics_port,
         audit=audit_log,
+        node=node,
     ) as server:
         console.print(f"[bold]{server.release}[/] answers on {server.grpc_address} (gRPC)")
         console.print(
@@ -248,6 +260,7 @@ def fetch_release(
     key: Annotated[
         str, typer.Option(help="Public key (PEM file) whose signature is required.")
     ] = "",
+    node: NodeOption = None,
 ) -> None:
     """Fetch and verify the current release into the folder that Triton reads."""
     from pipelines import fetch
@@ -256,10 +269,11 @@ def fetch_release(
     def told(release: str) -> None:
         console.print(f"{store}: {release} is live", highlight=False, soft_wrap=True)
 
+    kept = Store(store, node)
     if watch:
-        fetch.watch(address, Store(store), watch, key, told=told)
+        fetch.watch(address, kept, watch, key, told=told)
     else:
-        told(fetch.fetch_release(address, Store(store), key))
+        told(fetch.fetch_release(address, kept, key))
 
 
 COMMANDS: Commands = {"Serve and predict": (serve, ready, predict, predict_cohort, fetch_release)}

@@ -67,15 +67,17 @@ def _model(step: Step, interface: Interface, settings: ServingSettings, suffix: 
 
     config = ModelConfig(name=model_name(step, suffix))
     _add_tensors(config, model_inputs(interface, step), model_outputs(interface, step))
-    on_gpu = settings.node is Node.GPU and step in NETWORKS
-    config.backend = "onnxruntime" if on_gpu else "python"
-    config.default_model_filename = "model.onnx" if on_gpu else "model.py"
+    network = step in NETWORKS
+    own_backend = network and settings.node is Node.NVIDIA
+    config.backend = "onnxruntime" if own_backend else "python"
+    config.default_model_filename = "model.onnx" if own_backend else "model.py"
     _pin_version(config)
     group = config.instance_group.add(count=_instances(step, settings))
-    group.kind = group.KIND_GPU if on_gpu else group.KIND_CPU
-    if on_gpu:
+    group.kind = group.KIND_GPU if network and settings.node is not Node.CPU else group.KIND_CPU
+    if own_backend:
         _accelerate(config, step, settings)
     else:
+        # The models before and behind the networks work in memory of the CPU.
         config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "yes"
         config.parameters["threads"].string_value = str(_threads(step, settings))
     if step in (Step.PREPARE, Step.FINISH):

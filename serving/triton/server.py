@@ -13,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 
 from components.core.errors import BadInput
+from components.release.inference.onnx_network import require_cuda
 from components.release.release import model_name, suffix_of
+from components.release.settings import Node
 from components.release.tensors import ENSEMBLES, Step
 from serving.client.client import Client
 from serving.triton.binary import prepare_backends, server_command, server_environment, tritonserver
@@ -59,6 +61,7 @@ class LocalServer:
         grpc_port, http_port, metrics_port: 0 takes a free one.
         audit: file that gets one JSON line a prediction.
         log_file: the server's output; by default in the store.
+        node: kind of this machine; by default what the release was exported for.
 
     Attributes:
         release: id of the release that is served.
@@ -77,13 +80,14 @@ class LocalServer:
         metrics_port: int = 0,
         audit: Path | None = None,
         log_file: Path | None = None,
+        node: Node | None = None,
     ) -> None:
         self._cleanup = contextlib.ExitStack()
         self._host, self._audit = host.strip("[]"), audit
         self._ports = [grpc_port, http_port, metrics_port]
         self._repository = Path(repository) if repository is not None else None
         self._folder = store
-        self._log_file = log_file
+        self._log_file, self._node = log_file, node
         self._process: subprocess.Popen[bytes] | None = None
         self.release = ""
 
@@ -133,7 +137,7 @@ class LocalServer:
         scratch = Path(
             self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="glioflow-serve-"))
         )
-        self.store = Store(self._folder or scratch / "store")
+        self.store = Store(self._folder or scratch / "store", self._node)
         self._choose_release()
         self.log = self._log_file or self.store.folder / "triton.log"
         self._ports = [free_port(self._host, port) for port in self._ports]
@@ -162,6 +166,8 @@ class LocalServer:
             if not history:
                 raise BadInput(self.store.folder, "holds no release", "give one to serve")
             release = self.store.add(self.store.release(history[-1]).folder)
+        if self.store.node_of(release) is Node.GPU:
+            require_cuda()
         self.release = release.release
 
     def _command(self, backends: Path) -> list[str]:

@@ -16,6 +16,7 @@ from components.core.files import atomic, read_json, write_json, write_text
 from components.release.integrity.verification import verify_release
 from components.release.manifest import RELEASE_FILE
 from components.release.release import VERSION, Release, model_name
+from components.release.settings import Node, TensorRt
 from components.release.tensors import ENSEMBLES, Step
 from serving.triton.config import model_configs
 
@@ -26,10 +27,14 @@ HISTORY_FILE = "history.json"
 
 
 class Store:
-    """Releases as exported, under releases/<id>; what Triton reads, under models/."""
+    """Releases as exported, under releases/<id>; what Triton reads, under models/.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        node: kind of machine that serves; by default each release's own.
+    """
+
+    def __init__(self, folder: Path, node: Node | None = None) -> None:
+        self.folder, self.node = folder, node
         self.models = folder / MODELS
         self.models.mkdir(parents=True, exist_ok=True)
 
@@ -47,7 +52,11 @@ class Store:
         configs = self._configs(release)
         for step in Step:
             name = model_name(step, release.suffix)
-            if (self.models / name).is_dir():
+            laid_out = self.models / name / "config.pbtxt"
+            if laid_out.is_file():
+                # Another kind of machine may have served it before.
+                if laid_out.read_text() != configs[name]:
+                    write_text(laid_out, configs[name])
                 continue
             with atomic(self.models / name) as temporary:
                 (temporary / VERSION).mkdir(parents=True)
@@ -93,13 +102,19 @@ class Store:
         for step in Step:
             shutil.rmtree(self.models / model_name(step, release.suffix), ignore_errors=True)
 
-    @staticmethod
-    def _configs(release: Release) -> dict[str, str]:
+    def node_of(self, release: Release) -> Node:
+        """Kind of machine that serves a release here."""
+        return self.node or release.manifest.settings.node
+
+    def _configs(self, release: Release) -> dict[str, str]:
         parameters = {
             "contents": release.contents.model_dump_json(),
             "release": release.release,
         }
-        interface = release.contents.interface
+        settings = release.manifest.settings
+        node = self.node_of(release)
+        if node is not settings.node:
+            settings = settings.model_copy(update={"node": node, "tensorrt": TensorRt.OFF})
         return model_configs(
-            interface, release.manifest.settings, parameters, suffix=release.suffix
+            release.contents.interface, settings, parameters, suffix=release.suffix
         )

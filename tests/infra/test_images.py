@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 TINY = Path(__file__).parents[1] / "tiny.yaml"
 VERSION = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M).group(1)  # type: ignore[union-attr]
 REGISTRY = os.environ.get("REGISTRY", "ghcr.io/glioflow")
-TARGETS = ("cpu", "gpu", "triton")
+TARGETS = ("cpu", "gpu", "triton", "triton-gpu")
 USER = 10001
 
 

@@ -1,4 +1,4 @@
-"""A network of the release, run by ONNX Runtime: for servers without that backend of their own."""
+"""A network of the release by ONNX Runtime: for servers without that backend of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class TritonPythonModel:
         """Load the network."""
         config = config_of(args)
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self.network = OnnxNetwork(path, int(parameter(config, "threads", "0")))
+        on_gpu = args["model_instance_kind"] == "GPU"
+        gpu = int(args["model_instance_device_id"]) if on_gpu else None
+        self.network = OnnxNetwork(path, int(parameter(config, "threads", "0")), gpu)
         self.batching = config["max_batch_size"] > 0
 
     def execute(self, requests: list[Any]) -> list[Any]:
