@@ -1,7 +1,7 @@
 """One in-toto statement (v1) a step: its files, and what they were made of, by sha256.
 
 Steps are described by SLSA provenance (v1). A last statement says of the released files what they
-were trained on, how it was split, and how good they are; its predicate is in docs/attestations.md.
+were trained on, how it was split, and how good they are; its predicate is in docs/audit.md.
 """
 
 from __future__ import annotations
