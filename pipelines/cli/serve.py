@@ -246,7 +246,10 @@ def fetch_release(
     store: Annotated[Path, typer.Option(help="Folder whose models/ Triton reads.")],
     watch: Annotated[float, typer.Option(min=0, help="Repeat every N seconds; 0: once.")] = 0.0,
     key: Annotated[
-        str, typer.Option(help="Public key (PEM file) whose signature is required.")
+        str,
+        typer.Option(
+            help="Public key or root certificate (PEM) that must be behind the signature."
+        ),
     ] = "",
 ) -> None:
     """Fetch and verify the current release into the folder that Triton reads."""

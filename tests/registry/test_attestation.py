@@ -29,6 +29,7 @@ from components.registry.names import RegisteredModel
 from components.registry.publish import publish_run
 from components.registry.run_artifacts import RunArtifacts
 from components.registry.settings import PublishSettings
+from components.registry.tracking.store import connect_to
 from components.release import store as depot
 from components.release.integrity.keys import trusted_key
 from tests.registry.fabricated_run import fabricate
@@ -227,6 +228,8 @@ def test_predicates_are_slsa_provenance_and_ours(unsigned: Unsigned) -> None:
 def test_the_bill_of_materials_is_cyclonedx(unsigned: Unsigned) -> None:
     run, text = unsigned.run, (unsigned.folder / "documents" / "bom.cdx.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    page = connect_to(unsigned.uri).client.get_run(unsigned.folder.parent.name)
+    assert "bill of materials" in page.data.tags["mlflow.note.content"]
     bill = json.loads(text)
     model = bill["metadata"]["component"]
     assert (model["type"], model["version"]) == ("machine-learning-model", unsigned.release)
