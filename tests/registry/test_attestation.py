@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +70,24 @@ class Unsigned:
         return artifacts_of_run(self.uri)
 
 
+EVIDENCE = """
+import json, sys
+from pathlib import Path
+from components.core.files import sha256_file
+from components.core.tables import read_csv
+from components.registry.attestation.documents import release_evidence
+from components.registry.gate.evidence import evaluated_sets
+from components.release.integrity.keys import signing_key
+from tests.registry.publish_once import artifacts_of
+run = artifacts_of(Path(sys.argv[1]))
+table = run.validated / "accepted.csv"
+made = release_evidence(
+    run, run.digests(), (table, read_csv(table)), evaluated_sets(run.evaluation), {},
+    signing_key(), Path(sys.argv[2]),
+)
+print(json.dumps({name: sha256_file(file) for name, file in made.items()}, sort_keys=True))
+"""
+
 TERMS = {"snuh": "Data use agreement 12/2024"}
 
 
@@ -95,8 +115,8 @@ def test_a_signed_release_is_proved_by_its_key(
     empty: PublishSettings, tmp_path: Path, key: Callable[[str], str]
 ) -> None:
     address, uri = str(tmp_path / "served"), empty.tracking_uri
-    right = key("right")
-    publish_run(fabricate(tmp_path / "a"), empty.model_copy(update={"export": address}))
+    right, run = key("right"), fabricate(tmp_path / "a")
+    publish_run(run, empty.model_copy(update={"export": address}))
     assert broken(uri) == broken(uri, key=right) == []
     said = [check.what for check in audit(RELEASE, uri).checks if "signed by key" in check.what]
     assert len(said) == 1 + len(PRODUCTS) + 1
@@ -108,7 +128,7 @@ def test_a_signed_release_is_proved_by_its_key(
 
     folder = artifacts_of_run(uri)
     for name, change in {
-        "release.sigstore.json": (b'"payload":"ew', b'"payload":"eW'),
+        "release.sigstore.json": (b'"payload": "ew', b'"payload": "eW'),
         "documents/model_card.md": (b"Research", b"Clinical"),
         "attestations/segment.intoto.json": (b'"payload": "ew', b'"payload": "eX'),
     }.items():
@@ -121,6 +141,23 @@ def test_a_signed_release_is_proved_by_its_key(
         assert any(link in what for what in found), found
         (folder / name).write_bytes(content)
     assert broken(uri) == []
+
+
+def test_publishing_again_in_another_process_writes_the_same_bytes(
+    unsigned: Unsigned, tmp_path: Path, key: Callable[[str], str]
+) -> None:
+    """Two processes may log one run at once; the ledger holds the digests of either."""
+    key("mine")
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", EVIDENCE, str(unsigned.run.repository.parent), str(place)],
+            check=True, capture_output=True, text=True, timeout=120,
+        ).stdout
+        for place in (tmp_path / "one", tmp_path / "two")
+    ]  # fmt: skip
+    assert found[0] == found[1]
+    digests = json.loads(found[0])
+    assert {"release.sigstore.json", "documents/bom.cdx.json"} < set(digests)
 
 
 def test_a_statement_signed_by_another_is_found(

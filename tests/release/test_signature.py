@@ -110,7 +110,7 @@ def test_only_the_trusted_key_is_believed(
         depot.fetch(address, tmp_path / "b", trusted=other)
     assert not (tmp_path / "b" / signed.name).exists()
     place = tmp_path / "depot" / "releases" / f"{signed.name}.sigstore.json"
-    for spoilt in (b"{}", b"\x00", bundle.replace(b'"payload":"ew', b'"payload":"eW')):
+    for spoilt in (b"{}", b"\x00", bundle.replace(b'"payload": "ew', b'"payload": "eW')):
         place.write_bytes(spoilt)
         with pytest.raises(BadInput, match=r"not a signature|does not hold"):
             depot.fetch(address, tmp_path / "c", trusted=mine)

@@ -96,6 +96,8 @@ def bill_of_materials(
     bom.metadata.component = model
     bom.register_dependency(model, materials)
     content = json.loads(JsonV1Dot6(bom).output_as_string())
+    # The same run has the same bill, whenever it is published.
+    del content["metadata"]["timestamp"]
     content["metadata"]["component"]["modelCard"] = {
         "modelParameters": {
             "approach": {"type": "supervised"},

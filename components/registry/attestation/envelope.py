@@ -14,13 +14,13 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 def seal(statement: dict[str, Any], key: SigningKey | None) -> bytes:
     """An envelope as JSON, signed by `key`; without one its list of signatures is empty."""
     from securesystemslib.dsse import Envelope
-    from securesystemslib.signer import CryptoSigner, SSlibKey
+    from securesystemslib.signer import Signature
 
     payload = json.dumps(statement, indent=2, sort_keys=True, allow_nan=False).encode()
     envelope = Envelope(payload, PAYLOAD_TYPE, {})
     if key is not None:
-        public = SSlibKey.from_crypto(key.private.public_key(), keyid=key.fingerprint)
-        envelope.sign(CryptoSigner(key.private, public))
+        signature = Signature(key.fingerprint, key.sign(envelope.pae()).hex())
+        envelope.signatures[key.fingerprint] = signature
     return (json.dumps(envelope.to_dict(), indent=2) + "\n").encode()
 
 

@@ -39,6 +39,18 @@ class SigningKey:
         """See `fingerprint`."""
         return fingerprint(self.private.public_key())
 
+    def sign(self, message: bytes) -> bytes:
+        """ECDSA as RFC 6979 has it: the same message always has the same signature (DER).
+
+        So publishing a run again, or twice at once, writes the same files.
+        """
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+
+        size = self.private.curve.key_size
+        digests = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
+        return self.private.sign(message, ECDSA(digests[size], deterministic_signing=True))
+
     @property
     def trust(self) -> TrustedKey:
         """What verifies, but for a root of its certificates: them, or the public key."""

@@ -35,14 +35,16 @@ def sign_release(folder: Path, key: SigningKey) -> bytes:
         NoEncryption,
         PrivateFormat,
     )
-    from model_signing import signing
+    from model_signing import hashing, signing
 
     with tempfile.TemporaryDirectory() as private:
         # The library reads keys from files; this folder is its owner's alone.
         place = Path(private)
         pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         (place / "key.pem").write_bytes(pem)
-        config = signing.Config()
+        # Every file: by default the library leaves out git's, in an order that varies.
+        files = hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False)
+        config = signing.Config().set_hashing_config(files)
         if key.certificates:
             leaf, *above = _split(key.certificates, place)
             config.use_certificate_signer(
@@ -54,7 +56,21 @@ def sign_release(folder: Path, key: SigningKey) -> bytes:
         else:
             config.use_elliptic_key_signer(private_key=place / "key.pem")
         config.sign(folder, place / SIGNATURE_FILE)
-        return (place / SIGNATURE_FILE).read_bytes()
+        return _repeatable((place / SIGNATURE_FILE).read_bytes(), key)
+
+
+def _repeatable(bundle: bytes, key: SigningKey) -> bytes:
+    """The same bundle with its keys in order and a signature that does not depend on chance."""
+    from securesystemslib.dsse import Envelope
+
+    content = json.loads(bundle)
+    envelope = content["dsseEnvelope"]
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    payload = json.dumps(statement, indent=2, sort_keys=True).encode()
+    signature = key.sign(Envelope(payload, envelope["payloadType"], {}).pae())
+    envelope["payload"] = base64.b64encode(payload).decode()
+    envelope["signatures"][0]["sig"] = base64.b64encode(signature).decode()
+    return json.dumps(content, sort_keys=True).encode()
 
 
 def verify_signature(folder: Path, bundle: bytes | None, trusted: TrustedKey) -> str:
