@@ -77,7 +77,7 @@ def check_profile(
         BadInput: as `check_run`.
     """
     from components.preprocess.plan import make_plan
-    from components.release.integrity.signature import signing_key
+    from components.release.integrity.keys import signing_key
 
     check_sizes(profile)
     tables = {name: read_table(manifest) for name, manifest in cohorts.items()}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from components.core.errors import BadInput
 from components.release import store as depot
-from components.release.integrity.signature import trusted_key
+from components.release.integrity.keys import trusted_key
 from serving.triton.server_folder import RELEASES, Store
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ def fetch_release(address: str, store: Store, key: str = "") -> str:
     releases before the last one are taken away.
 
     Args:
-        key: public key (PEM or its path) that must have signed it; see `signature.trusted_key`.
+        key: public key or root certificate (PEM or its path) behind its signature; see
+            `keys.trusted_key`.
 
     Raises:
         BadInput: nothing is served there, or what is does not hold.

@@ -124,3 +124,17 @@ def sha256_tree(folder: Path | str) -> dict[str, str]:
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Give the files of a folder second names below `target`; see `link_or_copy`."""
+    shutil.copytree(source, target, copy_function=link_or_copy)
+
+
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """Give a file a second name; copy its bytes where the two lie on different disks."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(target).hardlink_to(Path(source).resolve())
+    except OSError:
+        shutil.copyfile(source, target)

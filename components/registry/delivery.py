@@ -10,9 +10,13 @@ from components.registry.ledger import Entry, read_ledger
 from components.registry.names import RegisteredModel
 from components.registry.tracking.lock import exclusive
 from components.registry.tracking.model_versions import fetch_repository, resolve
-from components.registry.tracking.store import TrackingStore, connect_to
+from components.registry.tracking.store import (
+    TrackingStore,
+    connect_to,
+    download_artifacts,
+)
 from components.release import store as depot
-from components.release.integrity.signature import SIGNATURE_FILE
+from components.release.integrity.signature import DOCUMENTS, SIGNATURE_FILE
 from components.release.manifest import ReleaseManifest
 
 
@@ -74,11 +78,10 @@ def follow(store: TrackingStore) -> None:
 
 def _push(store: TrackingStore, entry: Entry, address: str, repository: Path | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        signature = None
-        if entry.details.get("signed_by"):
-            run = entry.details["run_id"]
-            path = store.client.download_artifacts(run, SIGNATURE_FILE, scratch)
-            signature = Path(path).read_bytes()
+        # Releases of old have no documents, or a signature of another kind.
+        run, made = str(entry.details["run_id"]), Path(scratch)
+        documents = download_artifacts(store, run, DOCUMENTS, made)
+        signature = download_artifacts(store, run, SIGNATURE_FILE, made)
         if (
             repository is None
             or ReleaseManifest.read(repository).release != entry.details["release"]
@@ -86,4 +89,4 @@ def _push(store: TrackingStore, entry: Entry, address: str, repository: Path | N
             version = entry.details["versions"][RegisteredModel.RELEASE]["version"]
             reference = f"{RegisteredModel.RELEASE.value}/{version}"
             repository = fetch_repository(reference, store.uri, Path(scratch) / "repository")
-        depot.push(repository, address, signature)
+        depot.push(repository, address, documents, signature.read_bytes() if signature else None)

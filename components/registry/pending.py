@@ -7,13 +7,12 @@ import shutil
 from pathlib import Path
 
 from components.core.errors import BadInput
-from components.core.files import atomic, read_json, write_json
+from components.core.files import atomic, link_or_copy, link_tree, read_json, write_json
 from components.core.progress import Progress, silent
 from components.registry.gate.verdict import GateVerdict, Published
 from components.registry.publish import publish_run
 from components.registry.run_artifacts import FOLDERS, RunArtifacts, RunInfo
 from components.registry.settings import PublishSettings
-from components.registry.tracking.lineage import link_or_copy, link_tree
 from components.registry.tracking.store import StoreUnreachable
 
 log = logging.getLogger(__name__)

@@ -131,6 +131,7 @@ class PublishSettings(Settings):
             empty: nowhere.
         ask_champion: predict, with the champion, the test patients that it has not met, so that
             both are compared on the union of their test sets.
+        licences: cohort -> licence or terms of use of its data, for the bill of materials.
     """
 
     tracking_uri: str = ""
@@ -145,6 +146,7 @@ class PublishSettings(Settings):
     hash_images: bool = True
     export: str = ""
     ask_champion: bool = True
+    licences: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("approve")
     @classmethod

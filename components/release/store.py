@@ -1,8 +1,8 @@
 """Releases for servers to fetch: a folder or an S3 prefix, changed by replacing one small object.
 
-    releases/<id>/...      a release as exported, never changed
-    releases/<id>.sig      signature of its release.json, where a key was given
-    current.json           which of them is served
+    releases/<id>/...            a release as exported, and its documents; never changed
+    releases/<id>.sigstore.json  signature of all of it, where a key was given
+    current.json                 which of them is served
 
 A release is uploaded under its id, read back, and only then pointed at: a reader finds the release
 before or this one. Nothing of MLflow is needed to read.
@@ -14,27 +14,23 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from components.core.errors import BadInput, Outage
-from components.core.files import atomic, sha256_file
-from components.core.s3 import (
-    fetch_object,
-    is_remote,
-    read_object,
-    sha256_object,
-    upload_object,
-    write_object,
-)
+from components.core.files import sha256_file, sha256_tree
+from components.release.depot import Depot, open_depot
+from components.release.integrity.keys import TrustedKey
+from components.release.integrity.old_signature import old_signer
 from components.release.integrity.scan import safe_join, screen_tree
-from components.release.integrity.signature import demand
+from components.release.integrity.signature import (
+    DOCUMENTS,
+    signed_documents,
+    verify_signature,
+)
 from components.release.integrity.verification import verify_files
 from components.release.manifest import RELEASE_FILE, ReleaseManifest
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 POINTER = "current.json"
 MAX_FILE_MB = 4096.0
@@ -56,38 +52,16 @@ class Pointer:
     ledger_entry: str = ""
 
 
-class Depot(Protocol):
-    """Where releases are kept. Names are relative, POSIX."""
-
-    def read(self, name: str) -> bytes | None:
-        """A small file; None where there is none."""
-
-    def write(self, name: str, content: bytes) -> None:
-        """Replace a small file at once."""
-
-    def put(self, source: Path, name: str, sha256: str) -> None:
-        """Store a file, unless it is there."""
-
-    def digest(self, name: str) -> str:
-        """sha256 (hex) of what is stored, read anew."""
-
-    def get(self, name: str, target: Path, limit: int) -> None:
-        """Bring a file of at most `limit` bytes to `target`."""
-
-
-def open_depot(address: str) -> Depot:
-    """The depot at a folder or an s3:// prefix. Raises BadInput: another kind of address."""
-    if is_remote(address):
-        return _Bucket(address.rstrip("/"))
-    if not address or "://" in address:
-        raise BadInput(address or "export", "no place for releases", "give a folder or s3://...")
-    return _Folder(Path(address))
-
-
-def push(repository: Path, address: str, signature: bytes | None = None) -> str:
+def push(
+    repository: Path, address: str, documents: Path | None = None, signature: bytes | None = None
+) -> str:
     """Store an exported release under its id and read it back; nobody is pointed at it yet.
 
     Killed, it goes on with the file it stopped at. Returns the id.
+
+    Args:
+        documents: folder of the release's documents; None: it has none.
+        signature: over both; None: not signed.
 
     Raises:
         BadInput: `repository` is not whole (see `verify_files`).
@@ -97,7 +71,9 @@ def push(repository: Path, address: str, signature: bytes | None = None) -> str:
     verify_files(repository, content.files)
     release, depot = _checked_id(content.release, repository), open_depot(address)
     if signature is not None:
-        depot.write(f"releases/{release}.sig", signature)
+        depot.write(_signature(release), signature)
+    if documents is not None:
+        _put(depot, documents, f"releases/{release}/{DOCUMENTS}", sha256_tree(documents))
     # What holds a release.json holds all that it names, as it names it.
     _put(depot, repository, f"releases/{release}", content.files)
     manifest = {RELEASE_FILE: sha256_file(repository / RELEASE_FILE)}
@@ -133,16 +109,16 @@ def holds(address: str, release: str) -> bool:
     return open_depot(address).read(f"releases/{release}/{RELEASE_FILE}") is not None
 
 
-def digests(address: str, release: str) -> dict[str, str]:
+def digests(address: str, release: str, documents: Iterable[str] = ()) -> dict[str, str]:
     """Path in the release -> sha256 (hex) of what is stored there, read anew.
 
-    Covers release.json and what it names.
+    Covers release.json, what it names, and `documents`.
 
     Raises BadInput: a file is missing, or a path leaves the release.
     """
     depot, place = open_depot(address), f"releases/{release}"
     manifest = json.loads(depot.read(f"{place}/{RELEASE_FILE}") or b'{"files": {}}')
-    names = [*manifest["files"], RELEASE_FILE]
+    names = [*manifest["files"], RELEASE_FILE, *documents]
     return {name: depot.digest(str(safe_join(Path(place), name))) for name in names}
 
 
@@ -163,7 +139,7 @@ def fetch(
     address: str,
     folder: Path,
     *,
-    trusted: Ed25519PublicKey | None = None,
+    trusted: TrustedKey | None = None,
     max_file_mb: float = MAX_FILE_MB,
 ) -> Path:
     """Bring the release that is served to `folder`/<id>, whole or not at all; returns that folder.
@@ -171,7 +147,7 @@ def fetch(
     A killed download goes on where it stopped. A release that is there is not read again.
 
     Args:
-        trusted: key that must have signed it; None takes an unsigned one, but no bad signature.
+        trusted: who must have signed it; None believes the place, and reads no signature.
         max_file_mb: a larger file is refused.
 
     Raises:
@@ -190,88 +166,60 @@ def fetch(
             "its release.json is not the one that is served",
             "do not use it; publish it again",
         )
-    demand(manifest, depot.read(f"releases/{pointer.release}.sig"), trusted)
-    if target.is_dir():
-        return target
-    partial = folder / f".{pointer.release}.part"
-    partial.mkdir(parents=True, exist_ok=True)
-    release = json.loads(manifest)
-    for name, sha256 in release["files"].items():
-        file = safe_join(partial, name)
+    where = f"{address}, release {pointer.release}"
+    if trusted is not None and trusted.kind == "ed25519":
+        _demand_old(manifest, depot.read(f"releases/{pointer.release}.sig"), trusted, where)
+    if not target.is_dir():
+        partial = folder / f".{pointer.release}.part"
+        partial.mkdir(parents=True, exist_ok=True)
+        _download(depot, pointer.release, manifest, partial, int(max_file_mb * 1e6), trusted)
+        try:
+            verify_files(partial, json.loads(manifest)["files"])
+            screen_tree(partial, max_file_mb)
+            _demand(depot, pointer.release, partial, trusted)
+        except BadInput as error:
+            shutil.rmtree(partial)
+            problem = f"{Path(error.subject).name}: {error.problem}"
+            raise BadInput(where, problem, "do not use it; publish it again") from None
+        partial.replace(target)
+    elif trusted is not None:
+        _download(depot, pointer.release, manifest, target, int(max_file_mb * 1e6), trusted)
+        _demand(depot, pointer.release, target, trusted)
+    return target
+
+
+def _download(
+    depot: Depot, release: str, manifest: bytes, folder: Path, limit: int, trusted: object
+) -> None:
+    """Bring what release.json names; its documents as well, where the signature is read."""
+    wanted: dict[str, str] = json.loads(manifest)["files"]
+    bundle = depot.read(_signature(release)) if trusted else None
+    for name, sha256 in {**wanted, **(signed_documents(bundle) if bundle else {})}.items():
+        file = safe_join(folder, name)
         if not (file.is_file() and sha256_file(file) == sha256):
             file.unlink(missing_ok=True)
-            depot.get(f"releases/{pointer.release}/{name}", file, int(max_file_mb * 1e6))
-    (partial / RELEASE_FILE).write_bytes(manifest)
-    try:
-        verify_files(partial, release["files"])
-        screen_tree(partial, max_file_mb)
-    except BadInput as error:
-        shutil.rmtree(partial)
-        where = f"{address}, release {pointer.release}"
-        problem = f"{Path(error.subject).name}: {error.problem}"
-        raise BadInput(where, problem, "do not use it; publish it again") from None
-    partial.replace(target)
-    return target
+            depot.get(f"releases/{release}/{name}", file, limit)
+    (folder / RELEASE_FILE).write_bytes(manifest)
+
+
+def _demand(depot: Depot, release: str, folder: Path, trusted: TrustedKey | None) -> None:
+    """Raises BadInput where a key is trusted and did not sign this folder."""
+    if trusted is not None and trusted.kind != "ed25519":
+        verify_signature(folder, depot.read(_signature(release)), trusted)
+
+
+def _demand_old(manifest: bytes, signature: bytes | None, trusted: TrustedKey, where: str) -> None:
+    found = old_signer(manifest, signature) if signature else ""
+    if found != trusted.fingerprint:
+        who = f"signed by key {found[:16]}" if found else "not signed"
+        raise BadInput(where, f"{who}, not by the trusted key", "do not use it")
+
+
+def _signature(release: str) -> str:
+    return f"releases/{release}.sigstore.json"
 
 
 def _checked_id(release: str, where: object) -> str:
     if not isinstance(release, str) or not RELEASE_ID.fullmatch(release):
         raise BadInput(where, f"{release!r} is no release id", "publish it again")
     return release
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """A depot in a folder."""
-
-    root: Path
-
-    def read(self, name: str) -> bytes | None:
-        path = self.root / name
-        return path.read_bytes() if path.is_file() else None
-
-    def write(self, name: str, content: bytes) -> None:
-        with atomic(self.root / name) as temporary:
-            temporary.write_bytes(content)
-
-    def put(self, source: Path, name: str, sha256: str) -> None:
-        target = self.root / name
-        if not (target.is_file() and sha256_file(target) == sha256):
-            with atomic(target) as temporary:
-                shutil.copyfile(source, temporary)
-
-    def digest(self, name: str) -> str:
-        if not (self.root / name).is_file():
-            raise BadInput(self.root / name, "missing", "publish the release again")
-        return sha256_file(self.root / name)
-
-    def get(self, name: str, target: Path, limit: int) -> None:
-        source = self.root / name
-        if not source.is_file():
-            raise BadInput(source, "missing", "publish the release again")
-        if source.stat().st_size > limit:
-            raise BadInput(source, f"more than {limit / 1e6:g} MB", "refuse it")
-        with atomic(target) as temporary:
-            shutil.copyfile(source, temporary)
-
-
-@dataclass(frozen=True)
-class _Bucket:
-    """A depot below an s3:// prefix."""
-
-    root: str
-
-    def read(self, name: str) -> bytes | None:
-        return read_object(f"{self.root}/{name}")
-
-    def write(self, name: str, content: bytes) -> None:
-        write_object(f"{self.root}/{name}", content)
-
-    def put(self, source: Path, name: str, sha256: str) -> None:
-        upload_object(source, f"{self.root}/{name}", sha256)
-
-    def digest(self, name: str) -> str:
-        return sha256_object(f"{self.root}/{name}")
-
-    def get(self, name: str, target: Path, limit: int) -> None:
-        fetch_object(f"{self.root}/{name}", target, limit)

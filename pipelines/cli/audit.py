@@ -23,7 +23,10 @@ def audit(
     model: Annotated[str, typer.Argument(help="MODEL[@ALIAS|/VERSION], or a prediction.json.")],
     tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
     key: Annotated[
-        str, typer.Option(help="Public key (PEM file) whose signature is required.")
+        str,
+        typer.Option(
+            help="Public key or root certificate (PEM) that must be behind the signature."
+        ),
     ] = "",
     local: Annotated[
         Path | None,

@@ -258,7 +258,10 @@ def fetch_release(
     store: Annotated[Path, typer.Option(help="Folder whose models/ Triton reads.")],
     watch: Annotated[float, typer.Option(min=0, help="Repeat every N seconds; 0: once.")] = 0.0,
     key: Annotated[
-        str, typer.Option(help="Public key (PEM file) whose signature is required.")
+        str,
+        typer.Option(
+            help="Public key or root certificate (PEM) that must be behind the signature."
+        ),
     ] = "",
     node: NodeOption = None,
 ) -> None:

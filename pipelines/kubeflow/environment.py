@@ -27,6 +27,7 @@ SECRET_KEYS = (
     "SSL_CERT_FILE",
     "GLIOFLOW_WEBHOOK_URL",
     "GLIOFLOW_SIGNING_KEY",
+    "GLIOFLOW_SIGNING_CERTIFICATE",
 )
 """Keys of a cluster's secret that every step is given; each is optional. KFP maps keys one by one,
 so others are named in the profile (`cluster.secret_keys`)."""

@@ -32,7 +32,7 @@ def die_at(when: str) -> None:
     """Make the process kill itself at its n-th call: before it when n is odd, else after it."""
     from mlflow import MlflowClient
 
-    from components.release import store as depot
+    from components.release.depot import _Bucket, _Folder
 
     only, _, number = when.rpartition(":")
     call, count = int(number), 0
@@ -54,7 +54,7 @@ def die_at(when: str) -> None:
         method = getattr(MlflowClient, name)
         if callable(method) and not name.startswith("_") and not only:
             setattr(MlflowClient, name, counted(method))
-    for kind in (depot._Bucket, depot._Folder):
+    for kind in (_Bucket, _Folder):
         for name in (only,) if only else ("read", "write", "put", "digest"):
             setattr(kind, name, counted(getattr(kind, name)))
 

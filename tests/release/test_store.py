@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -13,25 +12,18 @@ from typing import Any
 
 import boto3
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 
 from components.core.errors import BadInput, Outage
 from components.core.files import sha256_tree
 from components.release import store as depot
-from components.release.integrity.signature import fingerprint, sign, signing_key, trusted_key
+from components.release.depot import open_depot
 from tests.registry.fabricated_run import fabricate, seal
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from components.release import store as depot
+from components.release import depot as places, store as depot
 calls, at = 0, int(sys.argv[4])
 def counted(method):
     def wrapper(*arguments):
@@ -41,7 +33,7 @@ def counted(method):
             os.kill(os.getpid(), signal.SIGKILL)
         return method(*arguments)
     return wrapper
-for kind in (depot._Bucket, depot._Folder):
+for kind in (places._Bucket, places._Folder):
     for name in ("read", "write", "put", "digest", "get"):
         setattr(kind, name, counted(getattr(kind, name)))
 where, address, folder = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
@@ -196,7 +188,7 @@ def _strange_pointer(address: str, release: str) -> None:
 def _manifest(address: str, release: str, name: str) -> None:
     """Name another file in release.json, and point at that."""
     place = f"releases/{release}/release.json"
-    content = json.loads(depot.open_depot(address).read(place) or b"")
+    content = json.loads(open_depot(address).read(place) or b"")
     content["files"][name] = "0" * 64
     spoil(address, place, json.dumps(content).encode())
     depot.point(address, release)
@@ -253,40 +245,3 @@ def test_a_place_that_is_away_is_an_outage(
         depot.fetch(address, tmp_path / "here")
     with pytest.raises(Outage):
         depot.push(repositories[1], address)
-
-
-def test_only_the_trusted_key_is_believed(
-    repositories: list[Path], address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = [Ed25519PrivateKey.generate() for _ in range(2)]
-    for index, key in enumerate(keys):
-        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        (tmp_path / f"{index}.pem").write_bytes(private)
-        (tmp_path / f"{index}.pub").write_bytes(public)
-    monkeypatch.setenv("GLIOFLOW_SIGNING_KEY", str(tmp_path / "0.pem"))
-    mine = signing_key()
-    assert mine is not None
-    assert fingerprint(mine.public_key()) == fingerprint(keys[0].public_key())
-    document = (repositories[0] / "release.json").read_bytes()
-    assert sign(document, mine) == sign(document, keys[0])
-    release = depot.push(repositories[0], address, sign(document, mine))
-    depot.point(address, release)
-    right, wrong = (trusted_key(str(tmp_path / f"{index}.pub")) for index in range(2))
-    depot.fetch(address, tmp_path / "a", trusted=right)
-    with pytest.raises(BadInput, match="not by the trusted key"):
-        depot.fetch(address, tmp_path / "b", trusted=wrong)
-    spoil(address, f"releases/{release}.sig", sign(document + b" ", mine))
-    with pytest.raises(BadInput, match="signature does not hold"):
-        depot.fetch(address, tmp_path / "c")
-    depot.point(address, depot.push(repositories[1], address))
-    with pytest.raises(BadInput, match="not signed, not by the trusted key"):
-        depot.fetch(address, tmp_path / "d", trusted=right)
-
-
-@pytest.mark.parametrize("value", ["/nowhere.pem", "-----BEGIN PRIVATE KEY-----\nx\n"])
-def test_a_key_that_is_none_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLIOFLOW_SIGNING_KEY", value)
-    with pytest.raises(BadInput, match="GLIOFLOW_SIGNING_KEY"):
-        signing_key()
-    assert os.environ["GLIOFLOW_SIGNING_KEY"] == value

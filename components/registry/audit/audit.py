@@ -17,6 +17,7 @@ from components.registry import names
 from components.registry.audit import local_checks as walk_here
 from components.registry.audit import registry_checks as walk_registry
 from components.registry.audit import run_checks as walk_run
+from components.registry.audit import signature_checks as walk_signatures
 from components.registry.audit.links import AuditCheck, AuditReport, Chain, Link
 from components.registry.ledger import Entry, Ledger, read_ledger
 from components.registry.names import RegisteredModel
@@ -27,7 +28,7 @@ from components.registry.tracking.store import (
     connect_to,
     is_outage,
 )
-from components.release.integrity.signature import trusted_key
+from components.release.integrity.keys import trusted_key
 from components.release.manifest import RELEASE_FILE
 from components.release.store import RELEASE_ID
 
@@ -43,7 +44,8 @@ _WALKS: tuple[tuple[Link, Callable[[Chain], Iterator[AuditCheck]]], ...] = (
     (Link.FIGURES, walk_run.figures),
     (Link.GATE, walk_run.verdict),
     (Link.CHAMPION, walk_registry.promotion),
-    (Link.RELEASE, walk_registry.signature),
+    (Link.RELEASE, walk_signatures.signature),
+    (Link.ATTESTATIONS, walk_signatures.attestations),
     (Link.EXPORT, walk_registry.served),
     (Link.HERE, walk_here.here),
 )
@@ -60,8 +62,8 @@ def audit(
         tracking_uri: the MLflow store.
         local: the run's output folder, or an exported Triton repository, on this machine, to be
             checked as well; by default the folder around a SQLite store, where it is this run's.
-        key: public key (PEM or its path) that must have signed the release; by default that of
-            GLIOFLOW_TRUSTED_KEY; with neither, unsigned releases pass.
+        key: public key or root certificate (PEM or its path) behind the release's signature; by
+            default that of GLIOFLOW_TRUSTED_KEY; with neither, unsigned releases pass.
 
     Raises:
         BadInput: the reference names no published model, `key` no key, or `local` no folder of

@@ -13,11 +13,12 @@ from components.core.files import read_json, sha256_file
 from components.registry import names
 from components.registry.ledger import Entry, Ledger
 from components.registry.tracking.step_records import PARENT
-from components.registry.tracking.store import TrackingStore, is_outage
+from components.registry.tracking.store import TrackingStore, download_artifacts
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from mlflow.entities.model_registry import ModelVersion
+
+    from components.release.integrity.keys import TrustedKey
 
 TOLERANCE = 1e-6
 """Largest difference between a stored figure and the same figure computed again."""
@@ -37,6 +38,7 @@ class Link(StrEnum):
     GATE = "gate"
     CHAMPION = "champion"
     RELEASE = "release"
+    ATTESTATIONS = "attestations"
     EXPORT = "export"
     HERE = "here"
 
@@ -91,7 +93,7 @@ class Chain:
     """One registered version, the ledger entry that recorded it, and its files in `scratch`.
 
     Attributes:
-        trusted: key that must have signed the release; None demands none.
+        trusted: who must have signed the release; None demands nobody.
         local: a run's output folder, or an exported repository, on this machine.
     """
 
@@ -100,7 +102,7 @@ class Chain:
     entry: Entry
     version: ModelVersion
     scratch: Path
-    trusted: Ed25519PublicKey | None
+    trusted: TrustedKey | None
     local: Path | None
 
     @property
@@ -127,19 +129,6 @@ class Chain:
         path = self.artifact(name)
         intact = path is not None and sha256_file(path) == self.entry.details["sha256"][name]
         return read_json(path) if path is not None and intact else None
-
-
-def download_artifacts(store: TrackingStore, run_id: str, name: str, folder: Path) -> Path | None:
-    """Files of a run, or one of them; None where they are missing."""
-    from mlflow.exceptions import MlflowException
-
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return Path(store.client.download_artifacts(run_id, name, str(folder)))
-    except (MlflowException, OSError) as error:
-        if is_outage(error):
-            raise
-        return None
 
 
 def compare(what: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> AuditCheck:

@@ -1,20 +1,20 @@
-"""Walks through the registry: versions, aliases, files, the signature, and what is served."""
+"""Walks through the registry: versions, aliases, files, and what is served."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from components.core.errors import BadInput, Outage
-from components.core.files import sha256_file, sha256_tree
+from components.core.files import sha256_tree
 from components.core.vocabulary import Origin
 from components.registry import names
 from components.registry.audit.links import AuditCheck, Chain, compare
 from components.registry.ledger_sync import found_aliases, pruned, version_tags
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.model_versions import download_model
+from components.registry.tracking.step_records import PARENT
 from components.release import store as depot
-from components.release.integrity.signature import SIGNATURE_FILE, fingerprint, signer
-from components.release.manifest import RELEASE_FILE
+from components.release.integrity.signature import DOCUMENTS
 
 
 def versions(chain: Chain) -> Iterator[AuditCheck]:
@@ -66,33 +66,6 @@ def promotion(chain: Chain) -> Iterator[AuditCheck]:
     )
 
 
-def signature(chain: Chain) -> Iterator[AuditCheck]:
-    """release.json is that of the files registered, and signed by whom the ledger names."""
-    said = str(chain.entry.details.get("signed_by", ""))
-    demanded = fingerprint(chain.trusted) if chain.trusted else said
-    if not said and not demanded:
-        yield AuditCheck("release: not signed, and no key was demanded", True)
-        return
-    document, written = chain.artifact(RELEASE_FILE), chain.artifact(SIGNATURE_FILE)
-    try:
-        if document is None:
-            raise BadInput(RELEASE_FILE, "missing", "restore it")
-        found = signer(document.read_bytes(), written.read_bytes() if written else None)
-    except BadInput as error:
-        found = error.problem
-    listed = chain.handed_over("repository").get(RELEASE_FILE)
-    digest = sha256_file(document) if document else "missing"
-    yield AuditCheck(
-        "release: release.json is the one that was exported", digest == listed, listed, digest
-    )
-    yield AuditCheck(
-        f"release: its manifest is signed by key {demanded[:16]}",
-        found == demanded == said,
-        demanded,
-        {"signature": found or "none", "ledger": said or "none"},
-    )
-
-
 def served(chain: Chain) -> Iterator[AuditCheck]:
     """Where champions are exported, the champion is served, with the files that were published.
 
@@ -111,7 +84,10 @@ def served(chain: Chain) -> Iterator[AuditCheck]:
         )
         mine = chain.entry.details["release"]
         if depot.holds(address, mine):
-            wanted, kept = chain.handed_over("repository"), depot.digests(address, mine)
+            found = sha256_tree(chain.folder(PARENT))
+            documents = {n: d for n, d in found.items() if n.startswith(f"{DOCUMENTS}/")}
+            wanted = {**chain.handed_over("repository"), **documents}
+            kept = depot.digests(address, mine, documents)
             yield compare(f"export {address}: {len(wanted)} files of {mine}", wanted, kept)
     except Outage as error:
         yield AuditCheck(f"export {address}: cannot be read from here ({error.problem})", True)

@@ -10,13 +10,14 @@ from components.core.files import read_json, sha256_file, sha256_tree
 from components.core.tables import read_csv
 from components.core.vocabulary import DEVELOPMENT
 from components.registry import names
-from components.registry.audit.links import AuditCheck, Chain, close, compare, download_artifacts
+from components.registry.audit.links import AuditCheck, Chain, close, compare
 from components.registry.gate.evidence import evaluated_sets, headline, read_run_predictions
 from components.registry.gate.reapply import reapply_gate
 from components.registry.gate.verdict import GateVerdict
 from components.registry.tracking.datasets import dataset_facts
 from components.registry.tracking.lineage import children
 from components.registry.tracking.step_records import PARENT, STEPS, flat_numbers
+from components.registry.tracking.store import download_artifacts
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.files import sha256_file, write_json
+from components.core.files import link_or_copy, sha256_file, write_json
 from components.core.tables import write_csv
 from components.core.vocabulary import Model
 from components.registry import names
+from components.registry.attestation.documents import release_evidence
 from components.registry.gate.evidence import (
     evaluated_sets,
     headline,
@@ -31,16 +31,13 @@ from components.registry.tracking.step_records import (
     step_records,
 )
 from components.registry.tracking.store import TrackingStore, first_run
-from components.release.integrity.signature import (
-    RELEASE_FILE,
-    SIGNATURE_FILE,
-    fingerprint,
-    sign,
-    signing_key,
-)
+from components.release.integrity.keys import signing_key
+from components.release.manifest import RELEASE_FILE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+    from components.release.integrity.keys import SigningKey
 
 _BATCH = 500
 _RELEASE_PARAMS = ("release", "profile", "trained_on", "plan")
@@ -97,8 +94,11 @@ def record_run(
     run_id = parent.info.run_id
     _retag(store, parent, tags)
     digests, metrics, params = {}, {}, {}
-    signer = signing_key()
-    for record in [_parent_record(artifacts, settings, scratch), *step_records(artifacts)]:
+    key = signing_key()
+    for record in [
+        _parent_record(artifacts, settings, key, scratch),
+        *step_records(artifacts),
+    ]:
         own = run_id
         if record.name != PARENT:
             own = _child(store, experiment_id, run_id, record.name, tags)
@@ -108,7 +108,7 @@ def record_run(
         digests[record.name] = {name: sha256_file(path) for name, path in record.files.items()}
         metrics[record.name] = record.metrics
     log_datasets(store, run_id, artifacts.validated / "accepted.csv")
-    signed_by = fingerprint(signer.public_key()) if signer else ""
+    signed_by = key.fingerprint if key else ""
     return Recorded(run_id, experiment_id, digests, metrics, params, tags, signed_by)
 
 
@@ -181,9 +181,11 @@ def _tags(artifacts: RunArtifacts, publication: str) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: Path) -> StepRecord:
+def _parent_record(
+    artifacts: RunArtifacts, settings: PublishSettings, key: SigningKey | None, scratch: Path
+) -> StepRecord:
     info, release = artifacts.info, artifacts.release()
-    evaluation = artifacts.evaluation
+    digests, sets = artifacts.digests(), evaluated_sets(artifacts.evaluation)
     documents = {
         "environment.json": {
             "packages": packages(),
@@ -194,7 +196,7 @@ def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: 
             "lock_sha256": info.lock_sha256,
         },
         "run_info.json": info.model_dump(mode="json"),
-        names.INPUTS_FILE: artifacts.digests(),
+        names.INPUTS_FILE: digests,
         names.METRICS_FILE: headline(read_run_predictions(artifacts.predictions)),
     }
     files = {"predictions.csv": artifacts.predictions}
@@ -205,12 +207,10 @@ def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: 
     write_csv(scratch / names.MANIFEST_FILE, list(rows[0]) if rows else [], rows)
     files[names.MANIFEST_FILE] = scratch / names.MANIFEST_FILE
     files[RELEASE_FILE] = artifacts.repository / RELEASE_FILE
-    if key := signing_key():
-        files[SIGNATURE_FILE] = scratch / SIGNATURE_FILE
-        files[SIGNATURE_FILE].write_bytes(sign(files[RELEASE_FILE].read_bytes(), key))
-    for name in ("report.html", "model_card.md"):
-        if (evaluation / name).is_file():
-            files[name] = evaluation / name
+    manifest = files[names.MANIFEST_FILE], rows
+    files |= release_evidence(
+        artifacts, digests, manifest, headlines(sets), settings.licences, key, scratch
+    )
     return StepRecord(
         PARENT,
         params={
@@ -221,7 +221,7 @@ def _parent_record(artifacts: RunArtifacts, settings: PublishSettings, scratch: 
             **flat_text(info.settings, "settings"),
         },
         metrics={
-            **flat_numbers(headlines(evaluated_sets(evaluation))),
+            **flat_numbers(headlines(sets)),
             **flat_numbers(info.durations_s, "seconds"),
         },
         files=files,
@@ -265,20 +265,6 @@ def stage(files: dict[str, Path], folder: Path) -> Path:
     for name, path in files.items():
         link_or_copy(path, folder / name)
     return folder
-
-
-def link_tree(source: Path, target: Path) -> None:
-    """Give the files of a folder second names below `target`; see `link_or_copy`."""
-    shutil.copytree(source, target, copy_function=link_or_copy)
-
-
-def link_or_copy(source: Path | str, target: Path | str) -> None:
-    """Give a file a second name; copy its bytes where the two lie on different disks."""
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        Path(target).hardlink_to(Path(source).resolve())
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _batches(items: list[Any], size: int) -> Iterable[list[Any]]:

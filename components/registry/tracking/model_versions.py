@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
-from components.core.files import atomic, cache_folder, sha256_tree
+from components.core.files import atomic, cache_folder, link_or_copy, link_tree, sha256_tree
 from components.core.tables import read_csv
 from components.core.vocabulary import FEATURE_NAMES, Sequence
 from components.registry import names
 from components.registry.names import Alias, RegisteredModel
 from components.registry.run_artifacts import RunArtifacts
-from components.registry.tracking.lineage import link_or_copy, link_tree
 from components.registry.tracking.step_records import find_plan
 from components.registry.tracking.store import TrackingStore, connect_to
 from components.release.integrity.verification import verify_files

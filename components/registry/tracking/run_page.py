@@ -10,6 +10,10 @@ from components.evaluate.report.formatting import interval
 from components.registry.gate.verdict import GateVerdict
 
 _MISSING = "-"
+_DOCUMENTS = (
+    "Model card, report, evaluation and bill of materials (CycloneDX): artifacts of this run, in "
+    "`documents/`. Statements of what was made of what (in-toto): in `attestations/`."
+)
 
 
 def describe_run(release: str, trained_on: str, sets: dict[str, Any], gate: GateVerdict) -> str:
@@ -31,7 +35,7 @@ def describe_run(release: str, trained_on: str, sets: dict[str, Any], gate: Gate
                 f"| {number(score.get('accuracy'), 3, _MISSING)} | {_area(score.get('auroc'))} "
                 f"| {_area(score.get('auprc'))} |"
             )
-    lines.append("")
+    lines += ["", _DOCUMENTS, ""]
     lines += [
         f"- {'passed' if rule.passed else 'REFUSED'}: `{rule.rule}`: {rule.reason}"
         for rule in gate.rules

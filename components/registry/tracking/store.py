@@ -82,6 +82,21 @@ def first_run(store: TrackingStore, experiment: str, **tags: str) -> Run | None:
     return runs[0] if runs else None
 
 
+def download_artifacts(store: TrackingStore, run_id: str, name: str, folder: Path) -> Path | None:
+    """Files of a run, or one of them; None where they are missing."""
+    from mlflow.exceptions import MlflowException
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        path = Path(store.client.download_artifacts(run_id, name, str(folder)))
+    except (MlflowException, OSError) as error:
+        if is_outage(error):
+            raise
+        return None
+    # Behind a server, a folder that is missing is an empty answer.
+    return path if path.exists() else None
+
+
 def normalised_uri(uri: str) -> str:
     """`uri` as MLflow takes it: a SQLite path made absolute, a bare folder turned into SQLite.
 

@@ -1,111 +1,144 @@
-"""Who exported a release: an Ed25519 signature over its release.json, which names every digest."""
+"""Who published a release: OpenSSF Model Signing over its files and its documents.
+
+A release's folder as it is signed and served:
+
+    release.json, segmenter/, ...   as exported; release.json names each by its sha256
+    documents/                      model card, report, evaluation, bill of materials
+
+The signature is a Sigstore bundle (JSON) beside the folder. `model_signing verify key` reads it,
+or `model_signing verify certificate` where a certificate was given.
+"""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import os
-from collections.abc import Callable
+import re
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BadInput
-from components.release.manifest import RELEASE_FILE
+from components.release.integrity.keys import SigningKey, TrustedKey
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-        Ed25519PrivateKey,
-        Ed25519PublicKey,
+SIGNATURE_FILE = "release.sigstore.json"
+SIGNER_FILE = "signer.pem"
+"""What verifies the signature: the public key, or the certificates, of who signed."""
+
+DOCUMENTS = "documents"
+_REMEDY = "do not use it; publish it again"
+
+
+def sign_release(folder: Path, key: SigningKey) -> bytes:
+    """A Sigstore bundle over every file of `folder`; the folder's name is the subject's."""
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
     )
+    from model_signing import hashing, signing
 
-SIGNING_KEY = "GLIOFLOW_SIGNING_KEY"
-"""Environment variable: Ed25519 private key that signs, as PEM or as the path of a PEM file."""
-
-TRUSTED_KEY = "GLIOFLOW_TRUSTED_KEY"
-"""Environment variable: public key (PEM, or its path) that must have signed what is read."""
-
-SIGNATURE_FILE = "release.json.sig"
-ALGORITHM = "Ed25519"
-
-
-def signing_key() -> Ed25519PrivateKey | None:
-    """The key that this process signs with; None where none is set. Raises BadInput: no such."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    def load(pem: bytes) -> Any:
-        return load_pem_private_key(pem, None)
-
-    how = "openssl genpkey -algorithm ed25519"
-    return _key(os.environ.get(SIGNING_KEY, ""), SIGNING_KEY, load, Ed25519PrivateKey, how)
-
-
-def trusted_key(reference: str = "") -> Ed25519PublicKey | None:
-    """The public key in `reference` (PEM or its path) or TRUSTED_KEY; None where neither is set."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    value, how = reference or os.environ.get(TRUSTED_KEY, ""), "openssl pkey -in KEY -pubout"
-    return _key(value, reference or TRUSTED_KEY, load_pem_public_key, Ed25519PublicKey, how)
+    with tempfile.TemporaryDirectory() as private:
+        # The library reads keys from files; this folder is its owner's alone.
+        place = Path(private)
+        pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (place / "key.pem").write_bytes(pem)
+        # Every file: by default the library leaves out git's, in an order that varies.
+        files = hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False)
+        config = signing.Config().set_hashing_config(files)
+        if key.certificates:
+            leaf, *above = _split(key.certificates, place)
+            config.use_certificate_signer(
+                private_key=place / "key.pem",
+                signing_certificate=leaf,
+                # The library refuses an empty chain.
+                certificate_chain=above or [leaf],
+            )
+        else:
+            config.use_elliptic_key_signer(private_key=place / "key.pem")
+        config.sign(folder, place / SIGNATURE_FILE)
+        return _repeatable((place / SIGNATURE_FILE).read_bytes(), key)
 
 
-def sign(document: bytes, key: Ed25519PrivateKey) -> bytes:
-    """A signature as JSON: {"algorithm", "public_key", "signature"}, base64; always the same."""
-    content = {
-        "algorithm": ALGORITHM,
-        "public_key": base64.b64encode(key.public_key().public_bytes_raw()).decode(),
-        "signature": base64.b64encode(key.sign(document)).decode(),
-    }
-    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+def _repeatable(bundle: bytes, key: SigningKey) -> bytes:
+    """The same bundle with its keys in order and a signature that does not depend on chance."""
+    from securesystemslib.dsse import Envelope
+
+    content = json.loads(bundle)
+    envelope = content["dsseEnvelope"]
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    payload = json.dumps(statement, indent=2, sort_keys=True).encode()
+    signature = key.sign(Envelope(payload, envelope["payloadType"], {}).pae())
+    envelope["payload"] = base64.b64encode(payload).decode()
+    envelope["signatures"][0]["sig"] = base64.b64encode(signature).decode()
+    return json.dumps(content, sort_keys=True).encode()
 
 
-def fingerprint(key: Ed25519PublicKey) -> str:
-    """sha256 (hex) of a public key's 32 bytes."""
-    return hashlib.sha256(key.public_bytes_raw()).hexdigest()
+def verify_signature(folder: Path, bundle: bytes | None, trusted: TrustedKey) -> str:
+    """Check that `trusted` signed exactly the files of `folder`.
 
+    Returns the fingerprint of the key that signed.
 
-def signer(document: bytes, signature: bytes | None) -> str:
-    """Fingerprint of the key that signed `document`; "" where nothing did.
-
-    Raises BadInput: a signature that is none, or not of these bytes.
+    Raises BadInput: not signed, by another key, or a file that is altered, missing or unsigned.
     """
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from model_signing import verifying
 
-    if signature is None:
-        return ""
+    if bundle is None:
+        raise BadInput(folder.name, "not signed, and a trusted key was given", _REMEDY)
+    if trusted.kind == "ed25519":
+        raise BadInput(folder.name, "not signed by the trusted Ed25519 key", "give an EC key")
+    with tempfile.TemporaryDirectory() as scratch:
+        signature, pem = Path(scratch) / SIGNATURE_FILE, Path(scratch) / "trusted.pem"
+        signature.write_bytes(bundle)
+        pem.write_bytes(trusted.pem)
+        config = verifying.Config()
+        try:
+            if trusted.kind == "certificate":
+                config.use_certificate_verifier(certificate_chain=[pem])
+            else:
+                config.use_elliptic_key_verifier(public_key=pem)
+            config.verify(folder, signature)
+        except Exception as error:
+            # What is wrong shows in the bundle's parser, the verifier, or OpenSSL.
+            # The library prints a list of differences, and digests as bytes.
+            why = re.sub(r"[\[\]\"\\]", "", str(error).partition(": Expected")[0]).strip(" .")
+            why = why or type(error).__name__
+            raise BadInput(folder.name, f"its signature does not hold ({why})", _REMEDY) from None
+    return _named_signer(bundle)
+
+
+def signed_documents(bundle: bytes) -> dict[str, str]:
+    """Documents that a bundle names, path in the release -> sha256 (hex). Verifies nothing.
+
+    Raises BadInput: no bundle.
+    """
     try:
-        content: dict[str, Any] = json.loads(signature)
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(content["public_key"]))
-        key.verify(base64.b64decode(content["signature"]), document)
-    except (InvalidSignature, ValueError, KeyError, TypeError):
-        raise BadInput(
-            RELEASE_FILE, "its signature does not hold", "do not use it; publish it again"
-        ) from None
-    return fingerprint(key)
+        payload = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
+        named = {item["name"]: item["digest"] for item in payload["predicate"]["resources"]}
+    except (ValueError, LookupError, TypeError):
+        raise BadInput(SIGNATURE_FILE, "not a signature of a release", _REMEDY) from None
+    return {name: digest for name, digest in named.items() if name.startswith(f"{DOCUMENTS}/")}
 
 
-def demand(document: bytes, signature: bytes | None, trusted: Ed25519PublicKey | None) -> str:
-    """As `signer`, and by the trusted key where there is one. Raises BadInput otherwise."""
-    found = signer(document, signature)
-    if trusted is not None and found != fingerprint(trusted):
-        who = f"signed by key {found[:16]}" if found else "not signed"
-        raise BadInput(RELEASE_FILE, f"{who}, not by the trusted key", "do not use it")
-    return found
+def _named_signer(bundle: bytes) -> str:
+    """Fingerprint in a bundle that was verified: the hint, or the first certificate's key."""
+    from cryptography.x509 import load_der_x509_certificate
+
+    from components.release.integrity.keys import fingerprint
+
+    material = json.loads(bundle)["verificationMaterial"]
+    if "publicKey" in material:
+        return str(material["publicKey"]["hint"])
+    leaf = material["x509CertificateChain"]["certificates"][0]["rawBytes"]
+    return fingerprint(load_der_x509_certificate(base64.b64decode(leaf)).public_key())
 
 
-def _key(value: str, name: str, load: Callable[[bytes], Any], kind: type, how: str) -> Any:
-    """The key of a PEM or its path; None for "". `how` tells how to make one of its kind."""
-    if not value:
-        return None
-    inline = value.lstrip().startswith("-----BEGIN")
-    if not (inline or Path(value).is_file()):
-        raise BadInput(name, "neither a PEM nor the path of one", "give a PEM file")
-    try:
-        key = load(value.encode() if inline else Path(value).read_bytes())
-    except (ValueError, TypeError):
-        raise BadInput(name, "not a readable PEM key without a password", "give another") from None
-    if not isinstance(key, kind):
-        raise BadInput(name, f"not an {ALGORITHM} key", how)
-    return key
+def _split(certificates: bytes, folder: Path) -> list[Path]:
+    """Each certificate of a PEM in a file of its own."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509 import load_pem_x509_certificates
+
+    paths = []
+    for number, certificate in enumerate(load_pem_x509_certificates(certificates)):
+        paths.append(folder / f"certificate-{number}.pem")
+        paths[-1].write_bytes(certificate.public_bytes(Encoding.PEM))
+    return paths

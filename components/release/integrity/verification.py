@@ -8,6 +8,7 @@ from pathlib import Path
 from components.core.errors import BadInput
 from components.core.files import sha256_tree
 from components.release.integrity.scan import safe_join
+from components.release.integrity.signature import DOCUMENTS
 from components.release.manifest import RELEASE_FILE
 from components.release.release import Release, read_release, release_id
 
@@ -16,6 +17,8 @@ _REMEDY = "export the release again, or fetch it again from the registry"
 
 def verify_files(folder: Path, listed: Mapping[str, str]) -> None:
     """Check that `folder` holds exactly the files that its release.json lists, byte for byte.
+
+    Its documents are left out: they are made after the export, and the signature holds them.
 
     Args:
         listed: relative POSIX path -> sha256 (hex).
@@ -26,7 +29,7 @@ def verify_files(folder: Path, listed: Mapping[str, str]) -> None:
     """
     for name in listed:
         safe_join(folder, name)
-    found = sha256_tree(folder)
+    found = {n: sha for n, sha in sha256_tree(folder).items() if not n.startswith(f"{DOCUMENTS}/")}
     found.pop(RELEASE_FILE, None)
     for name in sorted(found.keys() | listed.keys()):
         if name not in found:
