@@ -235,6 +235,22 @@ class SourceDigests(Document):
     features_sha256: str | None
 
 
+class ClassCoverage(Document):
+    """How many patients of a class have their status in the set; `p`: against fewer than level."""
+
+    patients: int
+    covered: EstimateEntry
+    p: Number
+
+
+class ConformalCoverage(Document):
+    """The hybrid's conformal sets on patients who did not calibrate them."""
+
+    level: float
+    sets: dict[str, int]
+    classes: dict[str, ClassCoverage]
+
+
 class SetEvaluation(Document):
     """Everything computed of one set by itself, to be joined with the others'."""
 
@@ -244,6 +260,7 @@ class SetEvaluation(Document):
     origin: str
     segmentation: Segmentation
     subgroups: Subgroups | None
+    conformal: ConformalCoverage | None = None
     curves: dict[str, Curves]
 
 
@@ -261,6 +278,7 @@ class Evaluation(Document):
     comparisons: dict[str, dict[str, Comparison]]
     segmentation: dict[str, Segmentation]
     subgroups: dict[str, Subgroups]
+    conformal: dict[str, ConformalCoverage] = Field(default_factory=dict)
     curves: dict[str, dict[str, Curves]]
     cohorts: dict[str, Any] | None
     judged: SetEvaluation | None = None

@@ -25,7 +25,7 @@ KNOWN_COLUMNS = {
     *("patient_id", "cohort", "subset", "fold", "idh", "age", "sex", "grade", "codeletion", "site"),
     *("origin", "status", "tumor_ml", "dice", "hd95_mm", "volume_error_ml", "confidence"),
     "t1c_slice_mm",
-    *("model", "slice", "probability", "uncertainty", "ood", "warnings"),
+    *("model", "slice", "probability", "uncertainty", "ood", "warnings", "idh_set", "set_level"),
 }
 """Columns with a meaning of their own. Any other one that a cohort carries along (scanner, field
 strength, slice thickness, noise, missing sequence) makes subgroups."""
