@@ -17,9 +17,10 @@ def coverage_block(rows: pd.DataFrame, confidence: float) -> dict[str, Any] | No
     """Coverage of one model's sets on one test set; None where no patient has a set.
 
     Returns:
-        "level"; "sets", set -> patients; "classes", "mutant" and "wildtype" -> "patients",
-        "covered" (value, low, high; exact binomial limits of Clopper and Pearson 1934), "p" (of the
-        one-sided exact binomial test that fewer than `level` are covered).
+        "level" (the lowest, where releases differ); "sets", set -> patients; "classes", "mutant"
+        and "wildtype" -> "patients", "covered" (value, low, high; exact binomial limits of Clopper
+        and Pearson 1934), "p" (of the one-sided exact binomial test that fewer than `level` are
+        covered).
 
     Args:
         rows: patient-level rows with idh, idh_set and set_level; others without a set are left out.
@@ -29,7 +30,7 @@ def coverage_block(rows: pd.DataFrame, confidence: float) -> dict[str, Any] | No
     rows = rows[rows["idh_set"].notna() & rows["idh"].notna()]
     if rows.empty:
         return None
-    level = float(rows["set_level"].iloc[0])
+    level = float(rows["set_level"].min())
     classes = {}
     for status in Idh:
         own = rows.loc[rows["idh"] == status, "idh_set"]
