@@ -9,23 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.core.files import write_json
 from components.core.settings import Document
+from components.evaluate.group_documents import (
+    ConformalCoverage,
+    EstimateEntry,
+    IntervalEntry,
+    Number,
+    Subgroups,
+)
 
 EVALUATION_FILE = "evaluation.json"
-
-Number = int | float | None
-
-
-class IntervalEntry(Document):
-    """Ends of a confidence interval."""
-
-    low: Number
-    high: Number
-
-
-class EstimateEntry(IntervalEntry):
-    """A figure and its confidence interval."""
-
-    value: Number
 
 
 class Auroc(EstimateEntry):
@@ -188,37 +180,6 @@ class Curves(Document):
     risk_coverage: dict[str, Any]
 
 
-class Group(Document):
-    """The hybrid in one subgroup; `too_small` says why its figures show nothing, or is empty."""
-
-    attribute: str
-    group: str
-    patients: int
-    mutant: int
-    accuracy: EstimateEntry
-    auroc: EstimateEntry
-    sensitivity: EstimateEntry
-    specificity: EstimateEntry
-    too_small: str
-
-
-class Gap(Document):
-    """Largest difference between two subgroups of one attribute."""
-
-    attribute: str
-    measure: str
-    best: str
-    worst: str
-    gap: EstimateEntry
-
-
-class Subgroups(Document):
-    """Subgroups of one set."""
-
-    groups: list[Group]
-    gaps: list[Gap]
-
-
 class Segmentation(Document):
     """Agreement with manual masks on one set, and the patients of lowest Dice."""
 
@@ -233,22 +194,6 @@ class SourceDigests(Document):
 
     predictions_sha256: str
     features_sha256: str | None
-
-
-class ClassCoverage(Document):
-    """How many patients of a class have their status in the set; `p`: against fewer than level."""
-
-    patients: int
-    covered: EstimateEntry
-    p: Number
-
-
-class ConformalCoverage(Document):
-    """The hybrid's conformal sets on patients who did not calibrate them."""
-
-    level: float
-    sets: dict[str, int]
-    classes: dict[str, ClassCoverage]
 
 
 class SetEvaluation(Document):

@@ -22,8 +22,8 @@ from components.evaluate.statistics.performance import (
     without_nan,
 )
 from components.evaluate.statistics.segmentation import segmentation_block
-from components.evaluate.statistics.subgroups import subgroup_block
 from components.evaluate.statistics.table_one import Cohort, compare_cohorts
+from components.evaluate.subgroups.figures import subgroup_block
 
 if TYPE_CHECKING:
     import pandas as pd

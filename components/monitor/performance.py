@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from components.core.settings import Document
-from components.evaluate.documents import CalibrationEntry, ConformalCoverage, EstimateEntry
+from components.evaluate.documents import CalibrationEntry
+from components.evaluate.group_documents import ConformalCoverage, EstimateEntry
 from components.evaluate.statistics import metrics
 from components.evaluate.statistics.conformal import coverage_block
 from components.evaluate.statistics.delong import delong

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.core.files import require_folder, write_json, write_text
-from components.core.html import number, template
+from components.core.html import template
 from components.core.tables import write_csv
-from components.evaluate.documents import EstimateEntry
 from components.monitor.late_labels import join_labels
 from components.monitor.performance import DRAWS, FEWEST, P_ALARM, Outcomes, judge_outcomes
 
@@ -42,7 +41,7 @@ def outcomes_sentence(found: Outcomes) -> str:
 
 
 def _page(found: Outcomes) -> str:
-    page = template(Path(__file__).with_name(_TEMPLATE), estimate=_estimate)
+    page = template(Path(__file__).with_name(_TEMPLATE))
     return page.render(
         found=found,
         said=outcomes_sentence(found),
@@ -55,10 +54,3 @@ def _page(found: Outcomes) -> str:
         p_alarm=P_ALARM,
         fewest=FEWEST,
     )
-
-
-def _estimate(entry: EstimateEntry) -> str:
-    """ "0.84 (0.71–0.95)"; a dash where there is no value."""
-    if entry.low is None:
-        return number(entry.value)
-    return f"{number(entry.value)} ({number(entry.low)}–{number(entry.high)})"
