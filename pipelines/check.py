@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.classify.inference.conformal import check_level
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
 from components.core.device import Device, choose_device
 from components.core.errors import BadInput
@@ -190,6 +191,8 @@ def _check_counts(
             f"{'folds' if folds > 1 else 'parts (training, tuning, internal test)'}",
             "add patients of that status, or lower the number of folds",
         )
+    if folds > 1 and profile.classify.conformal is not None:
+        check_level(profile.classify.conformal, classes)
 
 
 def _check_room(out: Path, found: Checked) -> None:

@@ -32,7 +32,7 @@ SOURCE_FILE = "source.json"
 
 COLUMNS = (
     "patient_id", "status", "probability_idh_mutant", "tumor_volume_ml", "uncertainty", "ood",
-    "release", "warnings",
+    "release", "warnings", "idh_set", "set_level",
 )  # fmt: skip
 
 
@@ -110,7 +110,9 @@ class _Rows:
         self._writer.writeheader()
 
     def add(self, content: dict[str, Any]) -> None:
-        self._writer.writerow({**content, "warnings": " | ".join(content["warnings"])})
+        made = content.get("conformal") or {}
+        sets = {"idh_set": made.get("idh"), "set_level": made.get("level")}
+        self._writer.writerow({**content, **sets, "warnings": " | ".join(content["warnings"])})
         self._stream.flush()
 
 

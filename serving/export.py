@@ -115,6 +115,7 @@ def _contents(
         plan=plan,
         abstain_above=classifier.abstain_above,
         ood_limit=classifier.ood_limit,
+        conformal=classifier.conformal,
         features=_reference(classifier.description["members"]),
     )
 

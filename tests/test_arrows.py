@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {"core", "cohort"},
     "release": {"core", "cohort", "preprocess", "segment", "features", "classify"},
     "registry": {"core", "cohort", "evaluate", "release"},
-    "monitor": {"core", "cohort"},
+    "monitor": {"core", "cohort", "evaluate"},
     "serving": {
         *("core", "cohort", "preprocess", "segment", "synthetic", "features", "classify"),
         "release",

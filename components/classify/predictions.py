@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from components.classify.data.samples import Samples
+from components.classify.inference.conformal import IdhSet
 from components.core.tables import write_csv
 from components.core.vocabulary import Model, Split, Status
 
 COLUMNS = (
     "patient_id", "cohort", "subset", "site", "idh", "age", "sex", "grade", "model", "slice",
     "probability", "uncertainty", "ood", "status", "dice",
+    "idh_set", "set_level",
 )  # fmt: skip
 
 
@@ -27,6 +29,9 @@ class Predictions:
         slices: [n, 5], or None for a model without images.
         uncertainty, ood: [n], or None for a model that gives none.
         abstained: bool [n], or None.
+        sets: conformal set of each patient, or None for a model that makes none; None also for a
+            patient it was calibrated on, whom it says nothing about.
+        set_level: of the sets.
     """
 
     probability: np.ndarray
@@ -34,6 +39,8 @@ class Predictions:
     uncertainty: np.ndarray | None = None
     ood: np.ndarray | None = None
     abstained: np.ndarray | None = None
+    sets: tuple[IdhSet | None, ...] | None = None
+    set_level: float | None = None
 
 
 def write_predictions(
@@ -73,10 +80,12 @@ def _rows(samples: Samples, index: int, found: Predictions) -> list[dict[str, An
         return [{"status": Status.NO_TUMOR.value}] if missing else []
     abstained = found.abstained is not None and bool(found.abstained[index])
     status = Status.ABSTAIN if abstained else Status.OK
-    whole = {"probability": float(value), "status": status.value}
+    whole: dict[str, Any] = {"probability": float(value), "status": status.value}
     for name in ("uncertainty", "ood"):
         column = getattr(found, name)
         whole[name] = "" if column is None else float(column[index])
+    if found.sets is not None and (own := found.sets[index]) is not None:
+        whole |= {"idh_set": own.value, "set_level": found.set_level}
     if found.slices is None:
         return [whole]
     single = [

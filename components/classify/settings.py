@@ -138,6 +138,8 @@ class ClassifySettings(Settings):
         selection_p: features whose t-test against IDH has a P below this are kept; 1 keeps all.
         min_patients: fewer labelled training patients than this are refused.
         calibration: see CalibrationKind.
+        conformal: share of each class's patients whose status is to lie in their conformal set;
+            None makes no sets. Held-out patients, n of a class, carry n / (n + 1) at most.
         coverage: share of held-out patients that are answered; the most uncertain others fall
             under `abstain`.
         ood_limit: from this many times the held-out 95th percentile of the distance to the
@@ -162,6 +164,7 @@ class ClassifySettings(Settings):
     selection_p: float = Field(default=0.05, gt=0.0, le=1.0)
     min_patients: int = Field(default=20, ge=4)
     calibration: CalibrationKind = CalibrationKind.PLATT
+    conformal: float | None = Field(default=None, gt=0.0, lt=1.0)
     coverage: float = Field(default=0.9, gt=0.0, le=1.0)
     ood_limit: float = Field(default=2.0, gt=0.0)
     explain: int = Field(default=5, ge=0)

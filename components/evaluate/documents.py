@@ -9,23 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.core.files import write_json
 from components.core.settings import Document
+from components.evaluate.group_documents import (
+    ConformalCoverage,
+    EstimateEntry,
+    IntervalEntry,
+    Number,
+    Subgroups,
+)
 
 EVALUATION_FILE = "evaluation.json"
-
-Number = int | float | None
-
-
-class IntervalEntry(Document):
-    """Ends of a confidence interval."""
-
-    low: Number
-    high: Number
-
-
-class EstimateEntry(IntervalEntry):
-    """A figure and its confidence interval."""
-
-    value: Number
 
 
 class Auroc(EstimateEntry):
@@ -188,37 +180,6 @@ class Curves(Document):
     risk_coverage: dict[str, Any]
 
 
-class Group(Document):
-    """The hybrid in one subgroup; `too_small` says why its figures show nothing, or is empty."""
-
-    attribute: str
-    group: str
-    patients: int
-    mutant: int
-    accuracy: EstimateEntry
-    auroc: EstimateEntry
-    sensitivity: EstimateEntry
-    specificity: EstimateEntry
-    too_small: str
-
-
-class Gap(Document):
-    """Largest difference between two subgroups of one attribute."""
-
-    attribute: str
-    measure: str
-    best: str
-    worst: str
-    gap: EstimateEntry
-
-
-class Subgroups(Document):
-    """Subgroups of one set."""
-
-    groups: list[Group]
-    gaps: list[Gap]
-
-
 class Segmentation(Document):
     """Agreement with manual masks on one set, and the patients of lowest Dice."""
 
@@ -244,6 +205,7 @@ class SetEvaluation(Document):
     origin: str
     segmentation: Segmentation
     subgroups: Subgroups | None
+    conformal: ConformalCoverage | None = None
     curves: dict[str, Curves]
 
 
@@ -261,6 +223,7 @@ class Evaluation(Document):
     comparisons: dict[str, dict[str, Comparison]]
     segmentation: dict[str, Segmentation]
     subgroups: dict[str, Subgroups]
+    conformal: dict[str, ConformalCoverage] = Field(default_factory=dict)
     curves: dict[str, dict[str, Curves]]
     cohorts: dict[str, Any] | None
     judged: SetEvaluation | None = None

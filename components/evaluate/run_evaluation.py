@@ -13,6 +13,7 @@ from components.evaluate.predictions_file import compare_models
 from components.evaluate.read_tables import PEOPLE, ModelPredictions, predictions_of
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.statistics import curves, metrics
+from components.evaluate.statistics.conformal import coverage_block
 from components.evaluate.statistics.paired_tests import holm
 from components.evaluate.statistics.performance import (
     correct,
@@ -21,8 +22,8 @@ from components.evaluate.statistics.performance import (
     without_nan,
 )
 from components.evaluate.statistics.segmentation import segmentation_block
-from components.evaluate.statistics.subgroups import subgroup_block
 from components.evaluate.statistics.table_one import Cohort, compare_cohorts
+from components.evaluate.subgroups.figures import subgroup_block
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,6 +128,7 @@ class RunEvaluation:
                 "origin": _origin(people),
                 "segmentation": segmentation_block(people, self._settings.worst_masks),
                 "subgroups": subgroups,
+                "conformal": coverage_block(self._hybrid(name), self._settings.confidence),
                 "curves": {model: self._curves(answers) for model, answers in models.items()},
             }
         )
@@ -162,6 +164,7 @@ class RunEvaluation:
                 "comparisons": self._adjusted({name: b["tests"] for name, b in blocks.items()}),
                 "segmentation": gathered("segmentation"),
                 "subgroups": {n: b["subgroups"] for n, b in blocks.items() if b["subgroups"]},
+                "conformal": {n: b["conformal"] for n, b in blocks.items() if b.get("conformal")},
                 "cohorts": self._cohorts(every),
                 "curves": by_model("curves"),
             }
@@ -173,6 +176,11 @@ class RunEvaluation:
             return "unknown"
         development = self._features[self._features["cohort"] == DEVELOPMENT]
         return _origin(development if len(development) else self._features)
+
+    def _hybrid(self, name: str) -> pd.DataFrame:
+        """Patient-level rows of the hybrid on one set."""
+        rows = self._table[self._table["subset"] == name]
+        return rows[(rows["model"] == Model.HYBRID) & rows["slice"].isna()]
 
     def _describe(self, name: str) -> dict[str, Any]:
         people = self.people(name)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from components.core.errors import BadInput
 from components.core.files import write_json, write_text
 from components.core.html import template
 from components.core.vocabulary import QUANTILES
+from components.monitor.audit_log import read_entries
 from components.monitor.drift import FEWEST, P_ALARM, PSI_ALARM, Drift, compare_samples
 
 NUMBERS = ("probability_idh_mutant", "uncertainty", "ood")
@@ -23,28 +23,17 @@ _TEMPLATE = "drift.html.j2"
 def read_answers(path: Path | str) -> pd.DataFrame:
     """Status, numbers, features and intensities of each line of an audit log, without canaries.
 
-    Raises BadInput: no such file, or a line is not one of the server's; names the line.
+    Raises BadInput: see `read_entries`.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise BadInput(path, f"cannot be read ({error.strerror})", "give an audit log") from None
-    rows = []
-    for place, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            row = {name: entry[name] for name in ("status", *NUMBERS)}
-            row |= entry["features"] | entry["intensities"]
-        except (ValueError, KeyError, TypeError):
-            raise BadInput(
-                f"{path}:{place}", "not a line of the audit log", "give what --audit-log wrote"
-            ) from None
-        if entry.get("request_id") != "canary":
-            rows.append(row)
+    rows = read_entries(Path(path), _row)
     table = pd.DataFrame(rows, columns=None if rows else ["status", *NUMBERS])
     numeric = [name for name in table.columns if name != "status"]
     return table.astype(dict.fromkeys(numeric, "float64"))
+
+
+def _row(entry: dict[str, Any]) -> dict[str, Any]:
+    row = {name: entry[name] for name in ("status", *NUMBERS)}
+    return row | entry["features"] | entry["intensities"]
 
 
 def judge_drift(reference: Path | str, current: Path | str, out: Path | str) -> Drift:

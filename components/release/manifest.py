@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ConfigDict, Field
 
 from components.classify.inference.abstention import AbstentionLimits
+from components.classify.inference.conformal import ConformalCalibration
 from components.core.errors import BadInput
 from components.core.files import write_json
 from components.core.settings import Document, Settings
@@ -79,6 +80,7 @@ class Contents(Settings):
         plan: how a patient is prepared.
         abstain_above: uncertainty above which a patient is not answered.
         ood_limit: distance to the training patients above which a patient is not answered.
+        conformal: what the conformal sets are made from; None where the classifier makes none.
         features: the numeric features that the classifier reads, among its training patients.
     """
 
@@ -91,6 +93,7 @@ class Contents(Settings):
     plan: PreprocessingPlan
     abstain_above: float
     ood_limit: float
+    conformal: ConformalCalibration | None = None
     features: dict[str, FeatureReference]
 
     @property

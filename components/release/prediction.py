@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ConfigDict
 
+from components.classify.inference.conformal import ConformalCalibration, IdhSet
 from components.core.settings import Document
 from components.core.vocabulary import Origin, Status
 
@@ -50,6 +51,30 @@ class Reason(Document):
     sentence: str
 
 
+class ConformalSet(Document):
+    """Statuses that the patient's probability does not rule out.
+
+    Attributes:
+        idh: mutant, wildtype, both or none.
+        level: share of each class whose true status lies in the set, were the patients
+            exchangeable with those it was calibrated on.
+        calibrated_on: held-out patients of each status.
+    """
+
+    idh: IdhSet
+    level: float
+    calibrated_on: dict[str, int]
+
+    @classmethod
+    def of(cls, found: ConformalCalibration, probability: float) -> Self:
+        """The set of one patient by his P(IDH mutant)."""
+        return cls(
+            idh=found.idh_set(probability),
+            level=found.level,
+            calibrated_on={"mutant": len(found.mutant), "wildtype": len(found.wildtype)},
+        )
+
+
 class Prediction(Document):
     """One answer. Numbers are None where there are none.
 
@@ -57,6 +82,7 @@ class Prediction(Document):
         patient_id: pseudonym.
         status: ok, no_tumor or abstain; the last says that no number is to be relied on.
         probability_idh_mutant: mean over the slices.
+        conformal: None without a probability, and of a release that makes no sets.
         slices: the five slices' probabilities, in the order of `slice_indices`.
         slice_indices: 0-based z on the network grid.
         features: the 24 numeric features.
@@ -76,6 +102,7 @@ class Prediction(Document):
     patient_id: str
     status: Status
     probability_idh_mutant: float | None = None
+    conformal: ConformalSet | None = None
     slices: tuple[float, ...] | None = None
     slice_indices: tuple[int, ...] | None = None
     features: dict[str, float] | None = None

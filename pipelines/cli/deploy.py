@@ -1,4 +1,4 @@
-"""Commands for a running server: deploy a release, detect drift."""
+"""Commands for a running server: deploy a release, detect drift, judge outcomes."""
 
 from __future__ import annotations
 
@@ -61,4 +61,28 @@ def drift(
         console.print(f"{said(found)}  {out}/drift.html", soft_wrap=True, highlight=False)
 
 
-COMMANDS: Commands = {"Serve and predict": (deploy, drift)}
+def outcomes(
+    answers: Annotated[
+        Path, typer.Argument(help="Audit log (.jsonl), or predict-cohort's predictions.csv.")
+    ],
+    labels: Annotated[
+        Path, typer.Argument(help="CSV: idh, and patient_id, request_id or input_sha256.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for outcomes.json, .html and quarantine.csv.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Judge answers by IDH status that came later, and by their own probabilities until then."""
+    from components.monitor.performance_report import outcomes_sentence, write_outcomes
+
+    found = write_outcomes(answers, labels, out)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        console.print(
+            f"{outcomes_sentence(found)}  {out}/outcomes.html", soft_wrap=True, highlight=False
+        )
+
+
+COMMANDS: Commands = {"Serve and predict": (deploy, drift, outcomes)}

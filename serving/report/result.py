@@ -12,7 +12,14 @@ from components.core.vocabulary import Origin, Status
 from components.release.inference.ensemble import digest_request
 from components.release.inference.request import Answer, request_tensors
 from components.release.manifest import Contents
-from components.release.prediction import ON_PHANTOMS, Inputs, Prediction, Preparation, Reason
+from components.release.prediction import (
+    ON_PHANTOMS,
+    ConformalSet,
+    Inputs,
+    Prediction,
+    Preparation,
+    Reason,
+)
 
 if TYPE_CHECKING:
     from serving.report.explanation import Explained
@@ -54,6 +61,7 @@ def patient_result(
         patient_id=case.patient_id,
         status=answer.status,
         probability_idh_mutant=answer.probability,
+        conformal=_conformal(answer, contents),
         slices=answer.slice_probabilities,
         slice_indices=answer.slices,
         features=answer.features,
@@ -68,6 +76,12 @@ def patient_result(
         warnings=(*_origin(contents), *answer.warnings, *case.warnings),
     )
     return PatientResult(answer, case, contents, prediction)
+
+
+def _conformal(answer: Answer, contents: Contents) -> ConformalSet | None:
+    if answer.probability is None or contents.conformal is None:
+        return None
+    return ConformalSet.of(contents.conformal, answer.probability)
 
 
 def describe_unprepared(

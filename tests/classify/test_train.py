@@ -37,6 +37,7 @@ SETTINGS = ClassifySettings(
     fine=StageSettings(epochs=6, learning_rate=1e-2),
     forest=ForestSettings(trees=10, folds=3, min_leaf=(2,), max_features=(0.5,), repeats=2),
     seeds=2, batch_size=16, min_patients=8, device=Device.CPU, threads=1, checkpoint_every=1,
+    conformal=0.75,
 )  # fmt: skip
 ROWS = {"p001": {"status": "no_tumor"}, "p002": {"idh": ""}, "p024": {"status": "no_tumor"}}
 
@@ -129,6 +130,33 @@ def test_the_saved_classifier_answers_external_patients_alike(
     assert abstained.tolist() == (whole["status"] == Status.ABSTAIN.value).tolist()
     assert classifier.trained_on.value == "phantoms"
     assert [c.value for c in classifier.channels] == ["t1c", "flair"]
+
+
+def test_sets_are_calibrated_out_of_fold_and_said_of_others_alone(
+    samples: Path, model: Path, table: pd.DataFrame
+) -> None:
+    found = Classifier.load(model).conformal
+    assert found is not None
+    whole = table[(table["model"] == "hybrid") & table["slice"].isna()].set_index("patient_id")
+    held_out = read_json(model / "model.json")["members"]
+    calibrating = whole.loc[[name for member in held_out for name in member["held_out_patients"]]]
+    for status, scores in ((1, found.mutant), (0, found.wildtype)):
+        own = calibrating.loc[calibrating["idh"] == status, "probability"]
+        np.testing.assert_allclose(sorted(own), scores)
+    assert calibrating["idh_set"].isna().all()
+    others = whole[whole["probability"].notna()].drop(calibrating.index)
+    assert {"p002"} < set(others.index), "an unknown status calibrates nothing"
+    assert others["idh_set"].tolist() == [found.idh_set(p).value for p in others["probability"]]
+    assert (others["set_level"] == 0.75).all()
+
+
+def test_a_level_that_the_held_out_cannot_carry_is_refused_before_training(
+    samples: Path, tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"conformal": 0.99})
+    with pytest.raises(BadInput, match=r"classify\.conformal, level 0\.99.*at most"):
+        train_classifiers(samples, settings, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_onnx_answers_what_the_classifier_does(samples: Path, model: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from components.evaluate.statistics.performance import (
     without_nan,
 )
 from components.evaluate.statistics.segmentation import segmentation_block, summary
-from components.evaluate.statistics.subgroups import bands, subgroup_block
+from components.evaluate.subgroups.figures import bands, subgroup_block
 
 SETTINGS = EvaluateSettings(iterations=100, min_subgroup=3, min_class=1)
 NAN = float("nan")

@@ -161,7 +161,11 @@ def test_subgroups_that_differ_are_refused() -> None:
     table.loc[women, "probability"] = 1.0 - table.loc[women, "idh"]
     found = verdict(rules.SubgroupGap(), evidence(predictions=table))
     assert not found["passed"]
-    assert found["found"]["snuh, sex"]["accuracy"]["F"] == 0.0
+    sexes = found["found"]["snuh, sex"]
+    assert sexes["accuracy"]["F"] == 0.0
+    assert sexes["p"] < 0.001
+    assert set(sexes["patients"]) == {"F", "M"}
+    assert f"a gap under {sexes['detectable']:.2f} would likely go unseen" in found["reason"]
     small = rules.SubgroupGap(min_patients=60)
     assert verdict(small, evidence(predictions=table))["passed"]
 

@@ -67,6 +67,7 @@ CLASSIFY = ClassifySettings(
     seeds=2,
     min_patients=4,
     selection_p=1.0,
+    conformal=0.5,
     threads=1,
 )
 SERVING = ServingSettings(threads=1)

@@ -173,6 +173,10 @@ def test_each_prediction_leaves_one_audit_line(
     assert first["release"] == shop.release.release
     assert first["probability_idh_mutant"] == second["probability_idh_mutant"]
     assert set(first) >= {"time", "request_id", "release", "input_sha256", "status"}
+    conformal = shop.release.contents.conformal
+    assert conformal is not None
+    expected = conformal.idh_set(first["probability_idh_mutant"]).value
+    assert (first["conformal"]["idh"], first["conformal"]["level"]) == (expected, 0.5)
     inside = tensors["t1c"][tensors["brain"] > 0]
     for name, share in QUANTILES.items():
         assert first["intensities"][f"t1c {name}"] == pytest.approx(

@@ -12,6 +12,7 @@ import pytest
 from components.core.vocabulary import Status
 from components.release.inference.local_release import LocalRelease
 from components.release.inference.request import request_tensors
+from components.release.prediction import ConformalSet
 from serving.report.explanation import explain_answer
 from serving.report.page import write_page
 from serving.report.result import patient_result
@@ -101,6 +102,26 @@ def test_no_tumour_and_abstention_are_said_first(shop: Shop, tmp_path: Path) -> 
     assert "No answer" in silent.text
     assert "abstains: far" in silent.text
     assert "yes: distance" in silent.text
+
+
+def test_the_conformal_set_is_that_of_the_release_and_reaches_the_page(
+    shop: Shop, tmp_path: Path
+) -> None:
+    contents, case = shop.release.contents, shop.case(6)
+    assert contents.conformal is not None
+    answer = LocalRelease(shop.release.folder).ask(request_tensors(case, contents))
+    assert answer.probability is not None
+    found = patient_result(answer, case, contents, FILES).prediction.content()["conformal"]
+    assert found["idh"] == contents.conformal.idh_set(answer.probability).value
+    assert found["level"] == 0.5
+    assert sum(found["calibrated_on"].values()) == len(
+        contents.conformal.mutant + contents.conformal.wildtype
+    )
+    words = {"mutant": "mutant alone", "both": "does not decide", "none": "neither"}
+    for idh, sentence in words.items():
+        changes = {"conformal": ConformalSet.model_validate({**found, "idh": idh})}
+        assert sentence in _page(shop, tmp_path / f"{idh}.html", changes=changes).text
+    assert "Not ruled out" not in _page(shop, tmp_path / "n.html", tumor=False).text
 
 
 def test_an_explained_answer_shows_where_it_looked(shop: Shop, tmp_path: Path) -> None:

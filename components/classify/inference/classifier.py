@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from components.classify.data.selection import Selection
 from components.classify.inference.calibration import Calibrator
+from components.classify.inference.conformal import ConformalCalibration
 from components.classify.inference.uncertainty import Reference, rms_distance
 from components.classify.network.resnet import Hybrid
 from components.classify.settings import ResNetSettings
@@ -94,6 +95,7 @@ class Classifier:
         grid: side of the image in pixels.
         abstain_above: uncertainty above which a patient is not answered.
         ood_limit: `ood` above which a patient is not answered.
+        conformal: what its sets are made from; None where it was trained to make none.
         trained_on: phantoms or patients.
         ensemble: its networks.
         description: model.json.
@@ -103,6 +105,7 @@ class Classifier:
     grid: int
     abstain_above: float
     ood_limit: float
+    conformal: ConformalCalibration | None
     trained_on: Origin
     ensemble: Ensemble = field(repr=False)
     description: dict[str, Any] = field(repr=False)
@@ -131,6 +134,7 @@ class Classifier:
                 grid=content["grid"],
                 abstain_above=content["abstention"]["threshold"],
                 ood_limit=content["ood"]["limit"],
+                conformal=_conformal(content),
                 trained_on=Origin(content["trained_on"]),
                 ensemble=ensemble,
                 description=content,
@@ -158,6 +162,11 @@ class Classifier:
                 torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)),
             )
         return ClassifierOutput(*(tensor.numpy() for tensor in found))
+
+
+def _conformal(content: dict[str, Any]) -> ConformalCalibration | None:
+    found = content.get("conformal")
+    return None if found is None else ConformalCalibration.model_validate(found)
 
 
 def check_inputs(images: np.ndarray, features: np.ndarray, grid: int) -> None:

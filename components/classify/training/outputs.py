@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from components.classify.inference.calibrated import (
     predictable,
 )
 from components.classify.inference.classifier import AGE_FILE, FOREST_FILE, MODEL_FILE
+from components.classify.inference.conformal import ConformalCalibration
 from components.classify.inference.uncertainty import risk_coverage
 from components.classify.predictions import Predictions, write_predictions
 from components.classify.settings import ClassifySettings
@@ -94,8 +95,9 @@ def write_model(run: ClassifierRun, forests: list[Forest], ages: list[AgeModel])
     """Calibrate, predict every patient, and write the model folder's files beside the weights."""
     hybrid = calibrate(run.hybrid, run.samples, run.members, run.settings)
     resnet = calibrate(run.resnet, run.samples, run.members, run.settings)
+    conformal = _conformal(run, hybrid)
     predictions = {
-        Model.HYBRID: hybrid.predictions,
+        Model.HYBRID: _with_sets(run, hybrid.predictions, conformal),
         Model.RESNET: resnet.predictions,
         Model.RADIOMICS: _forest_predictions(run, forests),
         Model.AGE: _age_predictions(run, ages),
@@ -116,7 +118,35 @@ def write_model(run: ClassifierRun, forests: list[Forest], ages: list[AgeModel])
         probability, kept = hybrid.predictions.probability, run.settings.explain
         write_explanations(run.out, run.samples, run.members, run.hybrids, probability, kept)
     write_records(run.out / CURVES_FILE, ClassifierCurvePoint, run.points)
-    write_json(run.out / MODEL_FILE, _describe(run, hybrid, resnet, predictions))
+    write_json(run.out / MODEL_FILE, _describe(run, hybrid, resnet, predictions, conformal))
+
+
+def _conformal(run: ClassifierRun, hybrid: CalibratedModel) -> ConformalCalibration | None:
+    level, rows = run.settings.conformal, _held_out(run)
+    if level is None:
+        return None
+    probability = hybrid.predictions.probability[rows]
+    return ConformalCalibration.of(level, probability, run.samples.idh[rows])
+
+
+def _with_sets(
+    run: ClassifierRun, found: Predictions, conformal: ConformalCalibration | None
+) -> Predictions:
+    """The hybrid's predictions with the set of everyone answered who did not calibrate it."""
+    if conformal is None:
+        return found
+    other = np.isfinite(found.probability)
+    other[_held_out(run)] = False
+    sets = tuple(
+        conformal.idh_set(p) if new else None
+        for p, new in zip(found.probability, other, strict=True)
+    )
+    return replace(found, sets=sets, set_level=conformal.level)
+
+
+def _held_out(run: ClassifierRun) -> np.ndarray:
+    """Rows of all members' held-out patients."""
+    return np.concatenate([member.held_out for member in run.members])
 
 
 def _forest_predictions(run: ClassifierRun, forests: list[Forest]) -> Predictions:
@@ -152,9 +182,10 @@ def _describe(
     hybrid: CalibratedModel,
     resnet: CalibratedModel,
     predictions: dict[Model, Predictions],
+    conformal: ConformalCalibration | None,
 ) -> dict[str, Any]:
     """model.json."""
-    held_out = np.concatenate([member.held_out for member in run.members])
+    held_out = _held_out(run)
     idh = run.samples.idh[held_out]
     surest = hybrid.predictions
     assert surest.uncertainty is not None
@@ -172,6 +203,7 @@ def _describe(
             "shift": resnet.calibrator.shift,
         },
         "abstention": {"threshold": hybrid.abstain_above, "coverage": run.settings.coverage},
+        "conformal": None if conformal is None else conformal.model_dump(mode="json"),
         "ood": {"scale": hybrid.ood_scale, "limit": run.settings.ood_limit},
         "risk_coverage": risk_coverage(
             surest.uncertainty[held_out], surest.probability[held_out], idh

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from components.classify.comparators.forest import Forest, train_forest
 from components.classify.data.samples import MemberSamples, plan_classifier_members, read_samples
 from components.classify.data.selection import Selection, select
 from components.classify.inference.calibrated import NetworkOutputs
+from components.classify.inference.conformal import check_level
 from components.classify.inference.uncertainty import Reference
 from components.classify.network.resnet import Hybrid, ResNet
 from components.classify.settings import ClassifySettings
@@ -24,7 +26,7 @@ from components.classify.training.outputs import CHECKPOINTS, ClassifierRun, wri
 from components.core.device import choose_device
 from components.core.files import sha256_file
 from components.core.progress import Progress, silent
-from components.core.vocabulary import FEATURE_NAMES, Model
+from components.core.vocabulary import FEATURE_NAMES, Idh, Model
 from components.features.extract import FEATURES_FILE, SAMPLES_FILE
 from components.training.weights import prefixed, save_tensors
 
@@ -56,12 +58,16 @@ def train_classifiers(
         progress: called with (epochs done, epochs in all, network).
 
     Raises:
-        BadInput: unreadable samples, too few patients, one class only.
+        BadInput: unreadable samples, too few patients, one class only, or too few held out for
+            the level of the conformal sets.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
     table = read_samples(samples)
     members = plan_classifier_members(table, settings.min_patients)
+    if settings.conformal is not None:
+        held_out = table.idh[np.concatenate([member.held_out for member in members])]
+        check_level(settings.conformal, {s: int((held_out == s).sum()) for s in Idh})
     shape = (len(members), len(table.patient_ids), settings.seeds, table.slices)
     identity = _identity(samples)
     run = ClassifierRun(

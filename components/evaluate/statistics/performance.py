@@ -178,23 +178,32 @@ def _calibration(
     settings: EvaluateSettings,
     patient: np.ndarray | None = None,
 ) -> dict[str, Any]:
+    error = metrics.expected_calibration_error(idh, probability, settings.calibration_bins)
+    return {
+        "brier": _with(metrics.brier(idh, probability), intervals, "brier"),
+        "ece": _shifted(error, intervals),
+        "calibration": recalibration(idh, probability, settings.confidence, patient),
+    }
+
+
+def recalibration(
+    idh: np.ndarray,
+    probability: np.ndarray,
+    confidence: float,
+    patient: np.ndarray | None = None,
+) -> dict[str, dict[str, float]]:
+    """Slope, intercept and calibration in the large with Wald intervals; `metrics.calibration`."""
     from scipy.special import ndtri
 
-    z = float(ndtri(0.5 + settings.confidence / 2))
+    z = float(ndtri(0.5 + confidence / 2))
     fit = metrics.calibration(idh, probability, patient)
-    error = metrics.expected_calibration_error(idh, probability, settings.calibration_bins)
-    wald = {
+    return {
         name: {"value": value, "low": value - z * se, "high": value + z * se}
         for name, value, se in (
             ("slope", fit.slope, fit.slope_error),
             ("intercept", fit.intercept, fit.intercept_error),
             ("in_the_large", fit.in_the_large, fit.in_the_large_error),
         )
-    }
-    return {
-        "brier": _with(metrics.brier(idh, probability), intervals, "brier"),
-        "ece": _shifted(error, intervals),
-        "calibration": wald,
     }
 
 

@@ -23,7 +23,8 @@ AGE_GROUPS = ((0.0, 45.0, "under 45"), (45.0, 60.0, "45 to 59"), (60.0, 200.0, "
 """Years; IDH mutation gets rare with age, so that a model may lean on it."""
 
 
-def _accuracy_by(answers: Scores, attribute: str, smallest: int) -> dict[str, float]:
+def _accuracy_by(answers: Scores, attribute: str, smallest: int) -> dict[str, tuple[int, int]]:
+    """Group -> (correct, patients) of each group of `smallest` patients or more."""
     if attribute == "age_group":
         groups = answers.table["age"].map(_age_group) if "age" in answers.table else None
     else:
@@ -32,7 +33,10 @@ def _accuracy_by(answers: Scores, attribute: str, smallest: int) -> dict[str, fl
         return {}
     names = groups.dropna().astype(str)
     return {
-        str(group): float(answers.correct[(groups.astype(str) == group).to_numpy()].mean())
+        str(group): (
+            int(answers.correct[(groups.astype(str) == group).to_numpy()].sum()),
+            int(count),
+        )
         for group, count in names.value_counts().sort_index().items()
         if count >= smallest
     }

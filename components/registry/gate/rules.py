@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.vocabulary import Model, Origin, Split
 from components.evaluate.statistics.metrics import expected_calibration_error
+from components.evaluate.subgroups.gaps import detectable_gap, gap_by_chance
 from components.registry import settings as rules
 from components.registry.gate.champion import Champion
 from components.registry.gate.evidence import leaks, scores
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 CALIBRATION_BINS = 10
 """Equal-width bins of the calibration error."""
+
+
+SUBGROUP_ALPHA = 0.05
+"""Significance level at which the detectable gap between subgroups is told."""
 
 
 NEVER_OVERRIDDEN = frozenset({"trained_on_patients"})
@@ -210,18 +215,32 @@ def _subgroup_gap(rule: rules.SubgroupGap, evidence: Evidence) -> RuleOutcome:
     for name in evidence.set_names:
         answers = scores(evidence.predictions, name, rule.model)
         for attribute in rule.attributes:
-            shares = _accuracy_by(answers, attribute, rule.min_patients)
-            if len(shares) > 1:
-                gap = max(shares.values()) - min(shares.values())
-                gaps[f"{name}, {attribute}"] = {"gap": gap, "accuracy": shares}
+            counts = _accuracy_by(answers, attribute, rule.min_patients)
+            if len(counts) > 1:
+                gaps[f"{name}, {attribute}"] = _gap_of(counts)
     if not gaps:
         return RuleOutcome(True, {}, f"no two groups of {rule.min_patients} patients to compare")
     worst = max(gaps, key=lambda key: gaps[key]["gap"])
     return RuleOutcome(
         gaps[worst]["gap"] <= rule.ceiling,
         gaps,
-        f"largest gap in accuracy {gaps[worst]['gap']:.3f} ({worst}), ceiling {rule.ceiling:g}",
+        f"largest gap in accuracy {gaps[worst]['gap']:.3f} ({worst}), ceiling {rule.ceiling:g}; "
+        f"of equal groups P = {gaps[worst]['p']:.2g}, and a gap under "
+        f"{gaps[worst]['detectable']:.2f} would likely go unseen",
     )
+
+
+def _gap_of(counts: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """The widest gap, whether chance explains it, and which gap these groups could show."""
+    shares = {group: right / total for group, (right, total) in counts.items()}
+    best, worst = (counts[pick(shares, key=lambda g: shares[g])] for pick in (max, min))
+    return {
+        "gap": max(shares.values()) - min(shares.values()),
+        "accuracy": shares,
+        "patients": {group: total for group, (_, total) in counts.items()},
+        "p": gap_by_chance(best, worst),
+        "detectable": detectable_gap(best, worst, SUBGROUP_ALPHA),
+    }
 
 
 def _calibration(rule: rules.CalibrationCeiling, evidence: Evidence) -> RuleOutcome:

@@ -14,6 +14,7 @@ from components.core.vocabulary import AGE, FEATURE_NAMES, QUANTILES, Status
 from components.release.image_tensors import HEADER
 from components.release.inference.outputs import abstained_tensors, final_tensors
 from components.release.manifest import Contents, release_beside
+from components.release.prediction import ConformalSet
 from components.release.tensors import CANARY_ID, NO_NUMBER
 from serving.images.case import CaseHeader
 from serving.triton.backend import answer_each, inputs_of, log
@@ -32,7 +33,7 @@ class TritonPythonModel:
         """Read limits and release."""
         contents = Contents.read(Path(args["model_repository"]) / args["model_version"])
         self.sequences = [sequence.value for sequence in contents.interface.sequences]
-        self.limits = contents.limits
+        self.limits, self.conformal = contents.limits, contents.conformal
         self.release = release_beside(Path(args["model_repository"]))
         self.counters = Counters(self.release)
         self.audit = os.environ.get("GLIOFLOW_AUDIT", "")
@@ -70,6 +71,7 @@ class TritonPythonModel:
             "input_sha256": tensors["input_digest"].tobytes().hex() if prepared else None,
             "status": list(Status)[int(final["status"][0])].value,
             **numbers,
+            "conformal": self._conformal(float(final["probability_idh_mutant"][0])),
             "features": _features(tensors["features"], prepared),
             "intensities": self._intensities(tensors["intensities"], prepared),
         }
@@ -81,6 +83,12 @@ class TritonPythonModel:
             # One write of one line in append mode: lines of several instances never interleave.
             with Path(self.audit).open("a") as stream:
                 stream.write(line + "\n")
+
+    def _conformal(self, probability: float) -> dict[str, Any] | None:
+        """None without a probability, and of a release that makes no sets."""
+        if probability == NO_NUMBER or self.conformal is None:
+            return None
+        return ConformalSet.of(self.conformal, probability).model_dump(mode="json")
 
     def _intensities(self, measured: np.ndarray, prepared: bool) -> dict[str, float | None]:
         """ "t1c low" -> z-score, and so on."""

@@ -15,6 +15,7 @@ from components.evaluate.statistics import metrics
 from components.evaluate.statistics.delong import delong
 from components.evaluate.statistics.paired_tests import independent_difference
 from components.evaluate.statistics.performance import correct, without_nan
+from components.evaluate.subgroups import gaps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ KNOWN_COLUMNS = {
     *("patient_id", "cohort", "subset", "fold", "idh", "age", "sex", "grade", "codeletion", "site"),
     *("origin", "status", "tumor_ml", "dice", "hd95_mm", "volume_error_ml", "confidence"),
     "t1c_slice_mm",
-    *("model", "slice", "probability", "uncertainty", "ood", "warnings"),
+    *("model", "slice", "probability", "uncertainty", "ood", "warnings", "idh_set", "set_level"),
 }
 """Columns with a meaning of their own. Any other one that a cohort carries along (scanner, field
 strength, slice thickness, noise, missing sequence) makes subgroups."""
@@ -45,13 +46,13 @@ def subgroup_block(
     A group: attribute, group, patients, mutant, accuracy, auroc, sensitivity, specificity (each
     value, low, high) and "too_small" with its reason. A gap: attribute, measure (accuracy or
     auroc), and the largest difference of it between two groups that are large enough: best, worst,
-    gap (value, low, high).
+    gap (value, low, high), and of accuracy "reasons" (see group_documents.GapReasons).
 
     Args:
         people: one row a patient, indexed by patient_id, at least for every patient of `answers`.
     """
     people = people.reindex(answers.patient_id)
-    groups, gaps = [], []
+    groups, found_gaps = [], []
     for attribute, labels in _attributes(people, settings).items():
         found = [
             {
@@ -69,8 +70,8 @@ def subgroup_block(
                 if not block["too_small"] and not math.isnan(block[measure]["value"])
             ]
             if len(sized) > 1:
-                gaps.append(_gap(sized, measure))
-    return without_nan({"groups": groups, "gaps": gaps})
+                found_gaps.append(_gap(sized, measure, settings))
+    return without_nan({"groups": groups, "gaps": found_gaps})
 
 
 def bands(borders: tuple[float, ...], unit: str) -> list[str]:
@@ -156,6 +157,7 @@ def _group(
             for name, counts in shares.items()
         },
         "auroc": {"value": area.value, "low": area.low, "high": area.high},
+        "auroc_se": area.standard_error,
         "too_small": _too_small(len(idh), mutants, wildtypes, settings),
     }
 
@@ -169,7 +171,7 @@ def _too_small(patients: int, mutants: int, wildtypes: int, settings: EvaluateSe
     return ""
 
 
-def _gap(groups: list[dict[str, Any]], measure: str) -> dict[str, Any]:
+def _gap(groups: list[dict[str, Any]], measure: str, settings: EvaluateSettings) -> dict[str, Any]:
     """The best and the worst of two or more groups by one measure, and what lies between."""
     ranked = sorted(groups, key=lambda group: group[measure]["value"])
     worst, best = ranked[0], ranked[-1]
@@ -180,6 +182,24 @@ def _gap(groups: list[dict[str, Any]], measure: str) -> dict[str, Any]:
         "best": best["group"],
         "worst": worst["group"],
         "gap": {"value": gap, "low": low, "high": high},
+        "reasons": _reasons(best, worst, gap, settings) if measure == "accuracy" else None,
+    }
+
+
+def _reasons(
+    best: dict[str, Any], worst: dict[str, Any], gap: float, settings: EvaluateSettings
+) -> dict[str, Any]:
+    one, two = (
+        (round(g["accuracy"]["value"] * g["patients"]), g["patients"]) for g in (best, worst)
+    )
+    p, parts = gaps.gap_by_chance(one, two), gaps.split_gap(best, worst)
+    area = gaps.area_difference(best, worst, settings.confidence)
+    return {
+        "p": p,
+        "detectable": gaps.detectable_gap(one, two, settings.alpha),
+        **vars(parts),
+        "auroc": area,
+        "reading": gaps.reading(gap, p, parts, area["p"], settings.alpha),
     }
 
 

@@ -1,0 +1,1 @@
+"""Performance within subgroups, and what the gaps between them are made of."""
