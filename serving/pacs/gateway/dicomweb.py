@@ -1,0 +1,104 @@
+"""DICOMweb: studies found by QIDO-RS and fetched by WADO-RS, answers stored by STOW-RS."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import requests
+from pydicom import Dataset
+from requests.adapters import HTTPAdapter
+
+from serving.pacs.gateway.metrics import Counted
+from serving.pacs.gateway.send import NotStored
+from serving.pacs.gateway.settings import DicomWeb, Poll, read_token
+from serving.pacs.gateway.spool import Spool
+from serving.pacs.gateway.state import GatewayState
+
+if TYPE_CHECKING:
+    from dicomweb_client import DICOMwebClient
+
+_STUDY, _SERIES, _IMAGES = "0020000D", "0020000E", "00201209"
+_ANY_SYNTAX = (("application/dicom", "*"),)
+TIMEOUT_S = 60.0
+
+
+class _Encrypted(HTTPAdapter):
+    """Checks the server and shows ourselves by the files of the settings."""
+
+    def __init__(self, server: DicomWeb) -> None:
+        self._context = server.tls.client_context()
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, ssl_context=self._context)
+
+    def send(self, request: Any, *args: Any, **options: Any) -> requests.Response:  # type: ignore[override]
+        return super().send(request, *args, **{**options, "timeout": TIMEOUT_S})
+
+
+def connect(server: DicomWeb) -> DICOMwebClient:
+    """A client of a server. Raises BadInput: its token cannot be read."""
+    from dicomweb_client import DICOMwebClient
+
+    # It logs addresses, which hold UIDs.
+    logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
+    session = requests.Session()
+    session.mount("https://", _Encrypted(server))
+    token = read_token(server.token_file)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    client = DICOMwebClient(server.url, session=session, headers=headers)
+    client.set_http_retry_params(retry=False)
+    return client
+
+
+def fetch_new(poll: Poll, spool: Spool, state: GatewayState, counted: Counted) -> None:
+    """Bring every MR series that has grown since it was fetched into the spool.
+
+    Raises:
+        requests.RequestException: the server is away, or refuses.
+        SpoolFull: no room; what was not fetched is fetched the next time.
+    """
+    client = connect(poll.server)
+    for study, series, images in _series(client, poll.days):
+        if state.images_fetched(series) >= images:
+            continue
+        for image in client.iter_series(study, series, media_types=_ANY_SYNTAX):
+            if spool.store(study, str(image.SOPInstanceUID), _encoded(image)):
+                counted.received.inc()
+        state.fetched(series, images)
+
+
+def _series(client: DICOMwebClient, days: int) -> Iterator[tuple[str, str, int]]:
+    """Study UID, series UID and number of images of every MR series of the last days."""
+    since = (date.today() - timedelta(days=days)).strftime("%Y%m%d")
+    wanted = {"ModalitiesInStudy": "MR", "StudyDate": f"{since}-"}
+    for found in client.search_for_studies(search_filters=wanted, get_remaining=True):
+        study = found[_STUDY]["Value"][0]
+        filters = {"Modality": "MR"}
+        for each in client.search_for_series(study, search_filters=filters, get_remaining=True):
+            images = each.get(_IMAGES, {}).get("Value", [1])[0]
+            yield study, each[_SERIES]["Value"][0], int(images)
+
+
+def _encoded(image: Dataset) -> bytes:
+    stream = io.BytesIO()
+    image.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def stow(server: DicomWeb, study_uid: str, objects: list[Dataset]) -> None:
+    """Store objects in their study. Raises NotStored."""
+    try:
+        told = connect(server).store_instances(objects, study_uid)
+    except requests.RequestException as error:
+        status = getattr(error.response, "status_code", None)
+        said = f"HTTP status {status}" if status else type(error).__name__
+        raise NotStored("store", f"the server does not take answers ({said})") from None
+    failed = told.get("FailedSOPSequence", [])
+    if failed:
+        reasons = sorted({f"{int(item.get('FailureReason', 0)):04X}" for item in failed})
+        raise NotStored("store", f"{len(failed)} objects failed ({', '.join(reasons)})")
