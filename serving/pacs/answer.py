@@ -10,7 +10,7 @@ import pydicom
 import SimpleITK as sitk
 from pydicom import Dataset
 
-from components.cohort.dicom.source_series import SourceSeries, derived_uid, read_source
+from components.cohort.dicom.objects.source_series import SourceSeries, derived_uid, read_source
 from components.cohort.images import read_image
 from components.core.errors import BadInput
 from components.core.files import atomic

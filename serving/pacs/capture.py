@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
 from scipy.ndimage import binary_erosion
 
-from components.cohort.dicom.source_series import MAKER, SourceSeries, derived_uid
+from components.cohort.dicom.objects.source_series import MAKER, SourceSeries, derived_uid
 from components.core.imaging.grid import Grid, resample
 from components.core.vocabulary import SLICE_TITLES, Status
 from components.release.prediction import Prediction
@@ -147,7 +147,7 @@ def _capture(
         instance_number=index + 1,
         manufacturer=MAKER,
         patient_orientation=("L", "P"),
-        pixel_spacing=(grid.spacing[1], grid.spacing[0]),
+        pixel_spacing=(grid.spacing[1], grid.spacing[0]),  # type: ignore[arg-type]
         series_description=SERIES_DESCRIPTION,
     )
     made.ManufacturerModelName = MAKER

@@ -26,7 +26,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from components.cohort.dicom.source_series import MAKER, SourceSeries, derived_uid
+from components.cohort.dicom.objects.source_series import MAKER, SourceSeries, derived_uid
 from components.core.vocabulary import Status
 from components.release.prediction import Prediction
 from serving.pacs import codes as own

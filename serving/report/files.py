@@ -106,7 +106,7 @@ def write_dicom_mask(folder: Path, release: str, series: Path, mask: sitk.Image)
         release: what made the mask.
         series: folder of the DICOM series on whose grid the mask lies.
     """
-    from components.cohort.dicom.segmentation import write_segmentation
+    from components.cohort.dicom.objects.segmentation import write_segmentation
 
     if not sitk.GetArrayViewFromImage(mask).any():
         return None

@@ -1,1 +1,1 @@
-"""The gateway: studies come in from a PACS, are answered by a Triton server, and answers go back."""
+"""The gateway: studies come in, a Triton server answers them, answers go back to the PACS."""

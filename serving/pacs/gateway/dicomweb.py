@@ -36,11 +36,11 @@ class _Encrypted(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, ssl_context=self._context)
 
-    def send(self, request: Any, *args: Any, **options: Any) -> requests.Response:  # type: ignore[override]
+    def send(self, request: Any, *args: Any, **options: Any) -> requests.Response:
         return super().send(request, *args, **{**options, "timeout": TIMEOUT_S})
 
 
-def connect(server: DicomWeb) -> DICOMwebClient:
+def open_dicomweb(server: DicomWeb) -> DICOMwebClient:
     """A client of a server. Raises BadInput: its token cannot be read."""
     from dicomweb_client import DICOMwebClient
 
@@ -62,7 +62,7 @@ def fetch_new(poll: Poll, spool: Spool, state: GatewayState, counted: Counted) -
         requests.RequestException: the server is away, or refuses.
         SpoolFull: no room; what was not fetched is fetched the next time.
     """
-    client = connect(poll.server)
+    client = open_dicomweb(poll.server)
     for study, series, images in _series(client, poll.days):
         if state.images_fetched(series) >= images:
             continue
@@ -93,7 +93,7 @@ def _encoded(image: Dataset) -> bytes:
 def stow(server: DicomWeb, study_uid: str, objects: list[Dataset]) -> None:
     """Store objects in their study. Raises NotStored."""
     try:
-        told = connect(server).store_instances(objects, study_uid)
+        told = open_dicomweb(server).store_instances(objects, study_uid)
     except requests.RequestException as error:
         status = getattr(error.response, "status_code", None)
         said = f"HTTP status {status}" if status else type(error).__name__

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -22,7 +26,7 @@ MR_CLASSES = (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRI
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _CALLER_NOT_RECOGNISED = (0x01, 0x01, 0x03)
-"""A-ASSOCIATE-RJ: permanent, by the service user, calling AE title not recognised (PS3.8, 9.3.4)."""
+"""A-ASSOCIATE-RJ: permanent, by the user, calling AE title not recognised (PS3.8, 9.3.4)."""
 
 
 def start_receiver(listen: Listen, spool: Spool, counted: Counted) -> ThreadedAssociationServer:
@@ -36,9 +40,9 @@ def start_receiver(listen: Listen, spool: Spool, counted: Counted) -> ThreadedAs
     entity = AE(ae_title=listen.ae_title)
     entity.require_called_aet = True
     entity.add_supported_context(Verification)
-    for context in AllStoragePresentationContexts:
-        syntaxes = [*(context.transfer_syntax or []), *_COMPRESSED]
-        entity.add_supported_context(context.abstract_syntax, syntaxes)
+    for offered in AllStoragePresentationContexts:
+        syntaxes = [*(offered.transfer_syntax or []), *_COMPRESSED]
+        entity.add_supported_context(str(offered.abstract_syntax), syntaxes)
     handlers: list[Any] = [
         (evt.EVT_REQUESTED, _admit, [listen, counted]),
         (evt.EVT_C_STORE, _keep, [spool, counted]),

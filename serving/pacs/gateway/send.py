@@ -31,8 +31,8 @@ def send(node: DicomNode, objects: list[Dataset]) -> None:
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = TIMEOUT_S
     entity.connection_timeout = TIMEOUT_S
     syntaxes = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-    for item in {str(item.SOPClassUID) for item in objects}:
-        entity.add_requested_context(item, syntaxes)
+    for kind in {str(item.SOPClassUID) for item in objects}:
+        entity.add_requested_context(kind, syntaxes)
     tls = (node.tls.client_context(), node.host) if node.tls else None
     association = entity.associate(node.host, node.port, ae_title=node.ae_title, tls_args=tls)
     if not association.is_established:

@@ -15,6 +15,8 @@ from components.core.files import atomic
 from serving.pacs.gateway.state import GatewayState
 
 MIB = 1 << 20
+_ROUNDING_S = 0.001
+"""Of a file's time."""
 _STUDIES, _ANSWERS, _TRASH = "studies", "answers", "trash"
 
 
@@ -71,9 +73,11 @@ class Spool:
                     stream.write(content)
                     stream.flush()
                     os.fsync(stream.fileno())
+                    now = self._state.clock()
+                    os.utime(temporary, (now, now))
                 self._used += len(content)
             # A kill may have come between an image and its news.
-            if not known or path.stat().st_mtime > self._state.last_arrival(key):
+            if not known or path.stat().st_mtime > self._state.last_arrival(key) + _ROUNDING_S:
                 self._state.arrived(key, study_uid, self._quiet_s)
         return not known
 
@@ -95,6 +99,7 @@ class Spool:
             size = sum(f.stat().st_size for f in aside.iterdir())
         with self._lock:
             self._used += size
+            self._make_way(0, key)
 
     def expire(self, before: float) -> None:
         """Forget the images and answers of studies that ended before a moment."""
@@ -106,13 +111,17 @@ class Spool:
         return self._folder / _STUDIES / key
 
     def _make_room(self, needed: int, key: str) -> None:
+        self._make_way(needed, key)
+        if self._used + needed > self._limit:
+            raise SpoolFull(self._folder, "full of studies that wait", "raise spool_mb")
+
+    def _make_way(self, needed: int, key: str) -> None:
+        """Forget ended studies, the oldest first, but for one, until there is room."""
         for study in self._state.ended_before(self._state.clock() + 1.0):
             if self._used + needed <= self._limit:
                 return
             if study.key != key:
                 self._remove(study.key)
-        if self._used + needed > self._limit:
-            raise SpoolFull(self._folder, "full of studies that wait", "raise spool_mb")
 
     def _remove(self, key: str) -> None:
         """By renaming first: a part of a series must never be taken for the series."""

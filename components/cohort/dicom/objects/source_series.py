@@ -1,4 +1,4 @@
-"""A DICOM series as new objects refer to it: headers, places in the stack, and UIDs derived from it."""
+"""A DICOM series as new objects refer to it: headers, places in the stack, derived UIDs."""
 
 from __future__ import annotations
 

@@ -11,7 +11,12 @@ import numpy as np
 import SimpleITK as sitk
 from pydicom import Dataset
 
-from components.cohort.dicom.source_series import MAKER, SourceSeries, derived_uid, read_source
+from components.cohort.dicom.objects.source_series import (
+    MAKER,
+    SourceSeries,
+    derived_uid,
+    read_source,
+)
 from components.core.errors import BadInput
 from components.core.files import atomic
 from components.core.imaging.grid import Grid, resample
