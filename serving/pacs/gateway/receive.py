@@ -65,7 +65,8 @@ _COMPRESSED = (
 
 def _admit(event: evt.Event, listen: Listen, counted: Counted) -> None:
     peer = event.assoc.requestor
-    if any(caller.is_it(peer.ae_title, peer.address) for caller in listen.callers):
+    title = str(peer.primitive.calling_ae_title)
+    if any(caller.is_it(title, peer.address) for caller in listen.callers):  # type: ignore[arg-type]
         return
     counted.rejected.inc()
     log.warning("an association was rejected: its AE title and address are not listed")

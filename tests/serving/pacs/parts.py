@@ -59,6 +59,11 @@ def as_file(item: Dataset) -> bytes:
     return stream.getvalue()
 
 
+def as_sent(items: list[Dataset]) -> list[Dataset]:
+    """Images as an SCU reads them from files."""
+    return [pydicom.dcmread(io.BytesIO(as_file(item))) for item in items]
+
+
 @dataclass
 class KnownServer:
     """Answers every series with the box of `mask_of`, as the Triton server would word it.
