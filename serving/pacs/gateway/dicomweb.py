@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _STUDY, _SERIES, _IMAGES = "0020000D", "0020000E", "00201209"
 _ANY_SYNTAX = (("application/dicom", "*"),)
 TIMEOUT_S = 60.0
+_PAGE = 100
 
 
 class _Encrypted(HTTPAdapter):
@@ -76,12 +78,30 @@ def _series(client: DICOMwebClient, days: int) -> Iterator[tuple[str, str, int]]
     """Study UID, series UID and number of images of every MR series of the last days."""
     since = (date.today() - timedelta(days=days)).strftime("%Y%m%d")
     wanted = {"ModalitiesInStudy": "MR", "StudyDate": f"{since}-"}
-    for found in client.search_for_studies(search_filters=wanted, get_remaining=True):
-        study = found[_STUDY]["Value"][0]
+    studies = partial(client.search_for_studies, search_filters=wanted)
+    for study, _ in _all(studies, _STUDY):
         filters = {"Modality": "MR"}
-        for each in client.search_for_series(study, search_filters=filters, get_remaining=True):
-            images = each.get(_IMAGES, {}).get("Value", [1])[0]
-            yield study, each[_SERIES]["Value"][0], int(images)
+        for series, told in _all(
+            partial(client.search_for_series, study, search_filters=filters), _SERIES
+        ):
+            yield study, series, int(told.get(_IMAGES, {}).get("Value", [1])[0])
+
+
+def _all(
+    search: Callable[..., list[dict[str, Any]]], uid: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every match of a search with its UID, page by page.
+
+    Until a page brings nothing new: some servers answer each offset with the first page.
+    """
+    seen: set[str] = set()
+    while True:
+        page = {found[uid]["Value"][0]: found for found in search(offset=len(seen), limit=_PAGE)}
+        new = page.keys() - seen
+        yield from ((each, page[each]) for each in page if each in new)
+        seen |= new
+        if not new or len(page) < _PAGE:
+            return
 
 
 def _encoded(image: Dataset) -> bytes:

@@ -65,8 +65,9 @@ _COMPRESSED = (
 
 def _admit(event: evt.Event, listen: Listen, counted: Counted) -> None:
     peer = event.assoc.requestor
-    title = str(peer.primitive.calling_ae_title)
-    if any(caller.is_it(title, peer.address) for caller in listen.callers):  # type: ignore[arg-type]
+    asked = peer.primitive
+    title = str(asked.calling_ae_title) if asked else ""
+    if any(caller.is_it(title, peer.address or "") for caller in listen.callers):
         return
     counted.rejected.inc()
     log.warning("an association was rejected: its AE title and address are not listed")

@@ -71,7 +71,10 @@ class Caller(Document):
 
     def is_it(self, ae_title: str, address: str) -> bool:
         """Whether an association comes from this caller."""
-        host = ipaddress.ip_address(address.partition("%")[0])
+        try:
+            host = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
         host = getattr(host, "ipv4_mapped", None) or host
         networks = [ipaddress.ip_network(each, strict=False) for each in self.addresses]
         return ae_title.strip() == self.ae_title and any(host in network for network in networks)

@@ -64,6 +64,7 @@ def test_what_is_no_file_or_no_yaml(tmp_path: Path) -> None:
     [
         ("PACS", "10.0.0.7", True), ("PACS ", "10.0.0.7", True), ("PACS", "::ffff:10.0.0.7", True),
         ("PACS", "10.0.1.7", False), ("OTHER", "10.0.0.7", False), ("PACS", "fe80::1%eth0", False),
+        ("PACS", "", False),
     ],
 )  # fmt: skip
 def test_a_caller_is_a_title_and_an_address(title: str, address: str, known: bool) -> None:
@@ -71,9 +72,14 @@ def test_a_caller_is_a_title_and_an_address(title: str, address: str, known: boo
     assert caller.is_it(title, address) is known
 
 
-def test_the_documented_example_is_one(tmp_path: Path) -> None:
+def test_the_documented_examples_are_some(tmp_path: Path) -> None:
     text = (ROOT / "infra" / "gateway.example.yaml").read_text()
     assert read_settings(_written(tmp_path, text)).listen is not None
+    manifest = ROOT / "infra" / "kubernetes" / "components" / "pacs" / "settings.yaml"
+    text = yaml.safe_load(manifest.read_text())["data"]["gateway.yaml"]
+    settings = read_settings(_written(tmp_path, text))
+    assert settings.listen is not None
+    assert settings.listen.tls == settings.send.tls is not None  # type: ignore[union-attr]
 
 
 def _written(folder: Path, text: str) -> Path:
