@@ -27,9 +27,9 @@ def run(settings: SettingsOption) -> None:
 
     wanted = read_settings(settings)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     with gateway(wanted) as worker:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
         listen = wanted.listen
         node = f"{listen.ae_title} on port {listen.port}" if listen else "polling"
         console.print(f"gateway: {node}; state in {wanted.folder}", highlight=False)

@@ -43,7 +43,7 @@ from tests.serving.images import dicom_folders
 from tests.serving.pacs.answers import errors_of
 from tests.serving.pacs.orthanc import Orthanc, orthanc
 from tests.serving.pacs.parts import archive, by_modality
-from tests.serving.shop import Shop
+from tests.serving.shop import Shop, altered
 
 WAIT_S = 240.0
 
@@ -57,13 +57,28 @@ def folders(patient: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.fixture(scope="module")
+def release(quick_shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that finds a tumour in the phantom, and answers."""
+    folder = tmp_path_factory.mktemp("finds") / "repository"
+    return altered(quick_shop.release, folder, threshold=0.35).folder
+
+
+@pytest.fixture(scope="module")
+def server(release: Path) -> Iterator[LocalServer]:
+    """It, served."""
+    with LocalServer(release) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def expected(
-    folders: dict[str, Path], quick_shop: Shop, tmp_path_factory: pytest.TempPathFactory
+    folders: dict[str, Path], release: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """What `glioflow predict` writes of the same series, at the age in their headers."""
     out = tmp_path_factory.mktemp("expected")
     given = PatientFiles(folders["t1c"], folders["t2"], folders["flair"], 50.0)
-    predict_patient(LocalRelease(quick_shop.release.folder), given, out)
+    content = predict_patient(LocalRelease(release), given, out)
+    assert content["status"] == "ok"
     return out
 
 
@@ -160,12 +175,12 @@ def _centre(seg: Segmentation) -> np.ndarray:
 
 
 def test_a_study_sent_to_the_gateway_comes_back_answered(
-    tmp_path: Path, image_server: LocalServer, folders: dict[str, Path], expected: Path
+    tmp_path: Path, server: LocalServer, folders: dict[str, Path], expected: Path
 ) -> None:
     listen = _listen()
     with (
         archive() as pacs,
-        _running(tmp_path / "gateway", image_server, listen=listen, send=pacs.node) as worker,
+        _running(tmp_path / "gateway", server, listen=listen, send=pacs.node) as worker,
     ):
         _deliver(folders, listen)
         _until(lambda: _done(worker))
@@ -177,16 +192,17 @@ def test_a_study_sent_to_the_gateway_comes_back_answered(
         assert pacs.kept.keys() == first.keys()
 
 
+@pytest.mark.slow
 def test_the_same_with_orthanc_over_dicom(
     tmp_path: Path,
-    image_server: LocalServer,
+    server: LocalServer,
     folders: dict[str, Path],
     expected: Path,
     dicom_server: Orthanc,
 ) -> None:
     listen = _listen()
     ends = {"listen": listen, "send": dicom_server.node}
-    with _running(tmp_path / "gateway", image_server, **ends) as worker:
+    with _running(tmp_path / "gateway", server, **ends) as worker:
         _deliver(folders, listen)
         _until(lambda: _done(worker))
         (record,) = worker.state.studies()
@@ -201,9 +217,10 @@ def test_the_same_with_orthanc_over_dicom(
         assert errors_of(path) == []
 
 
+@pytest.mark.slow
 def test_a_study_found_in_orthanc_is_answered_there(
     tmp_path: Path,
-    image_server: LocalServer,
+    server: LocalServer,
     folders: dict[str, Path],
     expected: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -211,12 +228,12 @@ def test_a_study_found_in_orthanc_is_answered_there(
     """Polled by QIDO, fetched by WADO, stored by STOW; its own answers are not taken for news."""
     images = [pydicom.dcmread(f) for folder in folders.values() for f in folder.iterdir()]
     study_uid = images[0].StudyInstanceUID
-    with orthanc(tmp_path_factory.mktemp("orthanc-web")) as server:
-        stow(server.web, study_uid, images)
-        poll = Poll(server=server.web, every_s=0.5, days=100_000)
-        with _running(tmp_path / "g", image_server, poll=poll, store=server.web) as worker:
+    with orthanc(tmp_path_factory.mktemp("orthanc-web")) as archive_:
+        stow(archive_.web, study_uid, images)
+        poll = Poll(server=archive_.web, every_s=0.5, days=100_000)
+        with _running(tmp_path / "g", server, poll=poll, store=archive_.web) as worker:
             _until(lambda: _done(worker))
-            client = server.client
+            client = archive_.client
             before = client.search_for_instances(study_uid)
             time.sleep(3.0)
             assert _done(worker)
