@@ -112,6 +112,7 @@ class Archive:
         if self.refusals:
             return self.refusals.pop(0)
         item = event.dataset
+        item.file_meta = event.file_meta
         with self.lock:
             self.kept[item.SOPInstanceUID] = item
         return 0

@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes
 from serving.client.glioflow_client.errors import Busy, Refused, ServerTrouble, Unreachable
 from serving.pacs.files import CAPTURE_FILES, REPORT_FILE
 from serving.pacs.gateway.work import MOST_FAULTS
-from tests.cohort.dicom_writer import SECRETS
+from tests.cohort.dicom_writer import SECRETS, T1C, enhanced, phantom
 from tests.serving.pacs.parts import Archive, Bench, archive, by_modality, study
 
 ANSWER = ["OT"] * len(CAPTURE_FILES) + ["SEG", "SR"]
@@ -86,6 +86,16 @@ def test_a_late_series_that_nothing_is_asked_about_asks_nothing(bench: Bench) ->
     assert bench.run() == 1
     assert len(bench.server.asked) == 1
     assert bench.phases() == ["done"]
+
+
+def test_an_enhanced_object_is_chosen_too(bench: Bench, pacs: Archive) -> None:
+    whole = enhanced(phantom(1, (16, 20, 18)), T1C)
+    bench.receive([*study(only="t1 t2 flair"), whole])
+    bench.run()
+    assert pacs.kinds() == ANSWER
+    (seg,) = by_modality(pacs.kept)["SEG"]
+    (named,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert named.ReferencedSOPInstanceUID == whole.SOPInstanceUID
 
 
 def test_a_release_without_t2_needs_none(bench: Bench, pacs: Archive) -> None:
