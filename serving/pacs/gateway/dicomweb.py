@@ -13,6 +13,7 @@ import requests
 from pydicom import Dataset
 from requests.adapters import HTTPAdapter
 
+from components.core.errors import BadInput
 from serving.pacs.gateway.metrics import Counted
 from serving.pacs.gateway.send import NotStored
 from serving.pacs.gateway.settings import DicomWeb, Poll, read_token
@@ -114,6 +115,8 @@ def stow(server: DicomWeb, study_uid: str, objects: list[Dataset]) -> None:
     """Store objects in their study. Raises NotStored."""
     try:
         told = open_dicomweb(server).store_instances(objects, study_uid)
+    except BadInput as error:
+        raise NotStored("store", f"{error.subject}: {error.problem}") from None
     except requests.RequestException as error:
         status = getattr(error.response, "status_code", None)
         said = f"HTTP status {status}" if status else type(error).__name__

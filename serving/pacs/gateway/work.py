@@ -75,6 +75,8 @@ class Worker:
         except (BadInput, Refused) as error:
             log.info("study %s: refused: %s", study.key, error)
             self.state.end(study, Phase.REFUSED, f"{error.subject}: {error.problem}")
+        except OSError as error:
+            self._later(study, f"disk or settings: {error.strerror or type(error).__name__}")
         except ServerTrouble as error:
             self._fault(study, str(error))
         except Exception as error:

@@ -137,6 +137,12 @@ def test_what_was_not_stored_is_told(ours: TlsFiles, answer: tuple[int, Any], sa
         stow(DicomWeb(url=url, tls=ours), item.StudyInstanceUID, [item])
 
 
+def test_a_token_that_is_missing_is_the_settings_fault_and_no_studys(ours: TlsFiles) -> None:
+    server = DicomWeb(url="https://localhost:1", tls=ours, token_file=Path("/no/token"))
+    with pytest.raises(NotStored, match="No such file"):
+        stow(server, "1.2", as_sent(study(only="t1"))[:1])
+
+
 def test_a_server_that_is_away_is_told(ours: TlsFiles) -> None:
     server = DicomWeb(url=f"https://localhost:{free_port()}", tls=ours)
     with pytest.raises(NotStored, match="ConnectionError"):

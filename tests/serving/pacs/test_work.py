@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,6 +172,17 @@ def test_a_server_that_is_away_is_asked_again_with_growing_pauses(
         assert bench.run(seconds=0.002) == 1
         tried += 1
     assert tried == 13
+    assert pacs.kinds() == ANSWER
+
+
+def test_a_full_disk_or_a_missing_certificate_is_waited_for(bench: Bench, pacs: Archive) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    bench.server.trouble = [full] * (MOST_FAULTS + 2)  # type: ignore[list-item]
+    bench.receive(study())
+    bench.run()
+    assert _reasons(bench) == ["disk or settings: No space left on device"]
+    for _ in range(MOST_FAULTS + 2):
+        bench.run(seconds=700.0)
     assert pacs.kinds() == ANSWER
 
 
