@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from pipelines.cli import run
 from serving.pacs.gateway.service import gateway
 from serving.pacs.gateway.settings import read_settings
 from serving.pacs.gateway.state import GatewayState, Phase
+from tests.conftest import ROOT
 from tests.registry.servers import free_port
 
 
@@ -87,3 +92,21 @@ def test_a_missing_certificate_is_refused_in_one_line(
     assert run(["gateway", "run", "--settings", str(settings)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "listen: No such file" in line
+
+
+def test_it_tells_prometheus_and_ends_well_when_it_is_stopped(settings: Path) -> None:
+    content = yaml.safe_load(settings.read_text())
+    content["metrics_port"] = port = free_port()
+    settings.write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "pipelines.cli", "gateway", "run", "--settings", str(settings)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert "GLIOFLOW on port" in process.stderr.readline()
+        told = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+        assert 'glioflow_gateway_studies{phase="done"} 0.0' in told
+        assert "glioflow_gateway_images_received_total 0.0" in told
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
