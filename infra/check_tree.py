@@ -38,6 +38,7 @@ CALLED_BY_OTHERS = {
     "load_context", "predict",  # MLflow
     "redirect_request",  # urllib
     "model_class",  # model.py of a release
+    "collect",  # prometheus_client
 }  # fmt: skip
 """Names that a framework calls."""
 

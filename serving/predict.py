@@ -125,7 +125,9 @@ def answer_patient(
         case = prepare_patient(patient, contents.plan, accept_implausible=accept_implausible)
     except Implausible as error:
         served = release.ask(canary_request(contents)).release
-        return write_abstention(out, patient.patient_id, served, contents, error, files).content()
+        return write_abstention(
+            out, patient.patient_id, served, contents, error, files, series=_series(patient)
+        ).content()
     refuse_changed(patient, contents.plan.sequences, files)
     answer = release.ask(request_tensors(case, contents))
     result = patient_result(answer, case, contents, files)

@@ -16,8 +16,9 @@ from components.core.files import replacing, require_folder, write_json
 from components.core.vocabulary import Sequence, Status
 from components.preprocess.sequences import input_digests, refuse_changed
 from components.synthetic.model import SyntheticSegmenter
+from serving.pacs.files import SEGMENTATION_FILE
 from serving.predict import check_patient_id
-from serving.report.files import MASK_FILE, SEGMENTATION_FILE, write_dicom_mask
+from serving.report.files import MASK_FILE, write_dicom_mask
 from serving.report.result import file_digests
 from serving.report.segmentation import write_segmentation_page
 

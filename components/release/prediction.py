@@ -33,10 +33,13 @@ class Preparation(Document):
     Attributes:
         plan: sha256 (hex) of the preprocessing plan.
         quality: see PreparedCase; None where the images could not be prepared.
+        grid: the network grid in the T1C's patient space (LPS, mm), on which the judged slices
+            lie; see Grid.to_json. None where the images could not be prepared.
     """
 
     plan: str
     quality: dict[str, float] | None
+    grid: dict[str, list[float]] | None = None
 
 
 class Reason(Document):

@@ -8,7 +8,18 @@ import sys
 import typer
 
 from components.core.errors import BadInput, ExitCode, StepFailed, outage_of
-from pipelines.cli import audit, benches, data, deploy, runs, segment, serve, statistics, studies
+from pipelines.cli import (
+    audit,
+    benches,
+    data,
+    deploy,
+    runs,
+    segment,
+    serve,
+    statistics,
+    studies,
+)
+from pipelines.cli.pacs import gateway
 
 app = typer.Typer(
     name="glioflow",
@@ -22,6 +33,7 @@ for module in (data, statistics, runs, studies, serve, segment, deploy, audit, b
         for command in commands:
             name = command.__name__.removesuffix("_pipeline").replace("_", "-")
             app.command(name, rich_help_panel=heading)(command)
+app.add_typer(gateway.app, name="gateway", rich_help_panel="Serve and predict")
 
 
 @app.callback()

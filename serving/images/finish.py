@@ -20,10 +20,10 @@ from components.release.settings import RequestLimits
 from serving.images.case import CaseHeader, case_from_tensors
 from serving.images.unpack import decoded, unpack
 from serving.images.worker import PATIENT_ID
+from serving.pacs.files import SEGMENTATION_FILE
 from serving.report.files import (
     MASK_FILE,
     PAGE_FILE,
-    SEGMENTATION_FILE,
     with_segmentation,
 )
 from serving.report.page import write_page

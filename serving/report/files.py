@@ -12,16 +12,16 @@ from components.core.errors import BadInput
 from components.core.files import replacing, write_json
 from components.core.vocabulary import Status
 from components.release.prediction import Prediction
+from serving.pacs.files import DICOM_FILES, REPORT_FILE, SEGMENTATION_FILE
 from serving.report.result import PatientResult
 
 PREDICTION_FILE = "prediction.json"
 MASK_FILE = "tumor_mask.nii.gz"
-SEGMENTATION_FILE = "tumor_mask.dcm"
 PICTURE_FILE = "prediction.png"
 PAGE_FILE = "prediction.html"
 EXPLANATION_FILE = "explanation.png"
 FILES = (
-    MASK_FILE, SEGMENTATION_FILE, PICTURE_FILE, EXPLANATION_FILE, PAGE_FILE, PREDICTION_FILE,
+    MASK_FILE, *DICOM_FILES, PICTURE_FILE, EXPLANATION_FILE, PAGE_FILE, PREDICTION_FILE,
 )  # fmt: skip
 """In the order in which they appear: who finds the last, finds all."""
 
@@ -36,7 +36,7 @@ def write_answer(
     All are made aside and then moved in, prediction.json last.
 
     Args:
-        series: the T1C, where it is DICOM; adds tumor_mask.dcm where there is a tumour.
+        series: the T1C, where it is DICOM; adds the answer as DICOM (serving.pacs.answer).
         explain: see serving.predict.predict_patient.
 
     Returns:
@@ -55,6 +55,9 @@ def write_answer(
         write_image(folder / MASK_FILE, mask)
         if series is not None:
             result = with_segmentation(folder, result, series, mask)
+            result = replace(
+                result, prediction=with_report(folder, result.prediction, series, mask)
+            )
         if explain is not None and result.answer.status is not Status.NO_TUMOR:
             explained = explain_answer(result, explain)
             result = result.changed(saliency=explained.shares())
@@ -76,6 +79,25 @@ def with_segmentation(
     return result.changed(warnings=(*result.prediction.warnings, said))
 
 
+def with_report(
+    folder: Path, prediction: Prediction, series: Path, mask: sitk.Image | None
+) -> Prediction:
+    """Write DICOM report and captures; where a header makes that impossible, the answer says so.
+
+    Args:
+        folder: holds the segmentation, if there is one.
+        mask: None where nothing could be outlined.
+    """
+    from serving.pacs.answer import write_dicom_answer
+
+    try:
+        write_dicom_answer(folder, series, prediction, mask)
+    except BadInput as error:
+        said = f"no {REPORT_FILE}: {error.problem}"
+        return prediction.model_copy(update={"warnings": (*prediction.warnings, said)})
+    return prediction
+
+
 def write_dicom_mask(folder: Path, release: str, series: Path, mask: sitk.Image) -> str | None:
     """Write tumor_mask.dcm where there is a tumour; a warning where a header makes it impossible
     or had to be mended.
@@ -84,7 +106,7 @@ def write_dicom_mask(folder: Path, release: str, series: Path, mask: sitk.Image)
         release: what made the mask.
         series: folder of the DICOM series on whose grid the mask lies.
     """
-    from components.cohort.dicom.segmentation import write_segmentation
+    from components.cohort.dicom.objects.segmentation import write_segmentation
 
     if not sitk.GetArrayViewFromImage(mask).any():
         return None

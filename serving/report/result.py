@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from components.cohort.prepared import PreparedCase
+from components.core.imaging.grid import Grid
 from components.core.vocabulary import Origin, Status
 from components.release.inference.ensemble import digest_request
 from components.release.inference.request import Answer, request_tensors
@@ -72,7 +73,9 @@ def patient_result(
         trained_on=contents.trained_on,
         profile=contents.profile,
         inputs=Inputs(files=file_digests(files), request=request.hex()),
-        preprocessing=Preparation(plan=contents.plan_digest, quality=case.quality),
+        preprocessing=Preparation(
+            plan=contents.plan_digest, quality=case.quality, grid=_rounded(case.grid)
+        ),
         warnings=(*_origin(contents), *answer.warnings, *case.warnings),
     )
     return PatientResult(answer, case, contents, prediction)
@@ -104,6 +107,11 @@ def describe_unprepared(
         warnings=(*_origin(contents), reason.sentence),
         reason=reason,
     )
+
+
+def _rounded(grid: Grid) -> dict[str, list[float]]:
+    """To a nanometre: a grid that came as a matrix differs in its last digits."""
+    return {name: [round(x, 6) for x in values] for name, values in grid.to_json().items()}
 
 
 def _origin(contents: Contents) -> tuple[str, ...]:

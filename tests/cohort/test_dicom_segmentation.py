@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
-from components.cohort.dicom.segmentation import write_segmentation
+from components.cohort.dicom.objects.segmentation import write_segmentation
 from components.cohort.images import read_image, write_image
 from components.core.errors import BadInput
 from components.core.imaging.grid import Grid

@@ -15,7 +15,11 @@ EACH = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys()
 
 
 def test_what_it_runs() -> None:
-    assert set(SERVICES) == {"postgres", "s3", "mlflow", "releases", "triton"}
+    assert set(SERVICES) == {
+        "postgres", "s3", "mlflow", "releases", "triton", "orthanc", "gateway",
+    }  # fmt: skip
+    optional = {name for name, service in SERVICES.items() if "profiles" in service}
+    assert optional == {"orthanc", "gateway"}
 
 
 @EACH

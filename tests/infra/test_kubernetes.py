@@ -30,6 +30,7 @@ SECRETS = {
     "glioflow-object-store",
     "glioflow-mlflow",
     "glioflow-clients",
+    "glioflow-pacs",
     "triton-tls",
 }
 """Secrets that an operator makes; docs/kubeflow.md tells how."""
@@ -197,7 +198,7 @@ def test_the_commands_in_manifests_are_commands_there_are() -> None:
                     command = commands[line[1]]
                     command.make_context(line[1], list(line[2:]), resilient_parsing=False)
                     checked.add(line[1])
-    assert checked == {"fetch-release", "serve", "ready"}
+    assert checked == {"fetch-release", "serve", "ready", "gateway"}
 
 
 @POD_PARAMETERS

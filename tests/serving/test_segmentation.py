@@ -68,13 +68,15 @@ def test_the_dicom_mask_is_the_nifti_mask(
         assert mask[mask.TransformPhysicalPointToIndex(place.tolist())] == 1
 
 
-def test_who_the_patient_is_stays_in_the_dicom_file(
+def test_who_the_patient_is_stays_in_the_dicom_files(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _predict(shop, tmp_path, monkeypatch)
     uids = [pydicom.dcmread(next((tmp_path / "t1c").iterdir())).StudyInstanceUID]
     files = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-    assert SECRETS["PatientName"].encode() in files.pop("tumor_mask.dcm")
+    for name in [name for name in files if name.endswith(".dcm")]:
+        assert SECRETS["PatientName"].encode() in files.pop(name), name
+    assert {"prediction.json", "prediction.html", "tumor_mask.nii.gz"} <= set(files)
     for name, content in files.items():
         for secret in (*SECRETS.values(), *uids):
             assert secret.encode() not in content, f"{secret} in {name}"

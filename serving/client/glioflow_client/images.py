@@ -6,7 +6,7 @@ import io
 import json
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,15 +148,20 @@ def read_image(image: Image) -> bytes:
     try:
         if not path.is_dir():
             return path.read_bytes()
-        stream = io.BytesIO()
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-            files = sorted(file for file in path.iterdir() if file.is_file())
-            for index, file in enumerate(files):
-                archive.writestr(f"{index:05d}.dcm", file.read_bytes())
-        return stream.getvalue()
+        return zip_files(sorted(file for file in path.iterdir() if file.is_file()))
     except OSError as error:
         said = error.strerror or "not readable"
         raise Refused(path, said, "give a NIfTI file, or a ZIP or folder of DICOM") from None
+
+
+def zip_files(files: Sequence[Path]) -> bytes:
+    """A ZIP of a series' files under numbers for names; the same bytes for the same files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for index, file in enumerate(files):
+            entry = zipfile.ZipInfo(f"{index:05d}.dcm")
+            archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
 
 
 def as_element(content: bytes) -> np.ndarray:

@@ -4,56 +4,25 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import SimpleITK as sitk
 from pydicom import Dataset
-from pydicom.uid import generate_uid
 
-from components.cohort.dicom.character_set import in_utf8
-from components.cohort.dicom.headers import read_instances
-from components.cohort.dicom.slice_order import order_stack, stack_grid
+from components.cohort.dicom.objects.source_series import (
+    MAKER,
+    SourceSeries,
+    derived_uid,
+    read_source,
+)
 from components.core.errors import BadInput
 from components.core.files import atomic
 from components.core.imaging.grid import Grid, resample
 
 SERIES_NUMBER = 900
 """Scanners number from 1 on; a viewer shows ours after theirs."""
-
-MAKER = "glioflow"
-
-_MAY_BE_EMPTY = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
-"""What a segmentation takes over from its source, and DICOM lets be empty (type 2)."""
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A series to refer to.
-
-    Attributes:
-        headers: of its files, without pixels.
-        frames: for each frame of `headers`, in their order, its place in the stack.
-        grid: of the stack: columns, rows, slices, as the scanner's images lie.
-        blanked: values of the headers that are not of their character set.
-    """
-
-    headers: list[Dataset]
-    frames: list[int]
-    grid: Grid
-    blanked: int
 
 
 def write_segmentation(
@@ -76,7 +45,7 @@ def write_segmentation(
     Raises:
         BadInput: the series lacks what a segmentation must refer to.
     """
-    source = _read_source(series)
+    source = read_source(series)
     values = resample(sitk.GetArrayFromImage(mask), Grid.of(mask), source.grid, nearest=True)
     try:
         # highdicom's warnings quote the patient's name.
@@ -95,36 +64,17 @@ def write_segmentation(
     return ""
 
 
-def _read_source(series: Path) -> _Source:
-    paths = [series] if series.is_file() else sorted(p for p in series.iterdir() if p.is_file())
-    images, _ = read_instances(paths)
-    ordered, _ = order_stack(series, images)
-    kept = set(ordered)
-    images = [image for image in images if image in kept]
-    files = list(dict.fromkeys(image.path for image in images))
-    if len(files) > 1 and len(files) < len(images):
-        raise BadInput(series, "several multi-frame objects", "use the NIfTI mask")
-    headers: list[Dataset] = [
-        pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in files
-    ]
-    blanked = sum(in_utf8(header) for header in headers)
-    if not all(header.get("FrameOfReferenceUID") for header in headers):
-        raise BadInput(series, "images without a frame of reference", "use the NIfTI mask")
-    for header in headers:
-        for name in _MAY_BE_EMPTY:
-            if name not in header:
-                setattr(header, name, "")
-    place = {image.uid: index for index, image in enumerate(ordered)}
-    return _Source(headers, [place[image.uid] for image in images], stack_grid(ordered), blanked)
-
-
-def _segmentation(source: _Source, frames: np.ndarray, release: str, description: str) -> Dataset:
+def _segmentation(
+    source: SourceSeries, frames: np.ndarray, release: str, description: str
+) -> Dataset:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import Segmentation, SegmentDescription
     from pydicom.sr.codedict import codes
 
     # It tells UIDs, which lead to a patient.
     logging.getLogger("highdicom").setLevel(logging.WARNING)
+    stack = frames[np.argsort(source.frames)]
+    of = (release, source.uids, sha256(np.packbits(stack).tobytes()).hexdigest())
     segment = SegmentDescription(
         segment_number=1,
         segment_label="Tumour",
@@ -134,7 +84,7 @@ def _segmentation(source: _Source, frames: np.ndarray, release: str, description
         algorithm_identification=AlgorithmIdentificationSequence(
             name=MAKER, version=release, family=codes.DCM.ArtificialIntelligence
         ),
-        tracking_uid=generate_uid(),
+        tracking_uid=derived_uid("tumour", *of),
         tracking_id="tumour",
         anatomic_regions=[codes.SCT.Brain],
     )
@@ -143,9 +93,9 @@ def _segmentation(source: _Source, frames: np.ndarray, release: str, description
         pixel_array=frames,
         segmentation_type="BINARY",
         segment_descriptions=[segment],
-        series_instance_uid=generate_uid(),
+        series_instance_uid=derived_uid("segmentation series", *of),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=generate_uid(),
+        sop_instance_uid=derived_uid("segmentation", *of),
         instance_number=1,
         manufacturer=MAKER,
         manufacturer_model_name=MAKER,

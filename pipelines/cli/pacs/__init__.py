@@ -1,0 +1,1 @@
+"""Commands that bring answers to a PACS."""
