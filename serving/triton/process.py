@@ -1,10 +1,12 @@
-"""What the server's process needs of the operating system: its ports, and the signals to stop."""
+"""What the server's process needs of the operating system: ports, signals, and its end."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from types import FrameType
 
@@ -26,6 +28,21 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
+
+
+def end_group(process: subprocess.Popen[bytes], patience_s: float) -> None:
+    """End a server that leads a session of its own, and the stubs of its models.
+
+    Args:
+        patience_s: seconds it gets to end by itself, after which it is killed.
+    """
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def free_port(host: str, wanted: int) -> int:

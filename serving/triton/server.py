@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -21,7 +19,7 @@ from serving.client.client import Client
 from serving.triton.binary import prepare_backends, server_command, server_environment, tritonserver
 from serving.triton.control import load, unanswered, unload
 from serving.triton.metrics import IDLE, read_activity
-from serving.triton.process import bracketed, free_port, stop_signals
+from serving.triton.process import bracketed, end_group, free_port, stop_signals
 from serving.triton.server_folder import Store
 
 log = logging.getLogger(__name__)
@@ -277,17 +275,8 @@ class LocalServer:
             self._cleanup.close()
 
     def _kill(self) -> None:
-        """End the server, and the stubs of its models if it does not end them itself."""
-        process = self._process
-        if process is None:
-            return
-        if process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_TIMEOUT_S)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if self._process is not None:
+            end_group(self._process, STOP_TIMEOUT_S)
 
     def _tail(self, lines: int = LOG_TAIL_LINES) -> str:
         try:

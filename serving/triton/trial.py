@@ -21,8 +21,8 @@ from serving.triton.binary import (
 )
 from serving.triton.config import model_configs
 from serving.triton.models import write_model_code
-from serving.triton.process import free_port
-from serving.triton.server import ServerFailed
+from serving.triton.process import end_group, free_port
+from serving.triton.server import STOP_TIMEOUT_S, ServerFailed
 
 START_TIMEOUT_S = 120.0
 HOST = "127.0.0.1"
@@ -84,13 +84,16 @@ def _server(folder: Path, steps: list[Step]) -> Iterator[tuple[subprocess.Popen[
     log = folder / "triton.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            command, env=server_environment(), stdout=stream, stderr=subprocess.STDOUT
+            command,
+            env=server_environment(),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield process, f"{HOST}:{ports[0]}", log
     finally:
-        process.kill()
-        process.wait()
+        end_group(process, STOP_TIMEOUT_S)
 
 
 def _await_model(client: object, name: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -17,7 +17,8 @@ from tests.pipelines.kfp_schema import breaches
 
 STEPS = {
     "make-cohorts-op": set(),
-    "validate-op": {"make-cohorts-op"},
+    "image-shards": {"make-cohorts-op"},
+    "validate-op": {"make-cohorts-op", "image-shards"},
     "preprocess-shards": {"validate-op"},
     "train-segmenter-op": {"preprocess-shards"},
     "extract-features-op": {"preprocess-shards", "train-segmenter-op"},
