@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from components.classify.inference.conformal import check_level
 from components.cohort.manifest import ManifestTable, Patient, parse_patient, read_table
 from components.core.device import Device, choose_device
 from components.core.errors import BadInput
-from components.core.vocabulary import DEVELOPMENT, Idh
+from components.core.vocabulary import DEVELOPMENT, Idh, Split
+from components.validate.splits import assign_development
 from pipelines.estimates import GIB, Estimate, disk_gib, estimates
 from pipelines.profile import Profile
 
@@ -144,21 +146,30 @@ def _check_tables(profile: Profile, tables: Mapping[str, ManifestTable]) -> Iter
                 "empty for every patient: the segmenter has nothing to learn from",
                 "give the masks",
             )
-        if name != DEVELOPMENT and len(_classes(table)) < 2:
+        if name != DEVELOPMENT and len(_classes(_labelled(table))) < 2:
             yield f"{where} holds patients of one IDH status only: no AUROC, and the gate refuses"
 
 
-def _classes(table: ManifestTable) -> Counter[Idh]:
-    """Patients by known IDH status, of the rows that can be read."""
-    found: Counter[Idh] = Counter()
+def _labelled(table: ManifestTable) -> list[Patient]:
+    """Patients with a known IDH status, of the rows that can be read."""
+    found = []
     for index in range(len(table.rows)):
-        try:
-            patient: Patient = parse_patient(table, index)
-        except BadInput:
-            continue
-        if patient.idh is not None:
-            found[patient.idh] += 1
-    return found
+        with suppress(BadInput):
+            found.append(parse_patient(table, index))
+    return [patient for patient in found if patient.idh is not None]
+
+
+def _classes(patients: Iterable[Patient]) -> Counter[Idh]:
+    """Patients by IDH status."""
+    return Counter(patient.idh for patient in patients if patient.idh is not None)
+
+
+def _held_out(profile: Profile, labelled: list[Patient]) -> list[Patient]:
+    """Of the development patients those by whose probabilities conformal sets are calibrated."""
+    assigned = assign_development(labelled, profile.admission)
+    if profile.validation.folds > 1:
+        return labelled
+    return [p for p in labelled if assigned[p.patient_id][0] == Split.TUNING.value]
 
 
 def _check_counts(
@@ -171,7 +182,8 @@ def _check_counts(
     least, folds = profile.admission.min_development, profile.validation.folds
     where, found, kind = f"cohort.cohorts, {DEVELOPMENT}", counts[DEVELOPMENT], "phantoms"
     if given := tables.get(DEVELOPMENT):
-        classes = _classes(given)
+        labelled = _labelled(given)
+        classes = _classes(labelled)
         where, found = f"cohort {DEVELOPMENT}", sum(classes.values())
         kind = "patients with a known IDH status"
     if found < least:
@@ -191,8 +203,8 @@ def _check_counts(
             f"{'folds' if folds > 1 else 'parts (training, tuning, internal test)'}",
             "add patients of that status, or lower the number of folds",
         )
-    if folds > 1 and profile.classify.conformal is not None:
-        check_level(profile.classify.conformal, classes)
+    if profile.classify.conformal is not None:
+        check_level(profile.classify.conformal, _classes(_held_out(profile, labelled)))
 
 
 def _check_room(out: Path, found: Checked) -> None:

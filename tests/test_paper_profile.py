@@ -30,6 +30,7 @@ FEW: dict[str, dict[str, Any]] = {
     "classify": {
         "seeds": 1,
         "min_patients": 6,
+        "conformal": None,
         "warm": {"epochs": 1},
         "fine": {"epochs": 1},
         "forest": {"trees": 20, "folds": 3, "min_leaf": [3], "max_features": [0.5], "repeats": 2},

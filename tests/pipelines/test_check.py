@@ -70,6 +70,12 @@ def test_what_a_run_takes_is_said(tmp_path: Path) -> None:
         ({"segment": {"crop": [64, 64, 64]}}, {}, "segment.crop = [64, 64, 64]"),
         ({"segment": {"device": "cuda"}}, {}, "segment.device = cuda"),
         ({"classify": {"device": "cuda"}}, {}, "classify.device = cuda"),
+        ({"classify": {"conformal": 0.9}}, {}, "classify.conformal, level 0.9"),
+        (
+            {"classify": {"conformal": 0.9}, "validation": {"folds": 3}},
+            {"wildtype": 8},
+            "classify.conformal, level 0.9",
+        ),
         ({}, {"mutant": 2, "wildtype": 3}, "cohort development"),
         ({}, {"mutant": 20, "wildtype": 2}, "cohort development"),
         ({}, {"mutant": 20, "wildtype": 0}, "cohort development"),
@@ -84,8 +90,8 @@ def test_what_a_run_takes_is_said(tmp_path: Path) -> None:
         ),
     ],
     ids=[
-        "min_patients", "grid", "crop", "segment cuda", "classify cuda", "few", "rare class",
-        "one class", "no idh", "no t2", "no masks", "empty", "atlas",
+        "min_patients", "grid", "crop", "segment cuda", "classify cuda", "conformal", "conformal by folds",
+        "few", "rare class", "one class", "no idh", "no t2", "no masks", "empty", "atlas",
     ],
 )  # fmt: skip
 def test_late_mistakes_are_refused_early(
@@ -100,6 +106,18 @@ def test_late_mistakes_are_refused_early(
         )
     assert subject in refused.value.subject
     assert refused.value.remedy
+
+
+def test_a_level_that_the_held_out_patients_carry_is_taken(tmp_path: Path) -> None:
+    """Nine of a class carry 0.9: of folds all are held out, else the tuning patients."""
+    for name, changes, patients in (
+        ("folds", {"folds": 3}, 9),
+        ("tuning", {"splits": [0.5, 0.3, 0.2]}, 30),
+    ):
+        (tmp_path / name).mkdir()
+        cohort = manifest(tmp_path / name, mutant=patients, wildtype=patients)
+        profile = tiny(classify={"conformal": 0.9}, validation=changes)
+        check_run(profile, {"development": cohort}, None, networks=False)
 
 
 def test_a_signing_key_that_is_none_is_refused(
