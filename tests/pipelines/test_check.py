@@ -90,7 +90,8 @@ def test_what_a_run_takes_is_said(tmp_path: Path) -> None:
         ),
     ],
     ids=[
-        "min_patients", "grid", "crop", "segment cuda", "classify cuda", "conformal", "conformal by folds",
+        "min_patients", "grid", "crop", "segment cuda", "classify cuda", "conformal",
+        "conformal by folds",
         "few", "rare class", "one class", "no idh", "no t2", "no masks", "empty", "atlas",
     ],
 )  # fmt: skip
