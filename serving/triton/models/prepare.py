@@ -34,8 +34,9 @@ class TritonPythonModel:
         self.counters = PrepareCounters(release_beside(folder), args["model_name"])
 
     def finalize(self) -> None:
-        """End that process."""
+        """End that process, and give the counters back, as `answer` does."""
         self.preparer.close()
+        del self.counters
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Prepare each request."""
