@@ -18,6 +18,7 @@ from serving.bench.ensemble import Tensors, timed_requests
 from serving.bench.images import ask_images
 from serving.client.client import Client, infer_inputs
 from serving.client.glioflow_client import ImagesClient
+from serving.client.glioflow_client.errors import says_busy
 from serving.client.glioflow_client.images import as_element
 from serving.triton.server import LocalServer
 
@@ -135,8 +136,8 @@ def _judge(question: Question, outcomes: SimpleQueue[tuple[str, float]]) -> Any:
 
 
 def _failure(error: Any) -> str:
-    busy = error.status() == "StatusCode.UNAVAILABLE" and "queue" in str(error.message()).lower()
-    return BUSY if busy else str(error.status())
+    status = str(error.status())
+    return BUSY if says_busy(status, str(error.message())) else status
 
 
 def _answer(result: Any, question: Question) -> str:

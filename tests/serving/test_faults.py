@@ -19,7 +19,8 @@ from tritonclient.utils import InferenceServerException
 from components.core.errors import BadInput
 from components.release.inference.request import Answer, request_tensors
 from components.release.tensors import ENSEMBLE
-from serving.client.client import Client, ServerTrouble, infer_inputs
+from serving.client.client import Busy, Client, ServerTrouble, infer_inputs
+from serving.client.glioflow_client.errors import explained
 from serving.triton.metrics import read_activity
 from serving.triton.server import DRAIN_TIMEOUT_S, LocalServer
 from tests.serving.shop import Shop
@@ -141,6 +142,14 @@ def test_a_full_queue_says_busy(shop: Shop, server: LocalServer) -> None:
     with ThreadPoolExecutor(6 * room) as pool:
         said = set(pool.map(ask, range(6 * room)))
     assert said == {"answered", "StatusCode.UNAVAILABLE"}
+
+
+@pytest.mark.parametrize("said", ["Exceeds maximum queue size", "Request timeout expired"])
+def test_what_triton_says_of_a_queue_is_busy(said: str) -> None:
+    """The second of a request that waited longer than the queue's limit (Triton 2.45)."""
+    message = f"in ensemble 'glioma_idh_images', {said}"
+    error = InferenceServerException(msg=message, status="StatusCode.UNAVAILABLE")
+    assert isinstance(explained(error, "here:8001"), Busy)
 
 
 def test_requests_that_left_do_not_hold_up_the_end(shop: Shop) -> None:

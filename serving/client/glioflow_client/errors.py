@@ -58,9 +58,15 @@ def explained(error: InferenceServerException, address: str) -> Exception:
         return Unreachable(server, "closed the connection", remedy)
     if status == _UNAVAILABLE and "failed to connect" in told:
         return Unreachable(server, "nothing answers there", "start one with `glioflow serve`")
-    if status == _UNAVAILABLE and "queue" in told:
+    if says_busy(status, told):
         return Busy(f"{server} is busy: {message}")
     return ServerTrouble(f"{server}: {status}: {message}")
+
+
+def says_busy(status: str, message: str) -> bool:
+    """Whether Triton refused a request because its queue was full, or held it for too long."""
+    told = message.lower()
+    return status == _UNAVAILABLE and ("queue" in told or "request timeout expired" in told)
 
 
 def one_line(message: str) -> str:
