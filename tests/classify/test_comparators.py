@@ -47,6 +47,21 @@ def test_the_stored_forest_answers_as_scikit_learn(forest: Forest) -> None:
     np.testing.assert_array_equal(back.predict(new), forest.predict(new))
 
 
+def test_trees_of_a_large_cohort_learn_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.classify.comparators.forest.SAMPLED", 20)
+    selection = select(FEATURES, IDH, 1.0)
+    found = train_forest(FEATURES, IDH, selection, SETTINGS, 3, balance=True)
+    theirs = RandomForestClassifier(
+        20,
+        random_state=3,
+        class_weight="balanced",
+        max_samples=20,
+        min_samples_leaf=int(found.chosen["min_samples_leaf"]),
+        max_features=found.chosen["max_features"],
+    ).fit(FEATURES, IDH)
+    np.testing.assert_allclose(found.predict(FEATURES), theirs.predict_proba(FEATURES)[:, 1])
+
+
 def test_importance_finds_the_features_that_matter(forest: Forest) -> None:
     found = permutation_importance(forest, FEATURES, IDH, 5, 0)
     means = np.array([found[name]["mean"] for name in found])

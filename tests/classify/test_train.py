@@ -282,3 +282,13 @@ def test_cuda_is_refused_where_there_is_none(samples: Path, tmp_path: Path) -> N
         pytest.skip("this machine has one")
     with pytest.raises(BadInput, match=r"classify\.device = cuda: no CUDA device"):
         train_classifiers(samples, SETTINGS.model_copy(update={"device": Device.CUDA}), tmp_path)
+
+
+def test_training_is_the_same_when_images_do_not_fit_in_memory(
+    samples: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_patient = 4 * int(np.prod(read_samples(samples).shape))
+    monkeypatch.setattr("components.classify.data.slices.IN_MEMORY_BYTES", 3 * a_patient)
+    train_classifiers(samples, SETTINGS, tmp_path)
+    for path in sorted(model.glob("*.safetensors")):
+        assert sha256_file(tmp_path / path.name) == sha256_file(path)

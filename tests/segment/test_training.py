@@ -18,10 +18,12 @@ from safetensors import safe_open
 
 from components.core.errors import BadInput
 from components.core.files import read_json, sha256_file
+from components.segment.data.sampling import MemberCases
 from components.segment.inference.segmenter import Segmenter
 from components.segment.settings import Norm, Precision, SegmentSettings, UNetSettings
 from components.segment.training import member as loop
 from components.segment.training.member import LAST
+from components.segment.training.processes import Process
 from components.segment.training.state import learning_rate
 from components.segment.training.train import CHECKPOINTS, train_segmenter
 from components.training import weights
@@ -311,3 +313,21 @@ def test_two_processes_train_what_one_does(tmp_path, prepared) -> None:
     one, two = (Segmenter.load(tmp_path / name).networks[0].state_dict() for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
+
+
+def test_an_evaluation_looks_at_so_many_held_out_cases_at_most(
+    tmp_path, prepared, monkeypatch
+) -> None:
+    asked = []
+
+    def answer(network, volumes, brain, **kwargs):
+        asked.append(volumes)
+        return torch.zeros(brain.shape)
+
+    monkeypatch.setattr(loop, "probability_map", answer)
+    monkeypatch.setattr(loop, "MONITORED", 3)
+    case = make_prepared_case(1)
+    member = MemberCases(0, None, (case,), (case,) * 7)
+    folder = loop.MemberTraining(member, TINY, Process(0, 1, torch.device("cpu")), tmp_path)
+    folder.held_out_dice()
+    assert len(asked) == 3

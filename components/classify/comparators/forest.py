@@ -11,6 +11,9 @@ from components.classify.data.selection import Selection
 from components.classify.settings import ForestSettings
 from components.core.vocabulary import FEATURE_NAMES
 
+SAMPLED = 10_000
+"""Patients drawn for each tree of a cohort over twice that, so that a fit grows no further."""
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -96,6 +99,8 @@ def train_forest(
 ) -> Forest:
     """Choose leaf size and features per node by cross-validated log loss, then fit on all.
 
+    Above twice SAMPLED patients each tree learns from so many of them, drawn with replacement.
+
     Args:
         features: [n, 24] raw, finite; idh: [n], 0 or 1.
     """
@@ -108,6 +113,7 @@ def train_forest(
         settings.trees,
         random_state=seed,
         n_jobs=1,
+        max_samples=SAMPLED if len(features) > 2 * SAMPLED else None,
         class_weight="balanced" if balance else None,
     )
     grid = {

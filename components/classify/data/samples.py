@@ -76,25 +76,37 @@ class Samples:
         """bool [n], patients of the development cohort."""
         return self.text["cohort"] == DEVELOPMENT
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of a patient's image: (slices, 3, y, x)."""
+        side = self.description["grid"]
+        return self.slices, 3, side, side
+
     def images(self, rows: Ordered[int] | np.ndarray) -> np.ndarray:
         """float32 [len(rows), slices, 3, y, x]. Raises BadInput when one is missing or unlike."""
-        side = self.description["grid"]
-        shape = (self.slices, 3, side, side)
-        stack = np.empty((len(rows), *shape), dtype=np.float32)
+        stack = np.empty((len(rows), *self.shape), dtype=np.float32)
         for place, row in enumerate(rows):
-            path = self.folder / "images" / f"{self.patient_ids[row]}.npy"
-            try:
-                image = np.load(path, allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise BadInput(path, f"not a sample ({error})", "extract the features again") from (
-                    None
-                )
-            if image.shape != shape or not np.isfinite(image).all():
-                raise BadInput(
-                    path, f"shape {image.shape} or values unusable", "extract the features again"
-                )
-            stack[place] = image
+            stack[place] = self._image(row, slice(None))
         return stack
+
+    def image_slice(self, row: int, which: int) -> np.ndarray:
+        """float32 [3, y, x], slice `which` (0-based) of a patient; no other is read.
+
+        Raises BadInput when the image is missing or unlike.
+        """
+        return self._image(row, which)
+
+    def _image(self, row: int, part: int | slice) -> np.ndarray:
+        path = self.folder / "images" / f"{self.patient_ids[row]}.npy"
+        try:
+            image = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise BadInput(path, f"not a sample ({error})", "extract the features again") from None
+        if image.shape == self.shape and np.isfinite(found := np.asarray(image[part])).all():
+            return found
+        raise BadInput(
+            path, f"shape {image.shape} or values unusable", "extract the features again"
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from components.classify.data.augmentation import augment_slices, draw_slices, jitter
 from components.classify.data.samples import Samples
+from components.classify.data.slices import PatientSlices
 from components.classify.settings import ClassifySettings, StageSettings
 from components.training.checkpoint import Checkpoint, digest
 from components.training.schedule import half_cosine, set_learning_rate
@@ -32,13 +33,13 @@ class Patients:
     """Patients on a device, row by row.
 
     Attributes:
-        images: float32 [n, slices, 3, y, x].
+        images: their slices.
         features: float32 [n, 24], raw.
         idh: int64 [n].
         grade, codeletion: float32 [n], NaN where unknown.
     """
 
-    images: Tensor
+    images: PatientSlices
     features: Tensor
     idh: Tensor
     grade: Tensor
@@ -52,12 +53,17 @@ class Patients:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device, dtype)
 
         return cls(
-            put(samples.images(rows), torch.float32),
+            PatientSlices(samples, rows, device),
             put(samples.features[rows], torch.float32),
             put(np.nan_to_num(samples.idh[rows], nan=-1.0), torch.int64),
             put(samples.grade[rows], torch.float32),
             put(samples.codeletion[rows], torch.float32),
         )
+
+    @property
+    def slices(self) -> int:
+        """Slices of a patient."""
+        return self.images.samples.slices
 
     def __len__(self) -> int:
         return len(self.images)
@@ -141,7 +147,7 @@ class StageTraining:
         generator = torch.Generator().manual_seed(chance)
         # Dropout draws from the global generator.
         torch.manual_seed(chance + 1)
-        slices = self.training.images.shape[1]
+        slices = self.training.slices
         order = torch.randperm(len(self.training) * slices, generator=generator)
         batches = list(order.split(self.settings.batch_size))
         if len(batches) > 1 and len(batches[-1]) < 2:
@@ -175,9 +181,9 @@ class StageTraining:
         set_learning_rate(self.optimizer, rate)
         data, device = self.training, self.training.images.device
         drawn = draw_slices(self.settings.augmentation, len(batch), generator)
-        slices = data.images.shape[1]
-        patient = (batch // slices).to(device)
-        images = augment_slices(data.images[patient, (batch % slices).to(device)], drawn)
+        chosen = data.images.gather(batch // data.slices, batch % data.slices)
+        images = augment_slices(chosen, drawn)
+        patient = (batch // data.slices).to(device)
         features = jitter(data.features[patient], self.spread, drawn)
         logits, _, auxiliary = self.network(images, features)
         loss = F.cross_entropy(
@@ -237,7 +243,7 @@ def margins(network: nn.Module, patients: Patients, batch: int = 16) -> Tensor:
 
 
 def outputs(
-    network: nn.Module, images: Tensor, features: Tensor, batch: int = 16
+    network: nn.Module, images: Tensor | PatientSlices, features: Tensor, batch: int = 16
 ) -> tuple[Tensor, Tensor]:
     """Margins [n, slices] and penultimate features, averaged over the slices, [n, d].
 
@@ -246,11 +252,11 @@ def outputs(
         batch: patients at a time.
     """
     network.eval()
-    slices = images.shape[1]
     found, inner = [], []
     with torch.inference_mode():
         for start in range(0, len(images), batch):
             part = images[start : start + batch]
+            slices = part.shape[1]
             rows = features[start : start + batch].repeat_interleave(slices, dim=0)
             logits, penultimate, _ = network(part.flatten(0, 1), rows)
             found.append((logits[:, 1] - logits[:, 0]).unflatten(0, (-1, slices)))
