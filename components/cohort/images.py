@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.core.errors import BadInput, Unreachable
-from components.core.files import atomic
+from components.core.files import atomic, sha256_file, sha256_tree
 from components.core.imaging.nifti import read_nifti
 from components.core.s3 import is_remote, local_copy
 
@@ -67,6 +68,22 @@ def _read(path: Path | str) -> tuple[sitk.Image, tuple[str, ...]]:
         return _read_local(copy)
     except BadInput as error:
         raise type(error)(path, error.problem, error.remedy) from None
+
+
+def image_digest(path: Path | str) -> str:
+    """sha256 (hex) of an image file's bytes, or of the sorted digests of a DICOM folder's files.
+
+    An s3:// address has that of what it holds.
+
+    Raises:
+        BadInput: nothing is there.
+        Outage: S3 is away.
+    """
+    local = local_copy(path) if is_remote(path) else Path(path)
+    if local.is_file():
+        return sha256_file(local)
+    joined = "\n".join(sorted(sha256_tree(local).values()))
+    return hashlib.sha256(joined.encode()).hexdigest()
 
 
 def fill_padding(image: sitk.Image) -> tuple[sitk.Image, float | None]:

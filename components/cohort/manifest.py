@@ -34,6 +34,11 @@ _MEANINGS = {
 
 T = TypeVar("T")
 
+DIGESTS_FILE = "images.csv"
+"""Beside an accepted.csv: the sha256 of each image, as validation read it."""
+
+DIGEST_COLUMNS = ("patient_id", "image", "sha256")
+
 IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
 """Columns that hold paths."""
 

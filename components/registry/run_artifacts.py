@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.cohort.manifest import DIGESTS_FILE
 from components.core.errors import BadInput
 from components.core.files import sha256_file, sha256_tree
 from components.release.manifest import RELEASE_FILE, ReleaseManifest
@@ -16,7 +17,7 @@ FOLDERS = ("validated", "segmenter", "samples", "classifier", "evaluation", "rep
 PREDICTIONS = "predictions"
 
 REQUIRED_FILES = {
-    "validated": ("accepted.csv", "validation.json"),
+    "validated": ("accepted.csv", DIGESTS_FILE, "validation.json"),
     "segmenter": ("model.json",),
     "samples": ("features.csv",),
     "classifier": ("model.json",),

@@ -126,7 +126,6 @@ class PublishSettings(Settings):
         attempts: how often an unreachable store is tried before the run is kept on disk.
         patience_s: seconds before the second attempt; each further wait is twice as long.
         max_file_mb: a file larger than this is refused.
-        hash_images: log the sha256 of every image of every accepted patient.
         export: folder or s3:// prefix at which the champion's release is kept for servers to fetch;
             empty: nowhere.
         ask_champion: predict, with the champion, the test patients that it has not met, so that
@@ -143,7 +142,6 @@ class PublishSettings(Settings):
     attempts: int = Field(default=4, ge=1)
     patience_s: float = Field(default=2.0, ge=0.0)
     max_file_mb: float = Field(default=4096.0, gt=0.0)
-    hash_images: bool = True
     export: str = ""
     ask_champion: bool = True
     licences: dict[str, str] = Field(default_factory=dict)

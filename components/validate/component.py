@@ -56,7 +56,7 @@ def validate_op(
         code_version: part of the cache key, so that changed code runs again.
         cohorts: folder with cohorts.json (name -> manifest, absolute, s3:// or relative to it).
         facts: what was measured of the images, one a shard.
-        validated: accepted.csv, quarantine.csv, validation.json, validation.html.
+        validated: accepted.csv, images.csv, quarantine.csv, validation.json, validation.html.
         report: validation.html, for the KFP UI.
     """
     import shutil

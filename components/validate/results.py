@@ -13,6 +13,8 @@ from typing import Any
 from components.cohort.image_checks.facts import ImageFacts
 from components.cohort.manifest import (
     COHORT,
+    DIGEST_COLUMNS,
+    DIGESTS_FILE,
     IMAGE_COLUMNS,
     ManifestTable,
     Patient,
@@ -81,11 +83,13 @@ def write_tables(
     tables: Mapping[str, ManifestTable],
     candidates: list[ManifestCandidate],
     assignments: Mapping[str, Assignment],
+    facts: Iterable[ImageFacts],
 ) -> None:
-    """Write quarantine.csv, accepted.csv and accepted.bases.json below `folder`.
+    """Write quarantine.csv, accepted.csv, accepted.bases.json and images.csv below `folder`.
 
     Paths in accepted.csv are as their manifest has them; where those manifests lie stands in
     accepted.bases.json alone. The same cohort in another place gives the same accepted.csv.
+    images.csv holds the sha256 of each accepted patient's images as they were read.
     """
     accepted, refused = [], []
     for candidate in candidates:
@@ -99,6 +103,9 @@ def write_tables(
     columns = ("patient_id", "cohort", "row", "column", "reason", "remedy")
     write_csv(folder / "quarantine.csv", columns, refused)
     write_rows(folder / "accepted.csv", accepted)
+    names = {row["patient_id"] for row in accepted}
+    images = [(f.patient_id, f.role, f.file_sha256) for f in facts if f.patient_id in names]
+    write_csv(folder / DIGESTS_FILE, DIGEST_COLUMNS, [row for row in images if row[2]])
     bases = {
         name: table.base if is_remote(table.base) else str(Path(table.base).resolve())
         for name, table in tables.items()

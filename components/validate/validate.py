@@ -66,7 +66,7 @@ def validate_cohorts(
     shards: Sequence[Path] = (),
     list_all: bool = False,
 ) -> ValidationResult:
-    """Judge all cohorts of a run and write accepted.csv, quarantine.csv, validation.json and .html.
+    """Judge all cohorts of a run and write what `write_tables` does, validation.json and .html.
 
     accepted.csv holds every accepted patient with three columns more: cohort, subset ("training",
     "tuning", "internal" or the cohort's name) and fold (0-based, or empty).
@@ -107,7 +107,7 @@ def validate_cohorts(
     report["accepted_content_sha256"] = content_digest(candidates, assignments, facts)
     with atomic(out) as folder:
         folder.mkdir()
-        write_tables(folder, tables, candidates, assignments)
+        write_tables(folder, tables, candidates, assignments, facts)
         report["accepted_sha256"] = sha256_file(folder / "accepted.csv")
         write_json(folder / "validation.json", report)
         page = render_validation(report, [c.patient for c in accepted if c.patient], assignments)

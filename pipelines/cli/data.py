@@ -118,7 +118,7 @@ def validate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Validate a cohort: accepted.csv, quarantine.csv, validation.json, validation.html."""
+    """Validate a cohort: accepted.csv, images.csv, quarantine.csv, validation.json, .html."""
     from components.validate.validate import validate_manifest
     from pipelines.profile import load_profile
 

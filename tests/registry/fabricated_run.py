@@ -110,6 +110,11 @@ def _validated(folder: Path, patients: list[dict[str, str]]) -> None:
         image.write_bytes(f"image of {patient['patient_id']}".encode())
         rows.append({**patient, "t1c": str(image), "flair": "", "surname": "Doe"})
     _write_csv(folder / "accepted.csv", rows)
+    digests = [
+        {"patient_id": r["patient_id"], "image": "t1c", "sha256": sha256_file(Path(r["t1c"]))}
+        for r in rows
+    ]
+    _write_csv(folder / "images.csv", digests)
     _write_csv(folder / "quarantine.csv", [{"patient_id": "X-1", "reason": "no T1C"}])
     count = len(rows)
     content = {

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +11,6 @@ from components.core.errors import BadInput
 from components.core.files import sha256_tree
 from components.registry import names
 from components.registry.audit.audit import audit
-from components.registry.gate.evidence import public_manifest
 from components.registry.ledger import read_ledger
 from components.registry.ledger_sync import found_aliases
 from components.registry.names import Alias, RegisteredModel
@@ -71,23 +68,6 @@ def test_no_column_of_the_user_leaves_the_site(shop: Shop) -> None:
     ]
     assert not leaked
     assert b"Doe" not in (shop.root / "mlflow" / "mlflow.db").read_bytes()
-
-
-def test_images_in_s3_are_hashed_like_those_on_disk(s3: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "validated"
-    folder.mkdir()
-    cells = "patient_id,site,t1c,flair,age,idh\n"
-    (folder / "accepted.csv").write_text(f"{cells}p0,x,a/t1c.nii.gz,a/gone.nii.gz,50,1\n")
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "t1c.nii.gz").write_bytes(b"an image")
-    s3.put_object(Bucket="bucket", Key="cohort/a/t1c.nii.gz", Body=b"an image")
-    found = []
-    for base in (tmp_path, "s3://bucket/cohort"):
-        (folder / "accepted.bases.json").write_text(json.dumps({"": str(base)}))
-        found.append(public_manifest(folder / "accepted.csv", hash_images=True))
-    assert found[0] == found[1]
-    assert found[1][0]["t1c"] == f"sha256:{hashlib.sha256(b'an image').hexdigest()}"
-    assert found[1][0]["flair"] == "absent"
 
 
 def test_nothing_pickled_is_stored(shop: Shop) -> None:

@@ -264,9 +264,7 @@ def test_an_outage_in_the_middle_is_survived(tmp_path: Path) -> None:
 
     port = free_port()
     fabricate(tmp_path / "run")
-    waiting = PublishSettings(
-        tracking_uri=f"http://127.0.0.1:{port}", attempts=12, patience_s=0.5, hash_images=False
-    )
+    waiting = PublishSettings(tracking_uri=f"http://127.0.0.1:{port}", attempts=12, patience_s=0.5)
     database = f"sqlite:///{tmp_path}/late.db"
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port)]
     command += ["--backend-store-uri", database, "--artifacts-destination", str(tmp_path / "a")]

@@ -10,6 +10,8 @@ import pytest
 
 from components.cohort.manifest import read_manifest
 from components.core.errors import BadInput, Outage
+from components.core.files import sha256_file
+from components.core.tables import read_csv
 from components.validate.image_facts import measure_shard
 from components.validate.validate import validate_cohorts, validate_manifest
 from tests.validate.factories import SETTINGS, Cohort
@@ -116,6 +118,19 @@ def test_sets_and_folds_are_written(cohort: Cohort, tmp_path: Path) -> None:
     for fold in "01":
         labels = sorted(int(p.idh) for p in development if p.extra["fold"] == fold)  # type: ignore[arg-type]
         assert labels == [0, 0, 1, 1]
+
+
+def test_the_digest_of_every_accepted_image_is_written(cohort: Cohort, tmp_path: Path) -> None:
+    cohort.rows[0]["idh"] = "maybe"
+    accepted = validate_manifest(cohort.write(), SETTINGS, tmp_path / "out").accepted
+    written = read_csv(accepted.with_name("images.csv"))
+    assert {(row["patient_id"], row["image"], row["sha256"]) for row in written} == {
+        (patient.patient_id, name, sha256_file(path))
+        for patient in read_manifest(accepted)
+        for name in ("t1c", "flair", "tumor_mask")
+        if (path := getattr(patient, name))
+    }
+    assert {row["patient_id"] for row in written} == {f"p{i}" for i in range(1, 8)}
 
 
 def test_same_seed_same_files(cohort: Cohort, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.image_checks import geometry
-from components.cohort.images import read_noted
+from components.cohort.images import image_digest, read_noted
 from components.cohort.manifest import Patient
 from components.cohort.masks import off_grid_mm, read_mask
 from components.core.errors import BadInput, Outage, Unreachable
@@ -29,6 +29,7 @@ class ImageFacts:
         role: "t1c", "t2", "flair" or "tumor_mask".
         error: why it could not be read ("" where it could); remedy: how to mend that.
         unreachable: it is not there, or may not be opened.
+        file_sha256: of its bytes as read, see `image_digest`.
         digest: sha256 of voxel values and geometry: equal for a copied image under another name.
         content: sha256 of the voxel values alone: equal for a copied channel.
         missing_slices: share of slices that hold a single value.
@@ -54,6 +55,7 @@ class ImageFacts:
     error: str = ""
     remedy: str = ""
     unreachable: bool = False
+    file_sha256: str = ""
     digest: str = ""
     content: str = ""
     slices: int | None = None
@@ -110,7 +112,8 @@ def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | No
         return None, ImageFacts(patient_id, role, "", "not in the manifest", remedy)
     try:
         image, notes = (read_mask(path), ()) if role == MASK else read_noted(path)
-        return image, ImageFacts(patient_id, role, path, notes="; ".join(notes))
+        fact = ImageFacts(patient_id, role, path, notes="; ".join(notes))
+        return image, replace(fact, file_sha256=image_digest(path))
     except Outage:
         raise
     except BadInput as error:

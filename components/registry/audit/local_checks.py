@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.cohort.manifest import IMAGE_COLUMNS, ManifestTable, read_table
-from components.core.errors import Outage
+from components.cohort.images import image_digest
+from components.cohort.manifest import IMAGE_COLUMNS, read_table
+from components.core.errors import BadInput
 from components.core.files import read_json, sha256_tree
+from components.core.s3 import is_remote
 from components.core.tables import read_csv
 from components.registry import names
 from components.registry.audit.links import AuditCheck, Chain, compare
-from components.registry.gate.evidence import image_digest, image_on_disk
 from components.registry.run_artifacts import FOLDERS
 from components.registry.tracking.step_records import PARENT
 from components.release.manifest import RELEASE_FILE
@@ -72,18 +73,21 @@ def _images(accepted: Path, chain: Chain) -> AuditCheck:
             cell = row.get(column, "")
             if index is None or not cell.startswith("sha256:"):
                 continue
-            path = _reachable(table, index, column)
-            if path is not None:
+            digest = _digest(table.location(index, column))
+            if digest is not None:
                 compared += 1
-                if cell != f"sha256:{image_digest(path)}":
+                if cell != f"sha256:{digest}":
                     changed.append(f"{row['patient_id']} {column}")
     return AuditCheck(
         f"data: {compared} images present", not changed, "as trained on", changed or "same"
     )
 
 
-def _reachable(table: ManifestTable, index: int, column: str) -> Path | None:
+def _digest(place: str | None) -> str | None:
+    """Of an image, where this machine reaches it."""
+    if not place or not (is_remote(place) or Path(place).exists()):
+        return None
     try:
-        return image_on_disk(table, index, column)
-    except Outage:
+        return image_digest(place)
+    except BadInput:
         return None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.cohort.manifest import COLUMNS, IMAGE_COLUMNS, ManifestTable, read_table
-from components.core.errors import BadInput, Outage
-from components.core.files import read_json, sha256_file, sha256_tree
-from components.core.s3 import is_remote, local_copy
+from components.cohort.manifest import COLUMNS, DIGESTS_FILE, IMAGE_COLUMNS, read_table
+from components.core.errors import BadInput
+from components.core.files import read_json
+from components.core.tables import read_csv
 from components.core.vocabulary import FEATURE_NAMES, LEARNT, Idh, Model
 from components.evaluate.statistics.metrics import auprc, auroc
 
@@ -110,61 +110,31 @@ def evaluated_sets(evaluation: Path) -> dict[str, Any]:
     return read_json(evaluation / "evaluation.json").get("sets", {})
 
 
-def public_manifest(accepted: Path, *, hash_images: bool) -> list[dict[str, str]]:
+def public_manifest(accepted: Path) -> list[dict[str, str]]:
     """Rows of accepted.csv that may leave the site: known columns, images as their sha256.
 
-    An image cell becomes "sha256:<hex>" (of a folder: of its files' digests), "absent" when the
-    image is not there any more, "unread" when `hash_images` is off. What lies in S3 is read from
-    the verified copy that validation made, or brought again.
+    An image cell becomes "sha256:<hex>", of the bytes that validation read, or "unread" where the
+    profile does not use it.
 
-    Raises Outage: S3 does not answer.
+    Raises BadInput: the digests that validation writes beside accepted.csv are not there.
     """
-    table = read_table(accepted)
-    return [
-        {
-            name: _image(table, index, name, hash_images) if name in IMAGE_COLUMNS else row[name]
-            for name in MANIFEST_COLUMNS
-            if name in row
-        }
-        for index, row in enumerate(table.rows)
-    ]
-
-
-def image_digest(path: Path) -> str:
-    """sha256 (hex) of an image file, or of the sorted digests of a DICOM folder's files."""
-    import hashlib
-
-    if path.is_file():
-        return sha256_file(path)
-    joined = "\n".join(sorted(sha256_tree(path).values()))
-    return hashlib.sha256(joined.encode()).hexdigest()
-
-
-def image_on_disk(table: ManifestTable, index: int, column: str) -> Path | None:
-    """Local path of an image of row `index`; None where the cell is empty or nothing is there.
-
-    Raises Outage: S3 does not answer.
-    """
-    place = table.location(index, column)
-    if place is None:
-        return None
-    if not is_remote(place):
-        return Path(place) if Path(place).exists() else None
     try:
-        return local_copy(place)
-    except Outage:
-        raise
-    except BadInput:
-        return None
+        read = read_csv(accepted.with_name(DIGESTS_FILE))
+    except OSError as error:
+        raise BadInput(
+            accepted.with_name(DIGESTS_FILE),
+            f"cannot be read ({error})",
+            "run the validation again",
+        ) from None
+    digests = {(row["patient_id"], row["image"]): f"sha256:{row['sha256']}" for row in read}
 
+    def cell(row: Mapping[str, str], name: str) -> str:
+        if name not in IMAGE_COLUMNS or not row[name]:
+            return row[name]
+        return digests.get((row["patient_id"], name), "unread")
 
-def _image(table: ManifestTable, index: int, column: str, hash_images: bool) -> str:
-    if not table.rows[index][column]:
-        return ""
-    if not hash_images:
-        return "unread"
-    path = image_on_disk(table, index, column)
-    return f"sha256:{image_digest(path)}" if path else "absent"
+    rows = read_table(accepted).rows
+    return [{name: cell(row, name) for name in MANIFEST_COLUMNS if name in row} for row in rows]
 
 
 def leaks(

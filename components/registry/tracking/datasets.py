@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from components.cohort.manifest import read_table
 from components.core.files import sha256_file
 from components.core.vocabulary import DEVELOPMENT
 from components.registry import names
-from components.registry.gate.evidence import public_manifest
 from components.registry.tracking.store import TrackingStore
 
 
@@ -17,7 +18,7 @@ def log_datasets(store: TrackingStore, run_id: str, accepted: Path) -> None:
     """Make every cohort of an accepted.csv an input of a run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    facts = dataset_facts(public_manifest(accepted, hash_images=False), sha256_file(accepted))
+    facts = dataset_facts(read_table(accepted).rows, sha256_file(accepted))
     inputs = []
     for name, about in facts.items():
         dataset = Dataset(
@@ -32,8 +33,8 @@ def log_datasets(store: TrackingStore, run_id: str, accepted: Path) -> None:
     store.client.log_inputs(run_id, datasets=inputs)
 
 
-def dataset_facts(rows: list[dict[str, str]], sha256: str) -> dict[str, dict[str, str]]:
-    """Cohort -> what MLflow says of it, from the public manifest and the digest of accepted.csv."""
+def dataset_facts(rows: Iterable[Mapping[str, str]], sha256: str) -> dict[str, dict[str, str]]:
+    """Cohort -> what MLflow says of it, from the rows of accepted.csv and its digest."""
     sizes = Counter(row.get("cohort") or DEVELOPMENT for row in rows)
     return {
         name: {

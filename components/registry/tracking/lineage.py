@@ -203,7 +203,7 @@ def _parent_record(
     for name, content in documents.items():
         write_json(scratch / name, content)
         files[name] = scratch / name
-    rows = public_manifest(artifacts.validated / "accepted.csv", hash_images=settings.hash_images)
+    rows = public_manifest(artifacts.validated / "accepted.csv")
     write_csv(scratch / names.MANIFEST_FILE, list(rows[0]) if rows else [], rows)
     files[names.MANIFEST_FILE] = scratch / names.MANIFEST_FILE
     files[RELEASE_FILE] = artifacts.repository / RELEASE_FILE
