@@ -20,6 +20,7 @@ from components.core.files import read_json, sha256_file, write_json
 from components.core.progress import Progress, silent
 from components.core.tables import read_csv
 from components.registry import names
+from components.registry.attestation.openlineage import send_lineage
 from components.registry.delivery import deliver
 from components.registry.gate.champion import Champion, meet_champion
 from components.registry.gate.evidence import evaluated_sets, read_run_predictions
@@ -56,6 +57,7 @@ def publish_run(
     progress(1, 4, "logging lineage")
     store = connect(settings)
     done = patiently(lambda: _publish(store, artifacts, settings, publication, progress), settings)
+    send_lineage(artifacts)
     if settings.export:
         progress(4, 4, "exporting the champion")
         deliver(store, settings.export, artifacts.repository)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-PREFIXES = ("AWS_", "MLFLOW_", "SSL_", "REQUESTS_", "GLIOFLOW_")
+PREFIXES = ("AWS_", "MLFLOW_", "SSL_", "REQUESTS_", "OPENLINEAGE_", "GLIOFLOW_")
 """Beginnings of the names of keys that a secret may hand to the steps."""
 
 SECRET_KEYS = (
@@ -25,6 +25,9 @@ SECRET_KEYS = (
     "MLFLOW_TRACKING_INSECURE_TLS",
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
+    "OPENLINEAGE_URL",
+    "OPENLINEAGE_API_KEY",
+    "OPENLINEAGE_NAMESPACE",
     "GLIOFLOW_WEBHOOK_URL",
     "GLIOFLOW_SIGNING_KEY",
     "GLIOFLOW_SIGNING_CERTIFICATE",

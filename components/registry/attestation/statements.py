@@ -63,7 +63,11 @@ def step_statements(
         if step == "validate":
             made["manifest.csv"] = public_manifest
         if made:
-            read = _matching(digests, MATERIALS[step]) if MATERIALS[step] else _manifests(artifacts)
+            read = (
+                _matching(digests, MATERIALS[step])
+                if MATERIALS[step]
+                else read_manifests(artifacts)
+            )
             predicate = _provenance(artifacts, step, read)
             statements[step] = _statement(made, PROVENANCE_TYPE, predicate)
     return statements
@@ -87,7 +91,7 @@ def training_statement(
         "trainedOn": release.trained_on.value,
         "preprocessingPlan": {"sha256": release.plan},
         "seeds": artifacts.info.seeds,
-        "manifests": _resources(_manifests(artifacts)),
+        "manifests": _resources(read_manifests(artifacts)),
         "data": [
             {
                 "name": cohort,
@@ -163,7 +167,7 @@ def _provenance(artifacts: RunArtifacts, step: str, read: dict[str, str]) -> dic
     }
 
 
-def _manifests(artifacts: RunArtifacts) -> dict[str, str]:
+def read_manifests(artifacts: RunArtifacts) -> dict[str, str]:
     """sha256 of the manifests that validation read, of which there may be several."""
     said = read_json(artifacts.validated / "validation.json")["manifest_sha256"]
     if isinstance(said, dict):
