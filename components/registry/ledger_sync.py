@@ -8,14 +8,16 @@ from pathlib import Path
 
 from components.core.errors import BadInput
 from components.core.files import read_json
+from components.core.tables import read_csv
 from components.registry import names
 from components.registry.gate.evidence import evaluated_sets
 from components.registry.gate.verdict import GateVerdict
 from components.registry.ledger import Aliases, Entry, Ledger, append
 from components.registry.names import Alias, RegisteredModel
+from components.registry.run_artifacts import RunInfo
 from components.registry.tracking.environment import actor
 from components.registry.tracking.lineage import children
-from components.registry.tracking.run_page import describe_run
+from components.registry.tracking.run_page import RunFacts, describe_run
 from components.registry.tracking.store import TrackingStore
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ def project(store: TrackingStore, ledger: Ledger, entry: Entry) -> None:
     """Write what a registration says into tags, aliases and the run's page, in this order."""
     finish_versions(store, entry)
     apply_aliases(store, ledger.aliases)
-    finish_run(store, entry.details["run_id"])
+    finish_run(store, entry)
 
 
 def finish_versions(store: TrackingStore, entry: Entry) -> None:
@@ -84,26 +86,39 @@ def version_tags(entry: Entry) -> dict[str, str]:
     }
 
 
-def finish_run(store: TrackingStore, run_id: str) -> None:
-    """Complete the parent run's page: the headline table, the verdict's tags, its end."""
-    run = store.client.get_run(run_id)
-    evaluate = children(store, run.info.experiment_id, run_id)["evaluate"].info.run_id
+def finish_run(store: TrackingStore, entry: Entry) -> None:
+    """Complete the page of a registration's parent run, the verdict's tags, its end."""
+    run_id = entry.details["run_id"]
     with tempfile.TemporaryDirectory() as scratch:
-        path = store.client.download_artifacts(run_id, names.GATE_FILE, scratch)
-        gate = GateVerdict.model_validate(read_json(path))
-        path = store.client.download_artifacts(evaluate, "evaluation.json", scratch)
-        sets = evaluated_sets(Path(path).parent)
+        facts = _run_facts(store, entry, scratch)
     tags = {
-        "mlflow.note.content": describe_run(
-            run.data.tags[names.RELEASE], run.data.tags[names.TRAINED_ON], sets, gate
-        ),
-        names.GATE: gate.summary,
+        "mlflow.note.content": describe_run(facts),
+        names.GATE: facts.gate.summary,
         names.STATE: names.COMPLETE,
     }
     # The end comes first, the state last: who sees `complete` must see all of it.
     store.client.set_terminated(run_id)
     for key, value in tags.items():
         store.client.set_tag(run_id, key, value)
+
+
+def _run_facts(store: TrackingStore, entry: Entry, scratch: str) -> RunFacts:
+    run_id = entry.details["run_id"]
+    run = store.client.get_run(run_id)
+    evaluate = children(store, run.info.experiment_id, run_id)["evaluate"].info.run_id
+
+    def fetched(name: str, run: str = run_id) -> Path:
+        return Path(store.client.download_artifacts(run, name, scratch))
+
+    return RunFacts(
+        entry=entry,
+        info=RunInfo.model_validate(read_json(fetched("run_info.json"))),
+        hardware=read_json(fetched("environment.json"))["hardware"],
+        manifest=read_csv(fetched(names.MANIFEST_FILE)),
+        inputs=read_json(fetched(names.INPUTS_FILE)),
+        sets=evaluated_sets(fetched("evaluation.json", evaluate).parent),
+        gate=GateVerdict.model_validate(read_json(fetched(names.GATE_FILE))),
+    )
 
 
 def apply_aliases(store: TrackingStore, wanted: Aliases) -> None:

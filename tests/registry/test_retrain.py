@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import BadInput
+from components.core.files import sha256_file
 from components.registry import names
 from components.registry.audit.audit import audit
 from components.registry.gate import champion as rematch
@@ -145,8 +146,11 @@ def test_patients_the_champion_learnt_from_are_not_compared(
     """By id or by image: its answer about them would be no test."""
     shop = tampered()
     run = fabricate(tmp_path / "b", seed=6, skill=3.4, sets=MORE)
-    image = tmp_path / "b" / "images" / "TC-001.nii.gz"
-    image.write_bytes((tmp_path / "b" / "images" / "TR-004.nii.gz").read_bytes())
+    validated = run.validated / "images.csv"
+    own, other = (
+        sha256_file(tmp_path / "b" / "images" / f"{name}.nii.gz") for name in ("TC-001", "TR-004")
+    )
+    validated.write_text(validated.read_text().replace(own, other))
     done = publish_run(run, shop.settings)
     said = rule(done.gate)
     assert said["found"]["left_out"] == {"TC-001": "the champion learnt from it"}

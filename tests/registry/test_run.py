@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import BadInput
-from components.core.files import sha256_tree
+from components.core.files import sha256_file, sha256_tree
 from components.registry import names
 from components.registry.audit.audit import audit
 from components.registry.ledger import read_ledger
@@ -35,7 +35,13 @@ def test_the_run_tree_says_what_an_auditor_asks(shop: Shop) -> None:
     tags = parent.data.tags
     assert tags[names.TRAINED_ON] == "patients"
     assert tags["kfp_run_id"] == "run-1"
-    assert "| snuh | 60 |" in tags["mlflow.note.content"]
+    page = tags["mlflow.note.content"]
+    assert "| snuh | 60 |" in page
+    accepted = sha256_file(shop.runs[1].validated / "accepted.csv")
+    entry = read_ledger(store).publication(tags[names.PUBLICATION])
+    assert entry is not None
+    for told in (accepted, entry.hash, tags["kfp_run_id"], "60 patients (external test)"):
+        assert told in page
     assert tags[names.GATE] == "passed"
     metrics = parent.data.metrics
     assert metrics["snuh.hybrid.auroc.low"] < metrics["snuh.hybrid.auroc.value"]
