@@ -51,9 +51,10 @@ def describe_run(facts: RunFacts) -> str:
         "|---|---:|---:|---|---:|---:|---:|",
         *_scores(facts.sets),
         "",
-        "| question | answer |",
-        "|---|---|",
-        *(f"| {question} | {_cell(answer)} |" for question, answer in _answers(facts)),
+        # MLflow draws tables without a margin: long answers read better as a list.
+        *(f"- **{question}** {' '.join(answer.split())}" for question, answer in _answers(facts)),
+        "",
+        "Rules of the gate:",
         "",
     ]
     lines += [
@@ -83,7 +84,7 @@ def _answers(facts: RunFacts) -> Iterator[tuple[str, str]]:
     info, details = facts.info, facts.entry.details
     cohorts = cohort_splits(facts.manifest).items()
     yield (
-        "trained and tested on what?",
+        "Trained and tested on what?",
         "; ".join(f"{name}: {_split(name, split)}" for name, split in cohorts)
         + f". Each patient with the sha256 of every image: `{names.MANIFEST_FILE}` (accepted.csv "
         f"sha256 `{facts.inputs.get('validated/accepted.csv', _MISSING)}`); who was left out and "
@@ -91,7 +92,7 @@ def _answers(facts: RunFacts) -> Iterator[tuple[str, str]]:
     )
     state = {True: "changed since that commit", False: "unchanged", None: "state unknown"}
     yield (
-        "by which code?",
+        "By which code?",
         f"commit `{info.code.commit or _MISSING}` ({state[info.code.dirty]}), sources sha256 "
         f"`{info.code.sources_sha256 or _MISSING}`, pinned packages sha256 "
         f"`{info.lock_sha256 or _MISSING}`; container images: "
@@ -100,38 +101,33 @@ def _answers(facts: RunFacts) -> Iterator[tuple[str, str]]:
     seconds = ", ".join(f"{step} {spent:.0f}" for step, spent in info.durations_s.items())
     machine = ", ".join(f"{key} {value}" for key, value in facts.hardware.items() if value)
     yield (
-        "with what, where, how long?",
+        "With what, where, how long?",
         f"profile `{info.profile or _MISSING}`, all settings and seeds among this run's "
         f"parameters; {machine}; seconds a step: {seconds or _MISSING}; "
         f"pipeline run `{info.kfp_run_id or _MISSING}`",
     )
     yield (
-        "how good is it?",
+        "How good is it?",
         "the table above; `documents/report.html`, `model_card.md` and `evaluation.json` beside it",
     )
     yield (
-        "what is it made of?",
+        "What is it made of?",
         "bill of materials: `documents/bom.cdx.json` (CycloneDX); what each step made of what: "
         "`attestations/` (in-toto)",
     )
     approval, key = facts.gate.approval, details.get("signed_by")
     yield (
-        "who approved it?",
+        "Who approved it?",
         (f"{approval.name}: {approval.reason}" if approval else "nobody but the gate")
         + f" ({facts.gate.summary}); started by {info.actor or _MISSING}; "
         + (f"signed by key `{key}`" if key else "**not signed**"),
     )
     yield (
-        "was anything changed since?",
+        "Was anything changed since?",
         f"`glioflow audit {names.RegisteredModel.RELEASE}/"
         f"{facts.entry.versions.get(names.RegisteredModel.RELEASE.value, '')}` compares all of "
         f"this with ledger entry {facts.entry.number}, whose hash is `{facts.entry.hash}`",
     )
-
-
-def _cell(text: str) -> str:
-    """Text that stays in its cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _split(cohort: str, split: dict[str, int]) -> str:
