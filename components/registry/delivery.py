@@ -44,7 +44,9 @@ def deliver(store: TrackingStore, address: str = "", repository: Path | None = N
         with exclusive(store):
             if read_ledger(store).champion_since == ledger.champion_since:
                 depot.point(address, release, ledger.champion_since)
-                return release
+                # Of two that point at once, the one that sees the newest champion comes last.
+                if read_ledger(store).champion_since == ledger.champion_since:
+                    return release
 
 
 def export_version(reference: str, tracking_uri: str, address: str) -> str:

@@ -95,6 +95,13 @@ class Ledger:
     duplicates: tuple[str, ...] = ()
 
     @property
+    def unresolved(self) -> tuple[str, ...]:
+        """Those of `duplicates` that no `repaired` entry names."""
+        repairs = (e.details.get("duplicates", ()) for e in self.entries if e.event == "repaired")
+        resolved = {name for names in repairs for name in names}
+        return tuple(name for name in self.duplicates if name not in resolved)
+
+    @property
     def head(self) -> str:
         """Hash of the newest entry."""
         return self.entries[-1].hash if self.entries else GENESIS
@@ -213,15 +220,18 @@ def append(
     aliases: Aliases,
     details: dict[str, Any],
 ) -> Ledger:
-    """Record one event; the caller holds the store's lock. Returns the longer ledger.
+    """Record one event on top of `ledger`; returns the longer ledger.
+
+    The entry's number is its fencing token: the store lets one writer claim it (`ledger_claims`),
+    and whoever comes later, however long it was held up, is refused.
 
     Raises:
         RuntimeError: the ledger is broken; nothing may be built on it.
-        LedgerMovedError: `ledger` is not the newest any more: the lock was lost meanwhile.
+        LedgerMovedError: `ledger` is not the newest any more: read it again and decide anew.
     """
     if ledger.broken:
         raise RuntimeError(f"the ledger is broken: {ledger.broken}")
-    _store_waiting(store)
+    store_waiting(store)
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     entry = Entry(len(ledger.entries) + 1, ledger.head, at, event, actor, aliases, details)
     if not claim(store, entry.number, entry.to_json()):
@@ -235,7 +245,7 @@ def append(
     return Ledger((*ledger.entries, entry), "", ledger.duplicates)
 
 
-def _store_waiting(store: TrackingStore) -> None:
+def store_waiting(store: TrackingStore) -> None:
     """Write the files of entries whose writers were killed after their claim."""
     for number, text in claims(store).items():
         if not any(name.startswith(f"{number:06d}-") for name in _stored(store)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from pathlib import Path
 
 from components.core.errors import BadInput
@@ -12,15 +13,27 @@ from components.core.tables import read_csv
 from components.registry import names
 from components.registry.gate.evidence import evaluated_sets
 from components.registry.gate.verdict import GateVerdict
-from components.registry.ledger import Aliases, Entry, Ledger, append
+from components.registry.ledger import (
+    Aliases,
+    Entry,
+    Ledger,
+    append,
+    read_ledger,
+    store_waiting,
+)
+from components.registry.ledger_claims import claims
 from components.registry.names import Alias, RegisteredModel
 from components.registry.run_artifacts import RunInfo
 from components.registry.tracking.environment import actor
 from components.registry.tracking.lineage import children
+from components.registry.tracking.lock import exclusive
 from components.registry.tracking.run_page import RunFacts, describe_run
-from components.registry.tracking.store import TrackingStore
+from components.registry.tracking.store import TrackingStore, connect_to
 
 log = logging.getLogger(__name__)
+
+_LOOKS, _BETWEEN_LOOKS_S = 10, 0.5
+"""How often, and how far apart, aliases that are not the ledger's are looked at on a server."""
 
 
 def settle(store: TrackingStore, ledger: Ledger) -> Ledger:
@@ -35,8 +48,14 @@ def settle(store: TrackingStore, ledger: Ledger) -> Ledger:
         raise BadInput("the ledger", ledger.broken, "run `glioflow audit`, and restore its files")
     if not ledger.entries:
         return ledger
-    last = ledger.entries[-1]
     found = found_aliases(store)
+    for _ in range(_LOOKS if store.folder is None else 0):
+        if found == pruned(ledger.aliases):
+            break
+        # Another writer may be between its entry and its aliases.
+        time.sleep(_BETWEEN_LOOKS_S)
+        ledger, found = read_ledger(store), found_aliases(store)
+    last = ledger.entries[-1]
     if last.event == "registered" and not is_finished(store, last):
         project(store, ledger, last)
     elif found != pruned(ledger.aliases):
@@ -45,6 +64,36 @@ def settle(store: TrackingStore, ledger: Ledger) -> Ledger:
         ledger = append(store, ledger, "repaired", actor(), ledger.aliases, details)
         apply_aliases(store, ledger.aliases)
     return ledger
+
+
+def repair(tracking_uri: str) -> list[str]:
+    """Complete what killed writers left behind, and settle two entries of one number.
+
+    The rule: the entry that the next one follows is kept; where none follows, the earlier one, and
+    of equal times the one with the smaller hash. The others stay where they are, and a `repaired`
+    entry names them. Nothing is deleted, and nothing is repaired twice.
+
+    Returns:
+        What was done, a sentence each; none where there was nothing to do.
+
+    Raises BadInput: an entry is missing or was changed, which no rule can mend.
+    """
+    store, done = connect_to(tracking_uri), []
+    with exclusive(store):
+        before = len(claims(store))
+        store_waiting(store)
+        if before:
+            done.append(f"{before} entries of killed writers were completed")
+        ledger = read_ledger(store)
+        aliases = ledger.entries and found_aliases(store) != pruned(ledger.aliases)
+        ledger = settle(store, ledger)
+        if aliases:
+            done.append("aliases were brought to what the ledger says")
+        if ledger.unresolved:
+            details = {"duplicates": list(ledger.unresolved), "rule": "followed, earlier, smaller"}
+            append(store, ledger, "repaired", actor(), ledger.aliases, details)
+            done.append(f"second entries of a number are set aside: {', '.join(ledger.unresolved)}")
+    return done
 
 
 def is_finished(store: TrackingStore, entry: Entry) -> bool:
@@ -122,7 +171,21 @@ def _run_facts(store: TrackingStore, entry: Entry, scratch: str) -> RunFacts:
 
 
 def apply_aliases(store: TrackingStore, wanted: Aliases) -> None:
-    """Set every alias of ours to what the ledger says, and delete those it does not name."""
+    """Bring the aliases to what the ledger says; `wanted` is what it said when last read.
+
+    The ledger is read again afterwards, until it says the same: of two writers that move aliases at
+    once, whoever ends last has seen both entries.
+    """
+    while True:
+        _move_aliases(store, wanted)
+        newest = read_ledger(store).aliases
+        if newest == wanted:
+            return
+        wanted = newest
+
+
+def _move_aliases(store: TrackingStore, wanted: Aliases) -> None:
+    """Set every alias of ours, and delete those not wanted."""
     found = found_aliases(store)
     for model in RegisteredModel:
         for alias in Alias:

@@ -120,4 +120,14 @@ def rollback(
     console.print(f"{model} version {version} is champion again")
 
 
-COMMANDS: Commands = {"Register and audit": (audit, publish, promote, rollback)}
+def repair(
+    tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
+) -> None:
+    """Complete what a killed writer of the ledger left behind; settle two entries of one number."""
+    from components.registry.ledger_sync import repair as repair_ledger
+
+    for sentence in repair_ledger(tracking_uri) or ["nothing to repair"]:
+        console.print(sentence, highlight=False)
+
+
+COMMANDS: Commands = {"Register and audit": (audit, publish, promote, rollback, repair)}

@@ -16,10 +16,10 @@ from components.core.errors import BadInput
 from components.core.files import sha256_tree
 from components.registry.audit.audit import audit
 from components.registry.ledger import read_ledger
+from components.registry.ledger_claims import claims
 from components.registry.names import RegisteredModel
 from components.registry.publish import publish_run
 from components.registry.settings import PublishSettings
-from components.registry.tracking.lock import LEASE_PREFIX, exclusive
 from components.registry.tracking.model_versions import fetch_repository
 from components.registry.tracking.store import connect
 from components.release import store as depot
@@ -101,7 +101,7 @@ def test_publishing_at_once(settings: PublishSettings, uri: str, tmp_path: Path)
     assert len([e for e in ledger.entries[before:] if e.event == "registered"]) == 2
     newest = ledger.entries[-1].details["versions"][RELEASE]["version"]
     assert audit(f"{RELEASE}/{newest}", uri).ok
-    assert not connect(settings).client.search_registered_models(f"name LIKE '{LEASE_PREFIX}%'")
+    assert not claims(connect(settings))
 
 
 def _flip(content: bytes) -> bytes:
@@ -225,37 +225,11 @@ def test_killed_anywhere(
     if depot.current(export) is not None:
         screened = depot.fetch(export, tmp_path / "before")
         assert screened.is_dir()
-    client = connect(settings).client
-    for lease in client.search_registered_models(f"name LIKE '{LEASE_PREFIX}%'"):
-        # The dead holder's lease runs out now rather than in minutes.
-        client.set_registered_model_tag(lease.name, "until", "0")
     done = publish_run(run, settings.model_copy(update={"export": export}))
     report = audit(f"{RELEASE}/{done.registered[RELEASE]}", uri)
     assert report.ok, [check for check in report.checks if not check.ok]
     if done.promotion == "champion":
         served_is_whole(export, tmp_path / "after", run)
-
-
-def test_the_lock_of_a_server_excludes(settings: PublishSettings) -> None:
-    inside, most = 0, 0
-    guard = threading.Lock()
-
-    def hold() -> None:
-        nonlocal inside, most
-        with exclusive(connect(settings)):
-            with guard:
-                inside += 1
-                most = max(most, inside)
-            time.sleep(0.2)
-            with guard:
-                inside -= 1
-
-    threads = [threading.Thread(target=hold) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    assert (inside, most) == (0, 1)
 
 
 def test_an_outage_in_the_middle_is_survived(tmp_path: Path) -> None:

@@ -115,9 +115,9 @@ def _ledger(ledger: Ledger, version: ModelVersion, entry: Entry | None) -> tuple
         ),
         AuditCheck(
             "ledger: one entry for each number",
-            not ledger.duplicates,
-            "no other files",
-            ", ".join(ledger.duplicates) or "none",
+            not ledger.unresolved,
+            "no other files, or such as `glioflow repair` recorded",
+            ", ".join(ledger.unresolved) or "none",
         ),
         AuditCheck(
             f"{version.name}/{version.version}: its registration is in the ledger"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +77,6 @@ def ensure_version(
 ) -> tuple[ModelVersion, dict[str, str]]:
     """The version of a publication, the one there is or a new one, and its files' digests.
 
-    The caller holds the lock.
-
     Raises RuntimeError: a version of this publication holds other files.
     """
     ensure_model(store, made.model)
@@ -84,14 +84,28 @@ def ensure_version(
     for version in store.client.search_model_versions(f"name = '{made.model.value}'"):
         if version.tags.get(names.PUBLICATION) == publication:
             return version, _uploaded_before(store, version, made)
-    version = store.client.create_model_version(
-        made.model.value,
-        source=made.source,
-        run_id=run_id,
-        model_id=made.model_id,
-        tags={**tags, names.STATE: names.PUBLISHING},
-    )
-    return version, made.digests
+    return _create_version(store, made, run_id, tags), made.digests
+
+
+def _create_version(
+    store: TrackingStore, made: Uploaded, run_id: str, tags: dict[str, str]
+) -> ModelVersion:
+    """A new version; MLflow itself gives up after three numbers that others took first."""
+    from mlflow.exceptions import MlflowException
+
+    while True:
+        try:
+            return store.client.create_model_version(
+                made.model.value,
+                source=made.source,
+                run_id=run_id,
+                model_id=made.model_id,
+                tags={**tags, names.STATE: names.PUBLISHING},
+            )
+        except MlflowException as error:
+            if "Giving up after" not in str(error):
+                raise
+            time.sleep(random.uniform(0.1, 1.0))  # noqa: S311
 
 
 def _uploaded_before(store: TrackingStore, version: ModelVersion, made: Uploaded) -> dict[str, str]:
