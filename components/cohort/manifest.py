@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
@@ -11,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from components.cohort.table_text import SURPLUS, read_cells, years
+from components.cohort.table_text import SURPLUS, number, plain_cells, read_cells
 from components.core.errors import BadInput
 from components.core.files import read_json
 from components.core.s3 import SCHEME, is_remote, local_copy, parent_of
 from components.core.tables import write_csv
 from components.core.vocabulary import Idh, Origin, Sequence, Sex, Split
+
+log = logging.getLogger(__name__)
 
 REQUIRED_COLUMNS = ("patient_id", "site", "t1c", "flair", "age", "idh")
 """Columns a manifest must have; a cell may still be empty."""
@@ -122,14 +125,18 @@ def read_table(path: Path | str) -> ManifestTable:
     content = path.read_bytes()
     cells = read_cells(path, content)
     _check_columns(path, cells.columns)
-    rows = tuple({n: (row.get(n) or "").strip() for n in cells.columns} for row in cells.rows)
+    written = ({n: (row.get(n) or "").strip() for n in cells.columns} for row in cells.rows)
+    rows, notes = plain_cells(written)
+    for note in notes:
+        log.warning("%s: %s", path.name, note)
     longer = frozenset(n for n, row in enumerate(cells.rows) if SURPLUS in row)
     if not rows:
         raise BadInput(path, "the manifest has no rows", "add one row a patient")
     digest = hashlib.sha256(content).hexdigest()
     return ManifestTable(
-        path, base, cells.columns, rows, digest, _read_bases(path, base), longer, cells.notes
-    )
+        path, base, cells.columns, tuple(rows), digest, _read_bases(path, base), longer,
+        (*cells.notes, *notes),
+    )  # fmt: skip
 
 
 def bases_file(manifest: Path) -> Path:
@@ -263,16 +270,14 @@ class _Cells:
         if not value:
             return None
         try:
-            number = years(value)
+            found = number(value)
         except ValueError:
-            if re.fullmatch(r"\d+,\d+", value):
-                remedy = f"write {value.replace(',', '.')}, with a decimal point"
             raise BadInput(
                 f"{self.where}, column {column}", f"'{value}' is not a number", remedy
             ) from None
-        if not bounds[0] <= number <= bounds[1]:
+        if not bounds[0] <= found <= bounds[1]:
             raise BadInput(f"{self.where}, column {column}", f"{value} is out of range", remedy)
-        return number
+        return found
 
     def choice(self, column: str, words: dict[str, T]) -> T | None:
         value = self.row.get(column, "")

@@ -6,6 +6,7 @@ import csv
 import logging
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,12 @@ _SPREADSHEETS = {
     b"\xd0\xcf\x11\xe0": "a spreadsheet",
 }
 _SAVE = "save it as CSV (UTF-8, separated by commas)"
-_AGE_STRING = re.compile(r"(\d{3})Y")
+_AGE = re.compile(r"0*(\d{1,3})(?:[.,](\d+))?\s*(?:y|yrs?|years?)?\.?", re.ASCII | re.IGNORECASE)
+"""An age in years: 44, 44,5, 44 y, DICOM's 044Y."""
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_UNKNOWN = {"na", "n/a", "n.a.", "nan", "none", "null", "unknown", "unk", "missing", "-", "?"}
+"""What tables write where nothing is known."""
+_CLINICAL = ("age", "sex", "idh", "grade", "codeletion", "split")
 _DECLARED = re.compile(r'"?sep=(.)"?')
 """First line by which a spreadsheet is told what separates the cells."""
 
@@ -117,14 +122,37 @@ def _known(name: str, written: list[str]) -> str:
     return plain if plain in _KNOWN and plain not in written else name
 
 
-def years(cell: str) -> float:
-    """A number, or DICOM's age string in years ("044Y"). Raises ValueError for anything else."""
-    age = _AGE_STRING.fullmatch(cell)
-    if age:
-        return float(age[1])
-    if _NUMBER.fullmatch(cell) or cell == "nan":
-        return float(cell)
-    raise ValueError(f"no number: {cell}")
+def number(cell: str) -> float:
+    """A decimal number. Raises ValueError for anything else, "1_000" and "inf" among it."""
+    if not _NUMBER.fullmatch(cell):
+        raise ValueError(f"no number: {cell}")
+    return float(cell)
+
+
+def plain_cells(rows: Iterable[dict[str, str]]) -> tuple[list[dict[str, str]], list[str]]:
+    """Rows whose clinical cells are written as documented where they can only mean one thing.
+
+    Ages with a unit or a decimal comma become numbers, words for "unknown" empty cells.
+
+    Returns:
+        The rows, and a sentence for each spelling that was read otherwise than it stands.
+    """
+    found: list[dict[str, str]] = []
+    notes: dict[str, None] = {}
+    for row in rows:
+        plain = {name: _plain(name, row[name]) for name in _CLINICAL if name in row}
+        for name, cell in plain.items():
+            if cell != row[name]:
+                notes[f"column {name}: '{row[name]}' is read as {cell or 'unknown'}"] = None
+        found.append(row | plain)
+    return found, list(notes)
+
+
+def _plain(column: str, cell: str) -> str:
+    if cell.lower() in _UNKNOWN:
+        return ""
+    age = _AGE.fullmatch(cell) if column == "age" and not _NUMBER.fullmatch(cell) else None
+    return f"{age[1]}.{age[2]}" if age and age[2] else age[1] if age else cell
 
 
 def normal_id(text: str) -> str:

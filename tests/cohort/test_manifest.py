@@ -71,7 +71,7 @@ def test_empty_cells_are_unknown(tmp_path: Path) -> None:
     ("row", "column", "value"),
     [
         ("a,s,x,x,x,abc,1", "age", "'abc'"),
-        ("a,s,x,x,x,nan,1", "age", "nan"),
+        ("a,s,x,x,x,inf,1", "age", "inf"),
         ("a,s,x,x,x,17,1", "age", "17"),
         ("a,s,x,x,x,640,1", "age", "640"),
         ("a,s,x,x,x,50,2", "idh", "'2'"),
