@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from components.cohort.table_text import SURPLUS, number, plain_cells, read_cells
+from components.cohort.table_text import SURPLUS, decimal, plain_cells, read_cells
 from components.core.errors import BadInput
 from components.core.files import read_json
 from components.core.s3 import SCHEME, is_remote, local_copy, parent_of
@@ -270,7 +270,7 @@ class _Cells:
         if not value:
             return None
         try:
-            found = number(value)
+            found = decimal(value)
         except ValueError:
             raise BadInput(
                 f"{self.where}, column {column}", f"'{value}' is not a number", remedy

@@ -122,7 +122,7 @@ def _known(name: str, written: list[str]) -> str:
     return plain if plain in _KNOWN and plain not in written else name
 
 
-def number(cell: str) -> float:
+def decimal(cell: str) -> float:
     """A decimal number. Raises ValueError for anything else, "1_000" and "inf" among it."""
     if not _NUMBER.fullmatch(cell):
         raise ValueError(f"no number: {cell}")
