@@ -144,6 +144,9 @@ def build(profile: Profile, *, on_cluster: bool = False) -> Callable[..., Any]:
             run_info=run_info,
             tracking_uri=tracking_uri,
             run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            # A pod's disk goes with it. There the step fails: the run is not called a success, and
+            # the next one reuses what the artifact store holds of it.
+            keeps=not on_cluster,
             validated=validated.outputs["validated"],
             segmenter=segmenter.outputs["segmenter"],
             samples=samples.outputs["samples"],

@@ -48,6 +48,7 @@ class Cluster(Settings):
         secret_keys: further keys of that secret, beside those every cluster's steps read.
         ca: Kubernetes config map whose key ca.crt holds the certificates that the steps trust;
             None: those of the image.
+        service_account: Kubernetes account of the steps' pods; None: that which KFP gives them.
         checkpoints: persistent volume claim on which training keeps its checkpoints, so that a pod
             that is moved goes on where it was.
         shared_memory: size of /dev/shm of steps with a GPU, for the loader's processes.
@@ -63,6 +64,7 @@ class Cluster(Settings):
     secret: str | None = None
     secret_keys: tuple[str, ...] = ()
     ca: str | None = None
+    service_account: str | None = None
     checkpoints: str | None = None
     shared_memory: str = "8Gi"
     api: str = "http://ml-pipeline.kubeflow:8888"

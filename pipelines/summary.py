@@ -43,7 +43,11 @@ class CohortSummary(Document):
 
 
 class RunSummary(Document):
-    """Content of summary.json."""
+    """Content of summary.json.
+
+    Attributes:
+        unsent: why MLflow has no record of the run, and how to send it; empty where it has one.
+    """
 
     profile: str
     trained_on: Origin
@@ -52,6 +56,7 @@ class RunSummary(Document):
     gate: GateVerdict
     release: str
     mlflow_run_id: str | None
+    unsent: str
 
     def content(self) -> dict[str, Any]:
         """As JSON's own types; what was never set has no key."""
@@ -70,6 +75,7 @@ def summarise(profile: Profile, outputs: dict[str, Path]) -> RunSummary:
         gate=published.gate,
         release=release.release,
         mlflow_run_id=published.mlflow_run_id,
+        unsent=published.gate.reason if published.pending else "",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -94,6 +95,15 @@ def outage_of(error: OSError, subject: object = "") -> Outage | None:
     if remedy is None:
         return None
     return Outage(subject or error.filename or "disk", error.strerror or str(error), remedy)
+
+
+def denied(error: PermissionError) -> BadInput:
+    """What the rights of a file or folder refuse, where a command ends by it."""
+    return BadInput(
+        error.filename or "a file or folder",
+        error.strerror or "permission denied",
+        f"give user {os.getuid()} the right, or mount its volume so that it has it (fsGroup)",
+    )
 
 
 _FEWEST_UNREACHABLE = 5

@@ -21,6 +21,7 @@ def publish_op(
     repository: Input[Model],
     published: Output[Dataset],
     metrics: Output[Metrics],
+    keeps: bool = False,
 ) -> None:
     """Write published.json: {"mlflow_run_id", "release", "gate", "registered", "promotion"}.
 
@@ -30,6 +31,8 @@ def publish_op(
         run_info: RunInfo as JSON.
         tracking_uri: MLflow store; empty: that of the settings.
         run_id: of the pipeline run.
+        keeps: keep a run that the store does not take on disk, where there is one that stays;
+            otherwise the step fails.
     """
     from pathlib import Path
 
@@ -70,6 +73,7 @@ def publish_op(
         artifacts,
         wanted.model_copy(update={"tracking_uri": tracking_uri or wanted.tracking_uri}),
         Path(published.path),
+        keeps=keeps,
         progress=reporter("publish"),
     )
     metrics.log_metric("gate_passed", float(done.gate.passed))

@@ -28,20 +28,28 @@ def publish_or_keep(
     settings: PublishSettings,
     out: Path,
     *,
+    keeps: bool = True,
     progress: Progress = silent,
 ) -> Published:
     """Publish a run and write `out`/published.json; keep the run in `out`/pending if it cannot be.
 
-    A kept run holds every artifact (linked where the disk allows), so that it outlives the pod and
-    the pipeline's cache. It is not judged: its gate is not passed, with the outage as the reason.
+    A kept run holds every artifact (linked where the disk allows), so that it outlives the
+    pipeline's cache. It is not judged: its gate is not passed, with the outage as the reason.
     An error of ours keeps the run, too, and is raised again.
 
-    Raises BadInput: as `publish_run`; nothing is kept then.
+    Args:
+        keeps: keep what cannot be sent; otherwise that is an error, and `out` stays empty.
+
+    Raises:
+        BadInput: as `publish_run`; nothing is kept then.
+        StoreUnreachable: the store did not take the run, and `keeps` is not set.
     """
     out.mkdir(parents=True, exist_ok=True)
     try:
         published = publish_run(artifacts, settings, progress=progress)
     except StoreUnreachable as error:
+        if not keeps:
+            raise error.later("submit the run again: the steps that succeeded are reused") from None
         keep(artifacts, settings, out / PENDING)
         reason = f"{error}. The run is kept in {out / PENDING}: send it later with `{_send(out)}`"
         log.warning("%s", reason)
@@ -52,7 +60,7 @@ def publish_or_keep(
             pending=PENDING,
         )
     except Exception as error:
-        if isinstance(error, BadInput):
+        if isinstance(error, BadInput) or not keeps:
             raise
         keep(artifacts, settings, out / PENDING)
         log.warning("the run is kept in %s: `%s`", out / PENDING, _send(out))

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from components.core.errors import BadInput, ExitCode, StepFailed, outage_of
+from components.core.errors import BadInput, ExitCode, StepFailed, denied, outage_of
 from pipelines.cli import (
     audit,
     benches,
@@ -70,6 +70,8 @@ def run(arguments: list[str]) -> int:
     except StepFailed as error:
         sys.stderr.write(f"glioflow: {error}\n")
         return ExitCode.OUR_FAULT
+    except PermissionError as error:
+        return _refuse(str(denied(error)))
     except Exception as error:
         outage = outage_of(error) if isinstance(error, OSError) else None
         if outage:

@@ -63,7 +63,7 @@ def run(
         str | None, typer.Option(help='Human override of the gate: "name: reason".')
     ] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Run the whole pipeline on this machine, from cohorts to a served release."""
     from pipelines import local
     from pipelines.profile import load_profile
@@ -77,11 +77,15 @@ def run(
         )
     if as_json:
         print_json(summary.content())
-        return
-    console.print(table(summary))
-    for line in losses(summary, out):
-        console.print(line, style="yellow", soft_wrap=True, highlight=False)
-    _print_next_steps(summary, out, tracking_uri)
+    else:
+        console.print(table(summary))
+        for line in losses(summary, out):
+            console.print(line, style="yellow", soft_wrap=True, highlight=False)
+        _print_next_steps(summary, out, tracking_uri)
+    if not summary.unsent:
+        return ExitCode.DONE
+    console.print(f"glioflow: {summary.unsent}", soft_wrap=True, highlight=False, markup=False)
+    return ExitCode.BAD_INPUT
 
 
 def check(
@@ -127,6 +131,7 @@ def _cost(estimates: Sequence[Estimate]) -> Table:
 
 def _print_next_steps(summary: RunSummary, out: Path, tracking_uri: str | None) -> None:
     verdict = "passed" if summary.gate.passed else "refused: not promoted"
+    verdict = "not asked" if summary.unsent else verdict
     store = tracking_uri or f"sqlite:///{out}/mlflow/mlflow.db"
     console.print(f"Gate: {verdict} (rules and their inputs in {out}/summary.json)")
     console.print("Next:", style="bold")

@@ -120,6 +120,7 @@ def submit(
             f"glioflow-{profile.name}",
             str(package),
             params=given,
+            service_account=profile.cluster.service_account,
         ).run_id
         found = client.get_run(started).run_id if started else None
         return {"run_id": proven(host, "run", started, found)}
@@ -205,6 +206,7 @@ def schedule(
             no_catchup=True,
             pipeline_package_path=str(package),
             params=parameters,
+            service_account=profile.cluster.service_account,
         ).recurring_run_id
         found = client.get_recurring_run(made).recurring_run_id if made else None
         return {"schedule_id": proven(host, "schedule", made, found)}

@@ -78,6 +78,20 @@ def test_an_object_is_brought_once_and_anew_when_it_changes(s3: Any, proxy: Prox
     assert local_copy("s3://hospital/a/b.txt").read_bytes() == b"two"
 
 
+def test_a_store_at_an_ipv6_address_is_read_and_written(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = ThreadedMotoServer(ip_address="::1", port=0)
+    running.start()
+    try:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://[::1]:{running.get_host_and_port()[1]}")
+        remote.client().create_bucket(Bucket=BUCKET)
+        write_object(f"s3://{BUCKET}/six", CONTENT)
+        assert local_copy(f"s3://{BUCKET}/six").read_bytes() == CONTENT
+    finally:
+        running.stop()
+
+
 @pytest.mark.parametrize("content", [b"", b"x", CONTENT], ids=len)
 def test_any_size_is_brought_whole(s3: Any, content: bytes) -> None:
     s3.put_object(Bucket=BUCKET, Key="o", Body=content)

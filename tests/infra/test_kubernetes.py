@@ -521,3 +521,28 @@ def test_each_workload_has_an_account_of_its_own_without_rights(overlay: str) ->
         assert made["automountServiceAccountToken"] is False
     rights = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
     assert not [d for d in documents if d["kind"] in rights]
+
+
+def test_the_steps_account_may_name_what_it_reads_and_change_nothing_but_reports() -> None:
+    documents = _render(ROOT / "steps")
+    for document in documents:
+        _check_schema(document)
+        assert document["metadata"]["namespace"] == "kubeflow"
+    found = {(d["kind"], d["metadata"]["name"]): d for d in documents}
+    binding = found[("RoleBinding", "glioflow-steps")]
+    assert ("Role", binding["roleRef"]["name"]) in found
+    (subject,) = binding["subjects"]
+    assert (subject["kind"], subject["name"]) in found
+    assert subject["namespace"] == "kubeflow"
+    for rule in found[("Role", "glioflow-steps")]["rules"]:
+        assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+        if rule["apiGroups"] == [""]:
+            assert rule["resourceNames"]
+            assert rule["verbs"] == ["get"]
+        else:
+            assert rule["apiGroups"] == ["argoproj.io"]
+            assert set(rule["resources"]) <= {
+                "workflowtaskresults",
+                "workflowtasksets",
+                "workflowtasksets/status",
+            }

@@ -6,6 +6,7 @@ A body that the API's schema does not allow is answered with 400, as the API doe
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from serving.triton.process import bracketed
 from tests.pipelines.kfp_schema import breaches
 
 BODIES = {
@@ -172,17 +174,25 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _OnIPv6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+_SERVERS = {False: ThreadingHTTPServer, True: _OnIPv6}
+"""Whether the address is one of IPv6 -> class of the server."""
+
+
 @contextmanager
 def kfp_api(
-    front: Front = lambda *request: None,
+    front: Front = lambda *request: None, at: str = "127.0.0.1"
 ) -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
-    """Yields (host, requests received so far)."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    """Yields (host, requests received so far) of a server at one of this machine's addresses."""
+    server = _SERVERS[":" in at]((at, 0), _Handler)
     server.front = front  # type: ignore[attr-defined]
     server.requests = []  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", server.requests  # type: ignore[attr-defined]
+        yield f"http://{bracketed(at)}:{server.server_port}", server.requests  # type: ignore[attr-defined]
     finally:
         server.shutdown()
         server.server_close()

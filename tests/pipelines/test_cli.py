@@ -121,6 +121,10 @@ BAD = {
         ["internal"],
     ),
     "compile: unknown profile": ("compile --profile dmeo --out out", ["dmeo"]),
+    # docker/compose#3270, kubeflow/pipelines#3866. Nobody may write there, root neither.
+    "compile: no right to write": ("compile --profile demo --out /sys/pipeline.yaml", ["/sys/"]),
+    "serve: no right to write": ("serve --store /sys/store", ["/sys/store"]),
+    "fetch-release: no right to write": ("fetch-release . --store /sys/store", ["/sys/store"]),
     "submit: nobody there": (
         "submit --profile demo --host http://localhost:9",
         ["localhost:9"],

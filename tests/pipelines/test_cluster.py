@@ -231,6 +231,29 @@ def test_a_schedule_may_wait_for_drift() -> None:
     assert (given["reference"], given["answers"]) == (audits.reference, audits.answers)
 
 
+@pytest.mark.parametrize("account", [None, "glioflow-steps"])
+def test_the_steps_run_as_the_account_of_the_profile(account: str | None) -> None:
+    profile = load_profile("demo")
+    placed = profile.cluster.model_copy(update={"service_account": account})
+    profile = profile.model_copy(update={"cluster": placed})
+    cohorts = {"development": "s3://b/d.csv"}
+    with kfp_api() as (host, requests):
+        client = cluster.connect_to_kubeflow(host)
+        cluster.submit(client, profile, cohorts, "", "glioflow")
+        cluster.schedule(client, profile, cohorts, "", "glioflow", "0 0 2 * * 1")
+    made = [b for _, path, b in requests if path.endswith(("/runs", "/recurringruns")) and b]
+    assert [body.get("service_account") for body in made] == [account, account]
+
+
+def test_an_api_at_an_ipv6_address_is_asked() -> None:
+    with kfp_api(at="::1") as (host, _):
+        assert host.startswith("http://[::1]:")
+        client = cluster.connect_to_kubeflow(f"{host}/")
+        cohorts = {"development": "s3://b/d.csv"}
+        done = cluster.submit(client, load_profile("demo"), cohorts, "", "glioflow")
+        assert done == {"run_id": cluster.status(client).run_id}
+
+
 def test_nothing_listening_is_one_line() -> None:
     with pytest.raises(BadInput, match="no KFP API answers"):
         cluster.connect_to_kubeflow("http://127.0.0.1:9")

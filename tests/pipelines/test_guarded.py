@@ -55,6 +55,12 @@ def test_the_graph_inside_is_the_one_that_runs_on_one_machine(compiled: Any) -> 
         assert edges(_tasks(compiled[name][0], "comp-glioflow")) == here
 
 
+def test_what_mlflow_does_not_take_is_kept_where_the_disk_stays(compiled: Any) -> None:
+    for name, part in (("always", "comp-glioflow"), ("local", "")):
+        given = _tasks(compiled[name][0], part)["publish-op"]["inputs"]["parameters"]["keeps"]
+        assert given == {"runtimeValue": {"constant": name == "local"}}
+
+
 INNERMOST = {
     "always": "comp-exit-handler-1",
     "new": "comp-condition-2",

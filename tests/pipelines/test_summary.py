@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from components.core.files import read_json, write_json
+from pipelines import cli, local
 from pipelines.profile import load_profile
 from pipelines.summary import losses, summarise
 
@@ -71,3 +73,24 @@ def test_a_cohort_that_lost_patients_has_a_line(outputs: dict[str, Path]) -> Non
         "nowhere: of 2 patients 2 quarantined (runs/ours/validated/quarantine.csv); "
         "none is left, and it was not tested",
     ]
+
+
+def test_a_run_that_mlflow_did_not_take_is_no_success(
+    outputs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """mlflow#6490: `glioflow run` said neither that the run was kept nor how to send it."""
+    file = tmp_path / "published" / "published.json"
+    line = ["run", "--profile", "demo", "--out", str(tmp_path)]
+    for reason, code in (("", 0), ("http://m: 403; send it later with `glioflow publish`", 2)):
+        content = {**read_json(file), "pending": "pending" if reason else ""}
+        content["gate"]["reason"] = reason
+        write_json(file, content)
+        summary = summarise(load_profile("demo"), outputs)
+        monkeypatch.setattr(local, "run", lambda *a, done=summary, **k: done)
+        assert cli.run(line) == cli.run([*line, "--json"]) == code
+        said = capsys.readouterr()
+        assert said.err.count(f"glioflow: {reason}") == (2 if reason else 0)
+        assert json.loads(said.out)["unsent"] == reason

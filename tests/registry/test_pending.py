@@ -74,6 +74,20 @@ def test_a_run_is_kept_whatever_the_store_answers(
     assert written["gate"]["passed"] is False
 
 
+def test_where_no_disk_stays_the_step_fails_and_says_how_the_run_is_sent(
+    tmp_path: Path, empty: PublishSettings
+) -> None:
+    """On Kubeflow, where a run that nobody can find again would be called a success."""
+    run, out = fabricate(tmp_path / "run"), tmp_path / "published"
+    with _answering(403, b"no", "text/plain") as address:
+        settings = empty.model_copy(update={"tracking_uri": address})
+        with pytest.raises(StoreUnreachable) as refused:
+            publish_or_keep(run, settings, out, keeps=False)
+    assert refused.value.remedy.startswith("allow this account to write there, then submit")
+    assert list(out.iterdir()) == []
+    assert publish_or_keep(run, empty, out, keeps=False).promotion == "champion"
+
+
 def test_a_run_is_kept_while_the_database_is_locked(
     tmp_path: Path, empty: PublishSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,10 @@ class StoreUnreachable(Outage):
         )
         return cls(uri.partition("?")[0], f"MLflow did not take it ({first_line(error)})", remedy)
 
+    def later(self, how: str) -> StoreUnreachable:
+        """The same error, which also says how to send the run once the store is mended."""
+        return StoreUnreachable(self.subject, self.problem, f"{self.remedy}, then {how}")
+
 
 @dataclass(frozen=True)
 class TrackingStore:
