@@ -9,26 +9,25 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
 
-from components.core.errors import BadInput
-from components.registry import ledger_sync
 from components.registry.ledger import (
     GENESIS,
-    Aliases,
     Entry,
+    Ledger,
     LedgerMovedError,
     append,
     read_ledger,
     verified,
 )
-from components.registry.ledger_claims import claim, claims
+from components.registry.ledger_store import EXPERIMENT, claim, claims, file_name
 from components.registry.ledger_sync import repair
+from components.registry.names import STEP
 from components.registry.settings import PublishSettings
-from components.registry.tracking.store import connect
+from components.registry.tracking.store import TrackingStore, connect
 from tests.registry.servers import Servers
 
 
@@ -64,70 +63,105 @@ def test_an_entry_whose_writer_died_after_its_claim_is_kept(anywhere: PublishSet
     assert [entry.actor for entry in after.entries] == ["Ada", "dead", "Ada"]
 
 
-@pytest.mark.parametrize("continued", [False, True])
-def test_two_entries_of_one_number_are_named_and_survived(continued: bool) -> None:
-    entries = [
-        Entry(1, GENESIS, f"2026-01-01T00:00:0{i}", "promoted", actor, {}, {})
-        for i, actor in enumerate("AB")
-    ]
-    kept = entries[1] if continued else entries[0]
-    other = entries[0] if continued else entries[1]
-    chain = [*entries]
-    if continued:
-        chain.append(Entry(2, kept.hash, "2026-01-01T00:00:03", "promoted", "C", {}, {}))
-    ledger = verified({f"{e.number:06d}-{e.hash}.json": e.to_json() for e in chain})
-    assert (ledger.broken, ledger.entries[0]) == ("", kept)
-    assert ledger.duplicates == (f"000001-{other.hash}.json",)
-    assert len(ledger.entries) == len(chain) - 1
-
-
-def test_two_entries_of_one_number_are_set_aside_by_repair(empty: PublishSettings) -> None:
-    store = connect(empty)
-    kept = append(store, read_ledger(store), "promoted", "Ada", {}, {}).entries[0]
-    other = replace(kept, at="2999-01-01T00:00:00.000", actor="Eve")
-    assert store.folder is not None
-    (file,) = store.folder.rglob("000001-*.json")
-    file.with_name(f"000001-{other.hash}.json").write_text(other.to_json())
-    assert read_ledger(store).unresolved == (f"000001-{other.hash}.json",)
-    (said,) = repair(empty.tracking_uri)
-    assert other.hash in said
-    ledger = read_ledger(store)
-    assert (ledger.broken, ledger.unresolved, ledger.entries[0]) == ("", (), kept)
-    assert ledger.entries[-1].event == "repaired" and len(ledger.duplicates) == 1
-    assert not repair(empty.tracking_uri)
-
-
-def test_a_changed_entry_is_not_repaired(empty: PublishSettings) -> None:
-    store = connect(empty)
-    append(store, read_ledger(store), "promoted", "Ada", {}, {})
-    assert store.folder is not None
-    (file,) = store.folder.rglob("000001-*.json")
-    file.write_text(file.read_text().replace("Ada", "Eve"))
-    with pytest.raises(BadInput, match="was changed"):
-        repair(empty.tracking_uri)
-
-
-def test_repair_completes_the_entry_of_a_killed_writer(anywhere: PublishSettings) -> None:
-    store = connect(anywhere)
-    dead = Entry(1, GENESIS, "2026-01-01T00:00:00.000", "promoted", "dead", {}, {})
-    assert claim(store, 1, dead.to_json())
-    assert repair(anywhere.tracking_uri) == ["1 entries of killed writers were completed"]
-    assert read_ledger(store).entries == (dead,) and not claims(store)
-
-
-def test_the_alias_of_the_newest_entry_stands_whoever_moves_last(
+def test_an_entry_that_another_process_stored_is_ones_own(
     empty: PublishSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow writer moves aliases after a faster one did, and then sees the newer entry."""
+    """A writer stopped right after its claim is no loser: a roll-back would be done twice."""
     store = connect(empty)
-    moved: list[object] = []
-    monkeypatch.setattr(ledger_sync, "_move_aliases", lambda _, wanted: moved.append(wanted))
-    first: Aliases = {"glioma-idh": {"champion": "1"}}
-    second: Aliases = {"glioma-idh": {"champion": "2"}}
-    slow = append(store, read_ledger(store), "promoted", "slow", first, {})
-    append(store, slow, "promoted", "fast", second, {})
-    ledger_sync.apply_aliases(store, first)
-    assert moved == [first, second]
+
+    def stopped(where: TrackingStore, number: int, content: str) -> bool:
+        won = claim(where, number, content)
+        append_once(empty, "other")
+        return won
+
+    ledger = read_ledger(store)
+    monkeypatch.setattr("components.registry.ledger.claim", stopped)
+    mine = append(store, ledger, "promoted", "mine", {}, {})
+    assert [entry.actor for entry in mine.entries] == ["mine"]
+    assert [entry.actor for entry in read_ledger(store).entries] == ["mine", "other"]
+
+
+def test_a_claim_whose_answer_was_lost_is_ones_own(
+    empty: PublishSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client of a server repeats its request, and hears that the claim is there already."""
+    store = connect(empty)
+
+    def twice(where: TrackingStore, number: int, content: str) -> bool:
+        return claim(where, number, content) and claim(where, number, content)
+
+    monkeypatch.setattr("components.registry.ledger.claim", twice)
+    assert append(store, read_ledger(store), "promoted", "mine", {}, {}).entries
+    assert len(read_ledger(store).entries) == 1
+
+
+def test_two_writers_that_decide_alike_at_once_write_two_entries(
+    empty: PublishSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal but for their fencing tokens, so that one of them knows that it lost."""
+    store = connect(empty)
+    monkeypatch.setattr("components.registry.ledger.datetime", _Stopped)
+    seen = read_ledger(store)
+    first = append(store, seen, "promoted", "Ada", {}, {})
+    with pytest.raises(LedgerMovedError):
+        append(store, seen, "promoted", "Ada", {}, {})
+    assert read_ledger(store) == first
+
+
+class _Stopped(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> _Stopped:
+        return cls(2026, 1, 1, tzinfo=tz)
+
+
+def test_entries_of_old_have_no_token_and_the_hash_they_had() -> None:
+    text = (
+        '{"actor":"Ada","aliases":{},"at":"2026-01-01T00:00:00","details":{},"event":"promoted",'
+        f'"number":1,"previous":"{GENESIS}"}}'
+    )
+    name = file_name(1, text)
+    ledger = verified({name: text})
+    assert (ledger.broken, ledger.entries[0].file, ledger.entries[0].token) == ("", name, "")
+
+
+def test_entries_in_the_runs_of_two_first_writers_are_one_ledger(empty: PublishSettings) -> None:
+    """Both found no run of the ledger and made one; the second's began earlier by its clock."""
+    store = connect(empty)
+    first = append(store, read_ledger(store), "promoted", "Ada", {}, {})
+    experiment = store.client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    store.client.create_run(experiment.experiment_id, start_time=1, tags={STEP: "ledger"})
+    assert read_ledger(store) == first
+    second = append(store, first, "promoted", "Ada", {}, {})
+    assert read_ledger(store) == second
+
+
+def test_a_claim_that_is_released_while_mlflow_refuses_another_is_lost(
+    empty: PublishSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow looks up the name that was there already, and finds it gone."""
+    from mlflow.exceptions import RestException
+
+    store = connect(empty)
+
+    def refused(*args: object, **kwargs: object) -> None:
+        raise RestException({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.client, "create_registered_model", refused)
+        with pytest.raises(LedgerMovedError):
+            append(store, read_ledger(store), "promoted", "Ada", {}, {})
+    assert append_once(empty, "Ada").entries
+
+
+def append_once(settings: PublishSettings, actor: str) -> Ledger:
+    """Append after the newest entry, with the true `claim`."""
+    store = connect(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("components.registry.ledger.claim", claim)
+        return append(store, read_ledger(store), "promoted", actor, {}, {})
 
 
 def writers(uri: str, at_once: int, generations: int) -> list[str]:
@@ -163,7 +197,7 @@ def check_ledger(settings: PublishSettings, told: list[str]) -> None:
 
 
 def test_writers_killed_at_random_lose_nothing(empty: PublishSettings) -> None:
-    check_ledger(empty, writers(empty.tracking_uri, 3, 2))
+    check_ledger(empty, writers(empty.tracking_uri, 3, 1))
 
 
 @pytest.mark.slow
