@@ -22,10 +22,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from components.core.errors import Outage
 from components.registry.ledger_store import claim, file_name, store_claimed, stored_entries
 from components.registry.names import Alias, RegisteredModel
-from components.registry.tracking.store import TrackingStore
+from components.registry.tracking.store import StoreUnreachable, TrackingStore
 
 GENESIS = "0" * 64
 """`previous` of the first entry."""
@@ -278,11 +277,11 @@ def append(
 def tries() -> Iterator[int]:
     """Tries to read, decide and append, with growing random pauses between.
 
-    Raises Outage: other writers were first each time.
+    Raises StoreUnreachable: other writers were first each time.
     """
     for attempt in range(_TRIES):
         yield attempt
         time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, _PAUSE_S * 2**attempt)))  # noqa: S311
-    raise Outage(
+    raise StoreUnreachable(
         "the ledger", f"other writers were first {_TRIES} times", "try again when fewer write to it"
     )

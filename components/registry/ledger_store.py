@@ -148,7 +148,8 @@ def _runs(store: TrackingStore) -> list[Run]:
 def _create_run(store: TrackingStore) -> Run:
     from mlflow.exceptions import MlflowException
 
-    location = (store.folder / "ledger").as_uri() if store.folder else None
+    # A database without a server has no place for files that all writers reach, but this one.
+    location = (store.folder / "ledger").as_uri() if store.folder else store.artifact_root or None
     found = store.client.get_experiment_by_name(EXPERIMENT)
     try:
         experiment = (

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 
@@ -164,7 +165,17 @@ def append_once(settings: PublishSettings, actor: str) -> Ledger:
         return append(store, read_ledger(store), "promoted", actor, {}, {})
 
 
-def writers(uri: str, at_once: int, generations: int) -> list[str]:
+def test_the_ledger_of_a_database_lies_where_the_files_of_runs_do(
+    empty: PublishSettings, tmp_path: Path
+) -> None:
+    """Writers on two machines of one PostgreSQL each had a folder of their own."""
+    settings = empty.model_copy(update={"artifact_root": str(tmp_path / "shared")})
+    store = replace(connect(settings), folder=None)
+    (entry,) = append(store, read_ledger(store), "promoted", "Ada", {}, {}).entries
+    assert [file.name for file in (tmp_path / "shared").rglob("*.json")] == [entry.file]
+
+
+def writers(settings: PublishSettings, at_once: int, generations: int) -> list[str]:
     """Hashes that writers saw appended; each is killed a random moment after one of its entries.
 
     `at_once` write at the same time; where one was killed, the next begins.
@@ -174,7 +185,8 @@ def writers(uri: str, at_once: int, generations: int) -> list[str]:
         rng = random.Random(seed)
         told = []
         for _ in range(generations):
-            script = [sys.executable, "-m", "tests.registry.append_entries", uri]
+            script = [sys.executable, "-m", "tests.registry.append_entries"]
+            script += [settings.tracking_uri, settings.artifact_root]
             with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
                 told += [process.stdout.readline().strip() for _ in range(rng.randint(1, 5))]
@@ -197,7 +209,7 @@ def check_ledger(settings: PublishSettings, told: list[str]) -> None:
 
 
 def test_writers_killed_at_random_lose_nothing(empty: PublishSettings) -> None:
-    check_ledger(empty, writers(empty.tracking_uri, 3, 1))
+    check_ledger(empty, writers(empty, 3, 1))
 
 
 @pytest.mark.slow
@@ -216,7 +228,7 @@ def test_eight_writers_killed_at_random_lose_nothing(
             settings = settings.model_copy(
                 update={"tracking_uri": running.database, "artifact_root": root}
             )
-    check_ledger(settings, writers(settings.tracking_uri, 8, 6))
+    check_ledger(settings, writers(settings, 8, 6))
 
 
 @pytest.mark.slow
@@ -227,7 +239,7 @@ def test_a_writer_that_was_stopped_for_long_does_no_harm(empty: PublishSettings)
     told: list[str] = []
     for _ in range(5):
         os.kill(slow.pid, signal.SIGSTOP)
-        told += writers(empty.tracking_uri, 1, 1)
+        told += writers(empty, 1, 1)
         os.kill(slow.pid, signal.SIGCONT)
         told.append(slow.stdout.readline().strip())
     slow.kill()
