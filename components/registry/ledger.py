@@ -4,30 +4,37 @@ MLflow keeps no history of aliases, and its tags and finished runs stay writable
 one small JSON file, named by its number and hash, in the artifacts of a run of its own; each holds
 the hash of the one before. Rewriting or removing an entry breaks every hash after it, and the
 versions in the registry carry the hash of the entry that recorded them.
+
+Nobody locks it. A writer reads, decides, and appends the number after the newest that it read; of
+several writers of one number `ledger_store` lets one win, and the others read and decide anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
-import tempfile
+import secrets
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
-from components.core.files import write_text
-from components.registry.ledger_claims import claim, claims, release_claim
-from components.registry.names import STEP, Alias, RegisteredModel
-from components.registry.tracking.store import TrackingStore, first_run
+from components.registry.ledger_store import claim, file_name, store_claimed, stored_entries
+from components.registry.names import Alias, RegisteredModel
+from components.registry.tracking.store import StoreUnreachable, TrackingStore
 
-EXPERIMENT = "glioflow-ledger"
 GENESIS = "0" * 64
 """`previous` of the first entry."""
 
-_FOLDER = "entries"
+RULE = "the longer chain counts; of equal ones, what was written first; then the smaller hash"
+"""Which of two entries of one number counts."""
+
+_TRIES = 20
+_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 8.0
 _NAME = re.compile(r"(\d{6})-([0-9a-f]{64})\.json")
 
 Aliases = dict[str, dict[str, str]]
@@ -45,6 +52,8 @@ class Entry:
         event: registered | promoted | refused | approved | rolled_back | repaired.
         actor: person or process.
         details: what the event is about.
+        token: fencing token, drawn by the writer for this attempt: no two entries are equal, so a
+            writer knows its own, also where another process stored it. Entries of old have none.
     """
 
     number: int
@@ -54,15 +63,22 @@ class Entry:
     actor: str
     aliases: Aliases
     details: dict[str, Any]
+    token: str = ""
 
     def to_json(self) -> str:
-        """Canonical JSON: the bytes whose sha256 is the entry's hash."""
-        return json.dumps(vars(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """Canonical JSON: the bytes whose sha256 is the entry's hash; no empty token."""
+        content = {key: value for key, value in vars(self).items() if key != "token" or value}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @property
     def hash(self) -> str:
         """sha256 (hex) of the canonical JSON."""
-        return _sha256(self.to_json())
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def file(self) -> str:
+        """Name of its file."""
+        return file_name(self.number, self.to_json())
 
     @property
     def versions(self) -> dict[str, str]:
@@ -105,6 +121,15 @@ class Ledger:
     def head(self) -> str:
         """Hash of the newest entry."""
         return self.entries[-1].hash if self.entries else GENESIS
+
+    @property
+    def disputed(self) -> str:
+        """Which numbers have two entries, and which of them counts; "" where none has."""
+        return "; ".join(
+            f"entry {int(name[:6])} is there twice: {self.entries[int(name[:6]) - 1].file} counts, "
+            f"{name} does not"
+            for name in self.unresolved
+        )
 
     @property
     def aliases(self) -> Aliases:
@@ -159,43 +184,37 @@ class Ledger:
 
 def read_ledger(store: TrackingStore) -> Ledger:
     """Read and verify the whole ledger; an empty one where nothing was ever published."""
-    # A claim is removed after its file is stored: whoever reads claims first misses no entry.
-    waiting = {f"{n:06d}-{_sha256(text)}.json": text for n, text in claims(store).items()}
-    return verified(_stored(store), waiting)
+    return verified(stored_entries(store))
 
 
-def verified(files: dict[str, str], waiting: dict[str, str] | None = None) -> Ledger:
+def verified(files: dict[str, str]) -> Ledger:
     """Rebuild the ledger from its files (name -> content) and check every hash and link.
 
-    Args:
-        waiting: claimed entries (name -> content) whose files may not be stored yet.
+    Of two entries of one number RULE says which counts.
     """
-    stored = {name: text for name, text in files.items() if not name.startswith(".")}
-    numbers = {name[:6] for name in stored}
-    waiting = {n: text for n, text in (waiting or {}).items() if n[:6] not in numbers}
     found: dict[int, list[Entry]] = {}
     broken = ""
-    for name, content in sorted((stored | waiting).items()):
+    for name, content in sorted(files.items()):
         entry, broken = _read(name, content)
         if entry is None:
             break
         found.setdefault(entry.number, []).append(entry)
+    lengths = _lengths(found)
     entries: list[Entry] = []
-    duplicates: list[str] = []
+    others: list[str] = []
+    previous = GENESIS
     for number in range(1, max(found, default=0) + 1):
-        previous = entries[-1].hash if entries else GENESIS
         same = found.get(number, [])
-        if not same:
-            return Ledger(tuple(entries), f"entry {number} is missing", tuple(duplicates))
         follow = [entry for entry in same if entry.previous == previous]
         if not follow:
-            problem = f"{_file_name(same[0])} does not follow the entry before it"
-            return Ledger(tuple(entries), problem, tuple(duplicates))
-        continued = {entry.previous for entry in found.get(number + 1, [])}
-        chosen = min(follow, key=lambda e: (e.hash not in continued, e.at, e.hash))
-        duplicates += [_file_name(entry) for entry in same if entry is not chosen]
+            problem = f"{same[0].file} does not follow the entry before it" if same else ""
+            broken = problem or f"entry {number} is missing"
+            break
+        chosen = min(follow, key=lambda e: (-lengths[e.hash], e.at, e.hash))
+        others += [entry.file for entry in same if entry is not chosen]
         entries.append(chosen)
-    return Ledger(tuple(entries), broken, tuple(duplicates))
+        previous = chosen.hash
+    return Ledger(tuple(entries), broken, tuple(others))
 
 
 def _read(name: str, content: str) -> tuple[Entry | None, str]:
@@ -212,6 +231,17 @@ def _read(name: str, content: str) -> tuple[Entry | None, str]:
     return entry, ""
 
 
+def _lengths(found: dict[int, list[Entry]]) -> dict[str, int]:
+    """Hash of an entry -> number of entries in the longest chain that begins with it."""
+    lengths: dict[str, int] = {}
+    for number in sorted(found, reverse=True):
+        later = found.get(number + 1, [])
+        for entry in found[number]:
+            built = [lengths[e.hash] for e in later if e.previous == entry.hash]
+            lengths[entry.hash] = 1 + max(built, default=0)
+    return lengths
+
+
 def append(
     store: TrackingStore,
     ledger: Ledger,
@@ -220,80 +250,38 @@ def append(
     aliases: Aliases,
     details: dict[str, Any],
 ) -> Ledger:
-    """Record one event on top of `ledger`; returns the longer ledger.
+    """Record one event after the newest entry of `ledger`. Returns the longer ledger.
 
-    The entry's number is its fencing token: the store lets one writer claim it (`ledger_claims`),
-    and whoever comes later, however long it was held up, is refused.
+    Once it returns, the entry is there for good. Where it raises anything but LedgerMovedError,
+    the entry may be there or not.
 
     Raises:
-        RuntimeError: the ledger is broken; nothing may be built on it.
-        LedgerMovedError: `ledger` is not the newest any more: read it again and decide anew.
+        RuntimeError: the ledger is broken or disputed; nothing may be built on it.
+        LedgerMovedError: another writer appended first; nothing was recorded.
     """
     if ledger.broken:
         raise RuntimeError(f"the ledger is broken: {ledger.broken}")
-    store_waiting(store)
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    entry = Entry(len(ledger.entries) + 1, ledger.head, at, event, actor, aliases, details)
-    if not claim(store, entry.number, entry.to_json()):
-        raise LedgerMovedError(f"entry {entry.number} is another writer's")
-    # Looked at after the claim: a number whose claim was removed has its file.
-    if any(name.startswith(f"{entry.number:06d}-") for name in _stored(store)):
-        release_claim(store, entry.number)
-        raise LedgerMovedError(f"entry {entry.number} is there")
-    _write(store, _file_name(entry), entry.to_json())
-    release_claim(store, entry.number)
+    if set(ledger.unresolved) - set(details.get("duplicates", ())):
+        raise RuntimeError(f"the ledger is disputed: {ledger.disputed}")
+    at, token = datetime.now(UTC).isoformat(timespec="milliseconds"), secrets.token_hex(8)
+    number = len(ledger.entries) + 1
+    entry = Entry(number, ledger.head, at, event, actor, aliases, details, token)
+    store_claimed(store)
+    claim(store, number, entry.to_json())
+    # Who won shows in what is stored: a claim of a number that has a file is void.
+    if entry.file not in store_claimed(store):
+        raise LedgerMovedError(f"entry {number} is another writer's")
     return Ledger((*ledger.entries, entry), "", ledger.duplicates)
 
 
-def store_waiting(store: TrackingStore) -> None:
-    """Write the files of entries whose writers were killed after their claim."""
-    for number, text in claims(store).items():
-        if not any(name.startswith(f"{number:06d}-") for name in _stored(store)):
-            _write(store, f"{number:06d}-{_sha256(text)}.json", text)
-        release_claim(store, number)
+def tries() -> Iterator[int]:
+    """Tries to read, decide and append, with growing random pauses between.
 
-
-def _stored(store: TrackingStore) -> dict[str, str]:
-    """Name -> content of the files of all entries."""
-    run_id = _find_run(store)
-    if run_id is None or not store.client.list_artifacts(run_id, _FOLDER):
-        return {}
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(store.client.download_artifacts(run_id, _FOLDER, scratch))
-        return {file.name: file.read_text() for file in folder.iterdir()}
-
-
-def _file_name(entry: Entry) -> str:
-    return f"{entry.number:06d}-{entry.hash}.json"
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write(store: TrackingStore, name: str, content: str) -> None:
-    run = store.client.get_run(_find_run(store) or _create_run(store))
-    root = urlparse(run.info.artifact_uri)
-    if root.scheme in ("", "file"):
-        # MLflow copies into a local folder in place; a kill would leave half an entry.
-        write_text(Path(unquote(root.path)) / _FOLDER / name, content)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / name).write_text(content)
-        store.client.log_artifact(run.info.run_id, str(Path(scratch) / name), _FOLDER)
-
-
-def _find_run(store: TrackingStore) -> str | None:
-    run = first_run(store, EXPERIMENT, **{STEP: "ledger"})
-    return run.info.run_id if run else None
-
-
-def _create_run(store: TrackingStore) -> str:
-    location = (store.folder / "ledger").as_uri() if store.folder else None
-    found = store.client.get_experiment_by_name(EXPERIMENT)
-    experiment = (
-        found.experiment_id if found else store.client.create_experiment(EXPERIMENT, location)
+    Raises StoreUnreachable: other writers were first each time.
+    """
+    for attempt in range(_TRIES):
+        yield attempt
+        time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, _PAUSE_S * 2**attempt)))  # noqa: S311
+    raise StoreUnreachable(
+        "the ledger", f"other writers were first {_TRIES} times", "try again when fewer write to it"
     )
-    run = store.client.create_run(experiment, tags={STEP: "ledger"}, run_name="ledger")
-    store.client.set_terminated(run.info.run_id)
-    return run.info.run_id

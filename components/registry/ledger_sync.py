@@ -1,10 +1,13 @@
-"""The registry as a projection of the ledger: tags, aliases and pages written after the fact."""
+"""The registry as a projection of the ledger: tags, aliases and pages written after the fact.
+
+Nobody is locked out meanwhile: whoever moved an alias reads the ledger again, until both agree.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
-import time
 from pathlib import Path
 
 from components.core.errors import BadInput
@@ -14,64 +17,59 @@ from components.registry import names
 from components.registry.gate.evidence import evaluated_sets
 from components.registry.gate.verdict import GateVerdict
 from components.registry.ledger import (
+    RULE,
     Aliases,
     Entry,
     Ledger,
+    LedgerMovedError,
     append,
     read_ledger,
-    store_waiting,
+    tries,
 )
-from components.registry.ledger_claims import claims
+from components.registry.ledger_store import applied, claims, note_applied, store_claimed
 from components.registry.names import Alias, RegisteredModel
 from components.registry.run_artifacts import RunInfo
 from components.registry.tracking.environment import actor
 from components.registry.tracking.lineage import children
-from components.registry.tracking.lock import exclusive
 from components.registry.tracking.run_page import RunFacts, describe_run
-from components.registry.tracking.store import TrackingStore, connect_to
+from components.registry.tracking.store import TrackingStore, connect_to, download_artifacts
 
 log = logging.getLogger(__name__)
 
-_LOOKS, _BETWEEN_LOOKS_S = 10, 0.5
-"""How often, and how far apart, aliases that are not the ledger's are looked at on a server."""
-
 
 def settle(store: TrackingStore, ledger: Ledger) -> Ledger:
-    """Bring the registry to what the ledger says; the caller holds the lock.
+    """Bring the registry to what the ledger says, before something is decided on it.
 
     A process killed after its ledger entry leaves tags and aliases behind: they are completed.
     An alias that somebody else moved is put back, and that is recorded.
 
-    Raises BadInput: the ledger is broken.
+    Raises:
+        BadInput: the ledger is broken, or two of its entries have one number.
+        LedgerMovedError: another writer was first.
     """
-    if ledger.broken:
-        raise BadInput("the ledger", ledger.broken, "run `glioflow audit`, and restore its files")
+    _refuse_broken(ledger)
+    if ledger.unresolved:
+        raise BadInput("the ledger", ledger.disputed, "run `glioflow repair`")
     if not ledger.entries:
         return ledger
-    found = found_aliases(store)
-    for _ in range(_LOOKS if store.folder is None else 0):
-        if found == pruned(ledger.aliases):
-            break
-        # Another writer may be between its entry and its aliases.
-        time.sleep(_BETWEEN_LOOKS_S)
-        ledger, found = read_ledger(store), found_aliases(store)
     last = ledger.entries[-1]
+    found = found_aliases(store)
     if last.event == "registered" and not is_finished(store, last):
         project(store, ledger, last)
     elif found != pruned(ledger.aliases):
-        log.warning("aliases were moved outside glioflow: %s", found)
-        details = {"found": found}
-        ledger = append(store, ledger, "repaired", actor(), ledger.aliases, details)
+        # Up to an older entry: whoever wrote the newest was killed before, or is still at it.
+        if applied(store) in ("", ledger.head):
+            log.warning("aliases were moved outside glioflow: %s", found)
+            details = {"found": found}
+            ledger = append(store, ledger, "repaired", actor(), ledger.aliases, details)
         apply_aliases(store, ledger.aliases)
     return ledger
 
 
 def repair(tracking_uri: str) -> list[str]:
-    """Complete what killed writers left behind, and settle two entries of one number.
+    """Complete what killed writers left behind, and settle two entries of one number by RULE.
 
-    The rule: the entry that the next one follows is kept; where none follows, the earlier one, and
-    of equal times the one with the smaller hash. The others stay where they are, and a `repaired`
-    entry names them. Nothing is deleted, and nothing is repaired twice.
+    A `repaired` entry names those that do not count; nothing is deleted, nor repaired twice.
 
     Returns:
         What was done, a sentence each; none where there was nothing to do.
@@ -79,21 +77,29 @@ def repair(tracking_uri: str) -> list[str]:
     Raises BadInput: an entry is missing or was changed, which no rule can mend.
     """
     store, done = connect_to(tracking_uri), []
-    with exclusive(store):
-        before = len(claims(store))
-        store_waiting(store)
-        if before:
-            done.append(f"{before} entries of killed writers were completed")
-        ledger = read_ledger(store)
-        aliases = ledger.entries and found_aliases(store) != pruned(ledger.aliases)
-        ledger = settle(store, ledger)
-        if aliases:
-            done.append("aliases were brought to what the ledger says")
-        if ledger.unresolved:
-            details = {"duplicates": list(ledger.unresolved), "rule": "followed, earlier, smaller"}
-            append(store, ledger, "repaired", actor(), ledger.aliases, details)
-            done.append(f"second entries of a number are set aside: {', '.join(ledger.unresolved)}")
-    return done
+    waiting = len(claims(store))
+    store_claimed(store)
+    if waiting:
+        done.append(f"{waiting} entries of killed writers were completed")
+    for _ in tries():
+        with contextlib.suppress(LedgerMovedError):
+            ledger = read_ledger(store)
+            _refuse_broken(ledger)
+            if ledger.unresolved:
+                aside = list(ledger.unresolved)
+                details = {"duplicates": aside, "rule": RULE}
+                ledger = append(store, ledger, "repaired", actor(), ledger.aliases, details)
+                done.append(f"second entries of a number are set aside: {', '.join(aside)}")
+            aliases = ledger.entries and found_aliases(store) != pruned(ledger.aliases)
+            settle(store, ledger)
+            return [*done, "aliases were brought to what the ledger says"] if aliases else done
+    raise AssertionError("tries() raises in the end")
+
+
+def _refuse_broken(ledger: Ledger) -> None:
+    if ledger.broken:
+        remedy = "run `glioflow audit`, and restore its files"
+        raise BadInput("the ledger", ledger.broken, remedy)
 
 
 def is_finished(store: TrackingStore, entry: Entry) -> bool:
@@ -103,10 +109,23 @@ def is_finished(store: TrackingStore, entry: Entry) -> bool:
 
 
 def project(store: TrackingStore, ledger: Ledger, entry: Entry) -> None:
-    """Write what a registration says into tags, aliases and the run's page, in this order."""
+    """Write what a registration says into documents, tags, aliases and the run's page, in order."""
+    place_documents(store, entry)
     finish_versions(store, entry)
     apply_aliases(store, ledger.aliases)
     finish_run(store, entry)
+
+
+def place_documents(store: TrackingStore, entry: Entry) -> None:
+    """Put the documents that a registration names where readers look; those of old are there."""
+    run_id = entry.details["run_id"]
+    for name, sha256 in entry.details["sha256"].items():
+        with tempfile.TemporaryDirectory() as scratch:
+            kept = download_artifacts(
+                store, run_id, f"{names.CANDIDATES}/{sha256}/{name}", Path(scratch)
+            )
+            if kept is not None:
+                store.client.log_artifact(run_id, str(kept))
 
 
 def finish_versions(store: TrackingStore, entry: Entry) -> None:
@@ -178,10 +197,11 @@ def apply_aliases(store: TrackingStore, wanted: Aliases) -> None:
     """
     while True:
         _move_aliases(store, wanted)
-        newest = read_ledger(store).aliases
-        if newest == wanted:
+        newest = read_ledger(store)
+        if newest.aliases == wanted:
+            note_applied(store, newest.head)
             return
-        wanted = newest
+        wanted = newest.aliases
 
 
 def _move_aliases(store: TrackingStore, wanted: Aliases) -> None:

@@ -10,7 +10,14 @@ from typing import Any, ParamSpec, TypeVar
 from components.core.errors import BadInput
 from components.core.vocabulary import Origin
 from components.registry.delivery import follow
-from components.registry.ledger import Aliases, Ledger, LedgerMovedError, append, read_ledger
+from components.registry.ledger import (
+    Aliases,
+    Ledger,
+    LedgerMovedError,
+    append,
+    read_ledger,
+    tries,
+)
 from components.registry.ledger_sync import apply_aliases, settle
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.environment import actor
@@ -27,9 +34,10 @@ def _again_if_moved(change: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(change)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        while True:
+        for _ in tries():
             with contextlib.suppress(LedgerMovedError):
                 return change(*args, **kwargs)
+        raise AssertionError("tries() raises in the end")
 
     return wrapper
 

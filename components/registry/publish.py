@@ -1,9 +1,10 @@
 """Publishing one run: refuse what is unsafe, log the lineage, judge, and commit in one step.
 
-Order matters. Everything large is uploaded first and stays in state `publishing`. Then, under the
-store's lock, the versions are created, the gate judges against the champion of that moment, and
-one ledger entry commits the outcome. A process killed before that entry leaves nothing that can be
-served; one killed after it is completed by whoever takes the lock next.
+Order matters. Everything large is uploaded first and stays in state `publishing`. Then the versions
+are created, the gate judges against the champion of that moment, and one ledger entry commits the
+outcome, unless the ledger moved since it was read: then the gate judges again. A process killed
+before that entry leaves nothing that can be served; one killed after it is completed by whoever
+writes next.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from components.registry.gate.champion import Champion, meet_champion
 from components.registry.gate.evidence import evaluated_sets, read_run_predictions
 from components.registry.gate.rules import Evidence, apply_gate
 from components.registry.gate.verdict import GateVerdict, Published
-from components.registry.ledger import Entry, LedgerMovedError, read_ledger
+from components.registry.ledger import Entry, Ledger, LedgerMovedError, read_ledger, tries
 from components.registry.ledger_sync import is_finished, project, settle
 from components.registry.names import Alias
 from components.registry.promote import commit
@@ -94,8 +95,8 @@ def _publish(
             store, artifacts, recorded.experiment_id, recorded.run_id, Path(scratch) / "models"
         )
         report(3, 4, "judging")
-        while True:
-            # Asking the champion may take hours: not while others wait for the lock.
+        for _ in tries():
+            # Asking the champion may take hours: not while others wait.
             champion = meet_champion(
                 store,
                 read_ledger(store),
@@ -113,6 +114,7 @@ def _publish(
                     published = _commit(
                         _Upload(publication, recorded, uploaded, champion),
                         store,
+                        ledger,
                         artifacts,
                         settings,
                         Path(scratch),
@@ -124,7 +126,7 @@ def _publish(
 
 @dataclass(frozen=True)
 class _Upload:
-    """What was done before the lock was taken."""
+    """What was done before the ledger was read to be written to."""
 
     publication: str
     recorded: Recorded
@@ -149,11 +151,12 @@ def _versions(upload: _Upload, store: TrackingStore, tags: dict[str, str]) -> di
 def _commit(
     upload: _Upload,
     store: TrackingStore,
+    ledger: Ledger,
     artifacts: RunArtifacts,
     settings: PublishSettings,
     scratch: Path,
 ) -> Published:
-    ledger = settle(store, read_ledger(store))
+    ledger = settle(store, ledger)
     release, recorded = artifacts.release(), upload.recorded
     tags = {
         names.PUBLICATION: upload.publication,
@@ -170,15 +173,17 @@ def _commit(
         "tags": recorded.tags,
         "models": models,
     }
-    hashes = {}
+    documents = [names.DIGESTS_FILE, names.GATE_FILE]
     if upload.champion is not None:
         upload.champion.predictions.to_csv(scratch / names.CHAMPION_FILE, index=False)
-        hashes[names.CHAMPION_FILE] = sha256_file(scratch / names.CHAMPION_FILE)
-        store.client.log_artifact(recorded.run_id, str(scratch / names.CHAMPION_FILE))
-    for name, content in ((names.DIGESTS_FILE, evidence), (names.GATE_FILE, gate.content())):
-        write_json(scratch / name, content)
-        hashes[name] = sha256_file(scratch / name)
-        store.client.log_artifact(recorded.run_id, str(scratch / name))
+        documents.insert(0, names.CHAMPION_FILE)
+    write_json(scratch / names.DIGESTS_FILE, evidence)
+    write_json(scratch / names.GATE_FILE, gate.content())
+    hashes = {name: sha256_file(scratch / name) for name in documents}
+    for name, sha256 in hashes.items():
+        # By digest: who publishes the same and judged otherwise, but too late, overwrites nothing.
+        where = f"{names.CANDIDATES}/{sha256}"
+        store.client.log_artifact(recorded.run_id, str(scratch / name), where)
     details = {
         "release": release.release,
         "publication": upload.publication,

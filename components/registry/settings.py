@@ -117,7 +117,8 @@ class PublishSettings(Settings):
 
     Attributes:
         tracking_uri: MLflow server (http://...), or sqlite:///FILE; empty: the caller's default.
-        artifact_root: where a SQLite store keeps its files; empty: beside the database.
+        artifact_root: where a store without a server keeps its files; empty: beside a SQLite
+            database. With PostgreSQL: a place that all writers reach.
         experiment: MLflow experiment of the parent runs.
         gate: rules a release must pass before it becomes champion; their order is the report's.
         promote: "automatic" makes a release that passes the champion; "manual" makes it the

@@ -1,6 +1,6 @@
 """Append entries to a ledger until killed; print the hash of each once it is appended.
 
-python -m tests.registry.append_entries TRACKING_URI
+python -m tests.registry.append_entries TRACKING_URI [ARTIFACT_ROOT]
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from components.registry.tracking.store import connect, patiently
 
 def main() -> None:
     """Append for ever."""
-    settings = PublishSettings(tracking_uri=sys.argv[1], attempts=5, patience_s=0.2)
+    uri, root = sys.argv[1], "".join(sys.argv[2:])
+    settings = PublishSettings(tracking_uri=uri, artifact_root=root, attempts=5, patience_s=0.2)
     store = connect(settings)
     count = 0
     while True:

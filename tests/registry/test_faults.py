@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,16 @@ from components.core.errors import BadInput
 from components.core.files import read_json, sha256_tree
 from components.registry.audit.audit import audit
 from components.registry.delivery import deliver
-from components.registry.ledger import read_ledger
-from components.registry.ledger_sync import found_aliases
+from components.registry.gate.verdict import Published
+from components.registry.ledger import Ledger, read_ledger
+from components.registry.ledger_sync import found_aliases, settle
 from components.registry.names import RegisteredModel
 from components.registry.pending import pending_runs, publish_or_keep, resume
 from components.registry.publish import publish_run
 from components.registry.run_artifacts import RunArtifacts
 from components.registry.settings import PublishSettings
 from components.registry.tracking.model_versions import resolve
-from components.registry.tracking.store import StoreUnreachable, connect
+from components.registry.tracking.store import StoreUnreachable, TrackingStore, connect
 from components.release import store as depot
 from tests.registry.fabricated_run import fabricate
 from tests.registry.shop import Shop
@@ -128,6 +130,28 @@ def test_killed_around_the_ledger_entry_is_completed(
     assert (done.promotion, done.registered) == ("champion", dict.fromkeys(RegisteredModel, "3"))
     assert found_aliases(store)[RELEASE]["champion"] == "3"
     report = audit(RELEASE, shop.uri)
+    assert report.ok, [check for check in report.checks if not check.ok]
+
+
+def test_who_judges_the_same_run_otherwise_but_too_late_overwrites_nothing(
+    tampered: Callable[[], Shop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publisher is stopped; another, asked the same with an approval, publishes meanwhile."""
+    shop = tampered()
+    run = fabricate(tmp_path / "third", seed=9, skill=3.0)
+    approved = shop.settings.model_copy(update={"approve": "Ada: reviewed"})
+    first: list[Published] = []
+
+    def stopped(store: TrackingStore, ledger: Ledger) -> Ledger:
+        if not first:
+            monkeypatch.setattr("components.registry.publish.settle", settle)
+            first.append(publish_run(run, approved))
+        return settle(store, ledger)
+
+    monkeypatch.setattr("components.registry.publish.exclusive", nullcontext)
+    monkeypatch.setattr("components.registry.publish.settle", stopped)
+    assert publish_run(run, shop.settings) == first[0]
+    report = audit(f"{RELEASE}/{first[0].registered[RELEASE]}", shop.uri)
     assert report.ok, [check for check in report.checks if not check.ok]
 
 

@@ -16,7 +16,7 @@ from components.core.errors import BadInput
 from components.core.files import sha256_tree
 from components.registry.audit.audit import audit
 from components.registry.ledger import read_ledger
-from components.registry.ledger_claims import claims
+from components.registry.ledger_store import claims
 from components.registry.names import RegisteredModel
 from components.registry.publish import publish_run
 from components.registry.settings import PublishSettings

@@ -119,11 +119,9 @@ def experiment_of(store: TrackingStore, settings: PublishSettings) -> str:
     found = store.client.get_experiment_by_name(settings.experiment)
     if found is not None:
         return found.experiment_id
-    location = settings.artifact_root or None
+    location = store.artifact_root or None
     if location is None and store.folder is not None:
         location = (store.folder / "artifacts").as_uri()
-    elif location and "://" not in location:
-        location = Path(location).resolve().as_uri()
     try:
         return store.client.create_experiment(settings.experiment, location, _EXPERIMENT_TAGS)
     except MlflowException:

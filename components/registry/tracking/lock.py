@@ -1,30 +1,36 @@
-"""One writer at a time in a store on this machine; and small helpers of every connection."""
+"""Writers on one machine take turns: a courtesy that saves tries, which nothing rests upon.
+
+What two writers must not both do is decided by the ledger, which one of them wins.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     from components.registry.tracking.store import TrackingStore
 
+log = logging.getLogger(__name__)
+
+TURN_S = 60.0
+"""A process that was stopped, not killed, keeps others waiting no longer than this."""
+
 
 @contextlib.contextmanager
 def exclusive(store: TrackingStore) -> Iterator[None]:
-    """Hold the lock of a store on this machine; writers of a server's store are not held up.
-
-    Nothing depends on it: of two writers of one entry of the ledger one is refused
-    (`ledger.append`), and whoever moves an alias, or what is served, reads the ledger again
-    afterwards. On one machine the lock spares them the second attempt; the kernel drops it when its
-    holder dies, even by kill -9.
-    """
-    if store.folder is None:
-        yield
-        return
-    with FileLock(store.folder / ".publish.lock"):
+    """Wait for other writers of a store on this machine, within reason; for a server, do not."""
+    with contextlib.ExitStack() as turn:
+        if store.folder is not None:
+            # The kernel drops this lock when its holder dies, even by kill -9.
+            try:
+                turn.enter_context(FileLock(store.folder / ".publish.lock", timeout=TURN_S))
+            except Timeout:
+                log.warning("another process has not ended its turn in %.0f s: going on", TURN_S)
         yield
 
 

@@ -68,11 +68,17 @@ class StoreUnreachable(Outage):
 
 @dataclass(frozen=True)
 class TrackingStore:
-    """An open store. `folder` is that of its SQLite database, None for a server."""
+    """An open store.
+
+    Attributes:
+        folder: that of its SQLite database, None for a server.
+        artifact_root: where the settings keep files, as MLflow takes it; empty: where MLflow does.
+    """
 
     uri: str
     client: MlflowClient
     folder: Path | None
+    artifact_root: str = ""
 
 
 def first_run(store: TrackingStore, experiment: str, **tags: str) -> Run | None:
@@ -161,7 +167,10 @@ def connect(settings: PublishSettings) -> TrackingStore:
         return client
 
     client = patiently(opened, settings)
-    return TrackingStore(uri, client, folder)
+    root = settings.artifact_root
+    if root and "://" not in root:
+        root = Path(root).resolve().as_uri()
+    return TrackingStore(uri, client, folder, root)
 
 
 def patiently(action: Callable[[], T], settings: PublishSettings) -> T:
