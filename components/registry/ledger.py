@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
-from components.core.files import write_text
 from components.registry.ledger_claims import claim, claims, release_claim
 from components.registry.names import STEP, Alias, RegisteredModel
-from components.registry.tracking.store import TrackingStore, first_run
+from components.registry.tracking.store import TrackingStore, first_run, write_artifact
 
 EXPERIMENT = "glioflow-ledger"
 GENESIS = "0" * 64
@@ -273,14 +271,7 @@ def _sha256(text: str) -> str:
 
 def _write(store: TrackingStore, name: str, content: str) -> None:
     run = store.client.get_run(_find_run(store) or _create_run(store))
-    root = urlparse(run.info.artifact_uri)
-    if root.scheme in ("", "file"):
-        # MLflow copies into a local folder in place; a kill would leave half an entry.
-        write_text(Path(unquote(root.path)) / _FOLDER / name, content)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / name).write_text(content)
-        store.client.log_artifact(run.info.run_id, str(Path(scratch) / name), _FOLDER)
+    write_artifact(store, run, f"{_FOLDER}/{name}", content.encode())
 
 
 def _find_run(store: TrackingStore) -> str | None:
