@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from components.core.errors import BadInput, Outage
 from components.core.files import sha256_file
@@ -201,6 +202,23 @@ def test_an_authority_that_is_away_stops_no_publication(
         keep_witness(folder, uri, away, authority.root)
     assert not folder.exists()
     assert keep_witness(folder, uri, authority.url, authority.root).number == 1
+
+
+def test_an_auditor_who_may_only_read_keeps_the_time_stamp(
+    tampered: Callable[[], Shop],
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object) -> None:
+        raise MlflowException("403 PERMISSION_DENIED")
+
+    monkeypatch.setattr("components.registry.witness.witness.write_artifact", refused)
+    shop, folder = tampered(), tmp_path / "witness"
+    assert keep_witness(folder, shop.uri, authority.url, authority.root).number == 2
+    assert not kept_tokens(connect_to(shop.uri))
+    report = audit("glioma-idh/2", shop.uri, witness=folder)
+    assert report.ok, broken(report)
 
 
 @pytest.mark.parametrize(

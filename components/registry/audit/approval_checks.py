@@ -28,31 +28,30 @@ from components.registry.names import RegisteredModel
 def approvals(chain: Chain) -> Iterator[AuditCheck]:
     """Each change of the approvers, and each time this release became champion."""
     entries, mine = chain.ledger.entries, chain.entry.versions[RegisteredModel.RELEASE]
-    served = [""]
+    served, force = [""], None
     for index, entry in enumerate(entries):
         before = entries[:index]
-        force = policy_in_force(before)
         served.append(entry.champions.get(RegisteredModel.RELEASE, ""))
         became = served[-1] == mine != served[-2]
         if entry.event == POLICY_EVENT:
             yield _listed(entry, before, force)
+            force = policy_in_force([entry])
         elif entry.event == "promoted" and entry.details["to"].get(RegisteredModel.RELEASE) == mine:
             yield _promoted(entry, before, force, chain.entry)
         elif became and force is not None:
-            yield _unsigned(entry, force, back=mine in served[:-1])
+            yield _unsigned(entry, force, entry is chain.entry, mine in served[:-1])
     if chain.approvers is not None:
-        force = policy_in_force(entries)
         found, wanted = force.sha256 if force else "none", sha256_file(chain.approvers)
         what = f"approvals: the approvers in force are those of {chain.approvers}"
         yield AuditCheck(what, found == wanted, wanted, found)
 
 
-def _unsigned(entry: Entry, force: PolicyInForce, *, back: bool) -> AuditCheck:
+def _unsigned(entry: Entry, force: PolicyInForce, own: bool, back: bool) -> AuditCheck:
     """What may move the champion without a signature: a passed gate, or going back."""
     if entry.event == "rolled_back":
         what = f"approvals: entry {entry.number} went back to it"
         return AuditCheck(what, back, "an earlier champion", "never one" if not back else "one")
-    holds = entry.event == "registered" and entry.details["passed"] and force.policy.automatic
+    holds = own and entry.details["passed"] and force.policy.automatic
     what = f"approvals: entry {entry.number} needed none, as the gate passed"
     return AuditCheck(what, holds, "a passed gate, if the approvers let it", entry.event)
 

@@ -22,6 +22,7 @@ from components.core.errors import BadInput
 from components.core.files import atomic
 from components.registry.ledger import EXPERIMENT, Ledger, read_ledger
 from components.registry.names import STEP
+from components.registry.tracking.lock import first_line
 from components.registry.tracking.store import (
     TrackingStore,
     connect_to,
@@ -53,18 +54,20 @@ class Witnessed:
 def stamp_head(store: TrackingStore, authority: str = "") -> None:
     """Have the newest entry stamped, and keep the answer beside the ledger, once.
 
-    An authority that is away is a warning: the next time-stamp fixes this entry as well.
+    What fails is a warning: the next time-stamp fixes this entry as well.
 
     Args:
         authority: its address; empty: the one that the newest publication named, if it did.
     """
-    registered = read_ledger(store).registrations
-    named = authority or (str(registered[-1].details.get("timestamp", "")) if registered else "")
+    from mlflow.exceptions import MlflowException
+
     try:
-        if named:
-            _stamp(store, named)
-    except BadInput as error:
-        log.warning("the ledger's head was not time-stamped: %s", error)
+        registered = read_ledger(store).registrations
+        named = registered[-1].details.get("timestamp") if registered else ""
+        if authority or named:
+            _stamp(store, authority or str(named))
+    except (BadInput, MlflowException, OSError) as error:
+        log.warning("the ledger's head was not time-stamped: %s", first_line(error))
 
 
 def keep_witness(
@@ -73,7 +76,7 @@ def keep_witness(
     """Bring the auditor's folder up to date with the time-stamps beside the ledger.
 
     Args:
-        authority: time-stamp authority that stamps the head first; empty: the one the ledger names.
+        authority: address of a time-stamp authority that stamps the head first; empty: none does.
         root: its root certificates (PEM), kept in the folder; needed once.
 
     Raises:
@@ -85,11 +88,8 @@ def keep_witness(
     store = connect_to(tracking_uri)
     mine = witness_files(folder) if folder.is_dir() else {}
     times = confirmed(mine, _whole(store), roots)
-    if authority:
-        _stamp(store, authority)
-    else:
-        stamp_head(store)
-    found = kept_tokens(store)
+    fresh = _stamp(store, authority) if authority else {}
+    found = fresh | kept_tokens(store)
     # Read after the time-stamps: none is of an entry that it has not.
     ledger = _whole(store)
     times |= confirmed(found, ledger, roots)
@@ -167,17 +167,26 @@ def kept_tokens(store: TrackingStore) -> dict[str, bytes]:
         return witness_files(folder) if folder else {}
 
 
-def _stamp(store: TrackingStore, authority: str) -> None:
+def _stamp(store: TrackingStore, authority: str) -> dict[str, bytes]:
+    """Name -> content of a new time-stamp of the head, kept beside the ledger where we may write.
+
+    Nothing where there is one.
+    """
+    from mlflow.exceptions import MlflowException
+
     run = first_run(store, EXPERIMENT, **{STEP: "ledger"})
     entries = read_ledger(store).entries
     if run is None or not entries:
-        return
-    entry = entries[-1]
-    name = f"{entry.number:06d}-{entry.hash}.tsr"
+        return {}
+    name = f"{entries[-1].number:06d}-{entries[-1].hash}.tsr"
     if name in kept_tokens(store):
-        return
-    token = request_timestamp(authority, entry.to_json().encode())
-    write_artifact(store, run, f"{TIMESTAMPS}/{name}", token)
+        return {}
+    token = request_timestamp(authority, entries[-1].to_json().encode())
+    try:
+        write_artifact(store, run, f"{TIMESTAMPS}/{name}", token)
+    except (MlflowException, OSError) as error:
+        log.warning("the time-stamp is not kept beside the ledger: %s", first_line(error))
+    return {name: token}
 
 
 def _roots(path: Path) -> bytes:
