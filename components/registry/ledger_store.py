@@ -15,11 +15,9 @@ import hashlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlparse
 
-from components.core.files import write_text
 from components.registry.names import STEP
-from components.registry.tracking.store import TrackingStore
+from components.registry.tracking.store import TrackingStore, write_artifact
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -125,14 +123,7 @@ def _claim_name(number: int) -> str:
 
 def _write(store: TrackingStore, name: str, content: str) -> None:
     run = next(iter(_runs(store)), None) or _create_run(store)
-    root = urlparse(run.info.artifact_uri)
-    if root.scheme in ("", "file"):
-        # MLflow copies into a local folder in place; a kill would leave half an entry.
-        write_text(Path(unquote(root.path)) / _FOLDER / name, content)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / name).write_text(content)
-        store.client.log_artifact(run.info.run_id, str(Path(scratch) / name), _FOLDER)
+    write_artifact(store, run, f"{_FOLDER}/{name}", content.encode())
 
 
 def _runs(store: TrackingStore) -> list[Run]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
 from components.core.errors import BadInput
 from components.core.vocabulary import Origin
+from components.registry.approval.policy import policy_in_force
+from components.registry.approval.statement import (
+    SignedApproval,
+    promotion_subject,
+    verify_approvals,
+)
 from components.registry.delivery import follow
 from components.registry.ledger import (
     Aliases,
+    Entry,
     Ledger,
     LedgerMovedError,
     append,
@@ -24,12 +32,13 @@ from components.registry.tracking.environment import actor
 from components.registry.tracking.lock import exclusive
 from components.registry.tracking.model_versions import resolve
 from components.registry.tracking.store import TrackingStore, connect_to
+from components.registry.witness.witness import stamp_head
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _again_if_moved(change: Callable[P, T]) -> Callable[P, T]:
+def again_if_moved(change: Callable[P, T]) -> Callable[P, T]:
     """Decide anew on the newer ledger where another writer appended first."""
 
     @functools.wraps(change)
@@ -42,7 +51,7 @@ def _again_if_moved(change: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-@_again_if_moved
+@again_if_moved
 def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
     """Restore the previous champion; returns its version.
 
@@ -68,22 +77,27 @@ def rollback(model: str, tracking_uri: str, reason: str = "") -> str:
         details = {"from": left, "to": back, "reason": reason}
         ledger = append(store, ledger, "rolled_back", actor(), aliases, details)
         apply_aliases(store, ledger.aliases)
+    stamp_head(store)
     follow(store)
     if model not in set(RegisteredModel):
         return back[RegisteredModel.RELEASE.value]
     return back[model]
 
 
-@_again_if_moved
-def promote(reference: str, tracking_uri: str, approve: str) -> str:
-    """Make a published release the champion on a person's word ("name: reason").
+@again_if_moved
+def promote(
+    reference: str, tracking_uri: str, approve: str = "", approvals: Sequence[SignedApproval] = ()
+) -> str:
+    """Make a published release the champion on the word of persons; returns its version.
 
-    Returns its version.
+    Args:
+        approve: "name: reason" as somebody typed it, which nobody vouches for.
+        approvals: signed by approvers; where a policy is in force, only they count.
 
-    Raises BadInput: no such release, no name and reason, or one trained on phantoms.
+    Raises BadInput: no such release, one trained on phantoms, or not approved as it must be.
     """
     name, _, reason = approve.partition(":")
-    if not (name.strip() and reason.strip()):
+    if not approvals and not (name.strip() and reason.strip()):
         raise BadInput("--approve", f"'{approve}' names no person and reason", "'name: reason'")
     store = connect_to(tracking_uri)
     with exclusive(store):
@@ -98,15 +112,45 @@ def promote(reference: str, tracking_uri: str, approve: str) -> str:
             )
         versions = entry.versions
         aliases = _without(_with(ledger.aliases, Alias.CHAMPION, versions), Alias.CHALLENGER)
-        details = {
-            "release": entry.details["release"],
-            "to": versions,
-            "approval": {"name": name.strip(), "reason": reason.strip()},
-        }
+        details = {"release": entry.details["release"], "to": versions}
+        if approvals:
+            details |= _signed(ledger, entry, approvals)
+        else:
+            details |= _typed(ledger, name.strip(), reason.strip())
         ledger = append(store, ledger, "promoted", actor(), aliases, details)
         apply_aliases(store, ledger.aliases)
+    stamp_head(store)
     follow(store)
     return versions[RegisteredModel.RELEASE.value]
+
+
+def _typed(ledger: Ledger, name: str, reason: str) -> dict[str, Any]:
+    """What the ledger records of a name that somebody typed."""
+    if policy_in_force(ledger.entries) is not None:
+        raise BadInput(
+            "--approve",
+            "a typed name moves no champion where approvers are listed",
+            "sign it with --key, or give approvals signed by `glioflow approve` as --approval",
+        )
+    return {"approval": {"name": name, "reason": reason, "vouched": False}}
+
+
+def _signed(
+    ledger: Ledger, registration: Entry, approvals: Sequence[SignedApproval]
+) -> dict[str, Any]:
+    """What the ledger records of approvals that were signed, once they are verified."""
+    force = policy_in_force(ledger.entries)
+    if force is None:
+        remedy = "list them with `glioflow approvers`"
+        raise BadInput("--approval", "no approvers are listed to check it by", remedy)
+    subject = promotion_subject(ledger.entries, registration)
+    stated = verify_approvals(approvals, force, subject, datetime.now(UTC))
+    names, reasons = ([getattr(s, part) for s in stated] for part in ("approver", "reason"))
+    return {
+        "approval": {"name": ", ".join(names), "reason": "; ".join(reasons), "vouched": True},
+        "approvals": [approval.content() for approval in approvals],
+        "approvers": force.sha256,
+    }
 
 
 def commit(

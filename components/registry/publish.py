@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from components.core.files import read_json, sha256_file, write_json
 from components.core.progress import Progress, silent
 from components.core.tables import read_csv
 from components.registry import names
+from components.registry.approval.policy import PolicyInForce, policy_in_force
 from components.registry.attestation.openlineage import send_lineage
 from components.registry.delivery import deliver
 from components.registry.gate.champion import Champion, meet_champion
@@ -38,8 +40,11 @@ from components.registry.tracking.lineage import Recorded, record_run
 from components.registry.tracking.lock import exclusive
 from components.registry.tracking.model_versions import Uploaded, ensure_version, upload_models
 from components.registry.tracking.store import TrackingStore, connect, patiently
+from components.registry.witness.witness import stamp_head
 from components.release.integrity.scan import screen_tree
 from components.release.integrity.verification import verify_files
+
+log = logging.getLogger(__name__)
 
 
 def publish_run(
@@ -59,6 +64,7 @@ def publish_run(
     store = connect(settings)
     done = patiently(lambda: _publish(store, artifacts, settings, publication, progress), settings)
     send_lineage(artifacts)
+    stamp_head(store, settings.timestamp)
     if settings.export:
         progress(4, 4, "exporting the champion")
         deliver(store, settings.export, artifacts.repository)
@@ -157,6 +163,7 @@ def _commit(
     scratch: Path,
 ) -> Published:
     ledger = settle(store, ledger)
+    force = policy_in_force(ledger.entries)
     release, recorded = artifacts.release(), upload.recorded
     tags = {
         names.PUBLICATION: upload.publication,
@@ -194,11 +201,13 @@ def _commit(
         "passed": gate.passed,
         "refused_because": "" if gate.passed else gate.summary,
         "approval": gate.content()["approval"],
+        "approvers": force.sha256 if force else "",
         "signed_by": recorded.signed_by,
         "export": settings.export,
+        "timestamp": settings.timestamp,
     }
     facts = {name: {k: v for k, v in m.items() if k != "files"} for name, m in models.items()}
-    ledger = commit(store, ledger, facts, details, _promotion(gate, settings))
+    ledger = commit(store, ledger, facts, details, _promotion(gate, settings, force))
     entry = ledger.entries[-1]
     project(store, ledger, entry)
     return _outcome(entry, gate)
@@ -219,12 +228,18 @@ def _apply_gate(
     return apply_gate(evidence, settings.gate, settings.approve or artifacts.info.approve or "")
 
 
-def _promotion(gate: GateVerdict, settings: PublishSettings) -> str:
+def _promotion(gate: GateVerdict, settings: PublishSettings, force: PolicyInForce | None) -> str:
+    """What a release becomes; where approvers are listed, a typed name moves no champion."""
     if not gate.promotable:
         return ""
-    if settings.promote == "manual" and gate.approval is None:
-        return Alias.CHALLENGER.value
-    return Alias.CHAMPION.value
+    if force is not None and not gate.passed:
+        log.warning("a typed name moves no champion where approvers are listed: it stays candidate")
+        return ""
+    typed = gate.approval is not None and force is None
+    waits = settings.promote == "manual" and not typed
+    if force is not None:
+        waits = waits or not force.policy.automatic
+    return Alias.CHALLENGER.value if waits else Alias.CHAMPION.value
 
 
 def _published_before(store: TrackingStore, publication: str) -> Published:

@@ -123,7 +123,8 @@ class PublishSettings(Settings):
         gate: rules a release must pass before it becomes champion; their order is the report's.
         promote: "automatic" makes a release that passes the champion; "manual" makes it the
             challenger, and a person promotes it.
-        approve: "name: reason" of a person who overrides refused rules; empty: nobody does.
+        approve: "name: reason" of a person who overrides refused rules; empty: nobody does. Where
+            approvers are listed, it counts for nothing: see `promote`.
         attempts: how often an unreachable store is tried before the run is kept on disk.
         patience_s: seconds before the second attempt; each further wait is twice as long.
         max_file_mb: a file larger than this is refused.
@@ -131,6 +132,8 @@ class PublishSettings(Settings):
             empty: nowhere.
         ask_champion: predict, with the champion, the test patients that it has not met, so that
             both are compared on the union of their test sets.
+        timestamp: address (http or https) of a time-stamp authority (RFC 3161) that stamps the
+            ledger's head after each change; empty: none.
         licences: cohort -> licence or terms of use of its data, for the bill of materials.
     """
 
@@ -145,6 +148,7 @@ class PublishSettings(Settings):
     max_file_mb: float = Field(default=4096.0, gt=0.0)
     export: str = ""
     ask_champion: bool = True
+    timestamp: str = ""
     licences: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("approve")
@@ -154,6 +158,13 @@ class PublishSettings(Settings):
         if value and not (name.strip() and reason.strip()):
             raise ValueError("an approval reads 'name: reason'")
         return value.strip()
+
+    @field_validator("timestamp")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("the address of a time-stamp authority starts with http(s)://")
+        return value
 
     @field_validator("gate")
     @classmethod

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from components.registry.audit.links import AuditReport
 
 TrackingOption = Annotated[str, typer.Option("--tracking-uri", help="MLflow tracking URI.")]
+KeyOption = Annotated[
+    Path | None, typer.Option(help="The approver's SSH key (ssh-keygen signs with it).")
+]
+ApprovalOption = Annotated[
+    list[Path] | None, typer.Option(help="A file of `glioflow approve`; once for each approver.")
+]
 
 
 def audit(
@@ -32,12 +38,21 @@ def audit(
         Path | None,
         typer.Option(help="The run's --out folder, or an exported release, to check as well."),
     ] = None,
+    approvers: Annotated[
+        Path | None, typer.Option(help="File of the approvers that must be in force.")
+    ] = None,
+    witness: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `glioflow witness`: prove that history was not rewritten."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Verify the whole chain from a model to its data; exit 1 when any link is broken."""
     from components.registry.audit.audit import audit as audit_model
 
-    report = audit_model(model, tracking_uri, local=local, key=key)
+    report = audit_model(
+        model, tracking_uri, local=local, key=key, approvers=approvers, witness=witness
+    )
     if as_json:
         print_json(report.to_json())
     else:
@@ -98,14 +113,76 @@ def publish(
 
 def promote(
     model: Annotated[str, typer.Argument(help="MODEL/VERSION or MODEL@ALIAS.")],
-    approve: Annotated[str, typer.Option(help='Who approves it, and why: "name: reason".')],
+    approve: Annotated[
+        str, typer.Option(help='Who approves it, and why: "name: reason"; signed with --key.')
+    ] = "",
+    key: KeyOption = None,
+    approval: ApprovalOption = None,
     tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
 ) -> None:
-    """Promote a release with a person's approval; never one trained on phantoms."""
+    """Promote a release that people approve; never one trained on phantoms."""
+    from components.registry.approval.approvers import approve as sign
+    from components.registry.approval.statement import SignedApproval
     from components.registry.promote import promote as make_champion
 
-    version = make_champion(model, tracking_uri, approve)
-    console.print(f"{model}: version {version} is champion")
+    approvals = [SignedApproval.read(path) for path in approval or ()]
+    if key is not None:
+        approvals.append(sign(model, tracking_uri, approve, key))
+    elif approve and approvals:
+        raise BadInput("--approve", "a typed name beside signed approvals", "sign it with --key")
+    version = make_champion(model, tracking_uri, approve, approvals)
+    vouched = "" if approvals else "; nobody vouched for the name given: no approvers are listed"
+    console.print(f"{model}: version {version} is champion{vouched}", soft_wrap=True)
+
+
+def approve(
+    subject: Annotated[
+        str, typer.Argument(help="MODEL/VERSION to become champion, or the next approvers' file.")
+    ],
+    who: Annotated[str, typer.Argument(metavar='"NAME: REASON"', help="Who approves, and why.")],
+    key: Annotated[Path, typer.Option(help="The approver's SSH key (ssh-keygen signs with it).")],
+    out: Annotated[Path, typer.Option(help="Where the statement goes; its signature: OUT.sig.")],
+    tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
+) -> None:
+    """Sign, as one of the approvers listed, what `promote` or `approvers` will do."""
+    from components.registry.approval.approvers import approve as sign
+
+    sign(subject, tracking_uri, who, key).write(out)
+    console.print(f"{out}: signed; give it to whoever promotes, with {out}.sig", soft_wrap=True)
+
+
+def approvers(
+    file: Annotated[Path, typer.Argument(help="YAML: approvals, automatic, allowed_signers.")],
+    approval: ApprovalOption = None,
+    tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
+) -> None:
+    """List who may approve, and how many must; from the second time on with their approval."""
+    from components.registry.approval.approvers import list_approvers
+    from components.registry.approval.statement import SignedApproval
+
+    approvals = [SignedApproval.read(path) for path in approval or ()]
+    sha256 = list_approvers(file, tracking_uri, approvals)
+    console.print(f"approvers {sha256} are in force", soft_wrap=True)
+
+
+def witness(
+    folder: Annotated[Path, typer.Argument(help="The auditor's folder of time-stamps.")],
+    authority: Annotated[
+        str, typer.Option(help="Address of a time-stamp authority (RFC 3161) that stamps now.")
+    ] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Its root certificates (PEM); kept in the folder.")
+    ] = None,
+    tracking_uri: TrackingOption = "sqlite:///runs/demo/mlflow/mlflow.db",
+) -> None:
+    """Keep time-stamps of the ledger, by which `audit --witness` finds rewritten history."""
+    from components.registry.witness.witness import keep_witness
+
+    proved = keep_witness(folder, tracking_uri, authority, root)
+    console.print(
+        f"{folder}: entries 1 to {proved.number} of {proved.entries} were there at {proved.at}",
+        soft_wrap=True,
+    )
 
 
 def rollback(
@@ -130,4 +207,8 @@ def repair(
         console.print(sentence, highlight=False)
 
 
-COMMANDS: Commands = {"Register and audit": (audit, publish, promote, rollback, repair)}
+COMMANDS: Commands = {
+    "Register and audit": (
+        *(audit, publish, promote, approve, approvers, rollback, repair, witness),
+    )
+}

@@ -60,7 +60,10 @@ def run(
         str | None, typer.Option(help="MLflow tracking URI; default: SQLite below --out.")
     ] = None,
     approve: Annotated[
-        str | None, typer.Option(help='Human override of the gate: "name: reason".')
+        str | None,
+        typer.Option(
+            help='Human override of the gate, "name: reason"; void where approvers are listed.'
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:

@@ -175,7 +175,8 @@ def test_approval_lifts_any_rule_but_phantoms() -> None:
     assert not apply_gate(weak, DEFAULT_GATE).promotable
     lifted = apply_gate(weak, DEFAULT_GATE, "Ada: masks follow next week")
     assert not lifted.passed and lifted.promotable
-    assert lifted.content()["approval"] == {"name": "Ada", "reason": "masks follow next week"}
+    said = {"name": "Ada", "reason": "masks follow next week", "vouched": False}
+    assert lifted.content()["approval"] == said
     phantoms = replace(weak, trained_on="phantoms")
     assert not apply_gate(phantoms, DEFAULT_GATE, "Ada: please").promotable
     assert not apply_gate(phantoms, (), "Ada: please").promotable, "a gate without rules"

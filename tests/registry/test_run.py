@@ -180,7 +180,9 @@ def test_a_person_may_override_other_rules(anywhere: PublishSettings, tmp_path: 
     report = audit(f"{RELEASE}@champion", anywhere.tracking_uri)
     assert report.ok
     let_through = next(check for check in report.checks if check.what.startswith("champion:"))
-    assert let_through.found["by"] == {"name": "Ada", "reason": "only for research"}
+    said = {"name": "Ada", "reason": "only for research", "vouched": False}
+    assert let_through.found["by"] == said
+    assert "nobody vouched" in let_through.what
 
 
 def test_manual_promotion_waits_as_challenger(anywhere: PublishSettings, tmp_path: Path) -> None:

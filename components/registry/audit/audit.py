@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from components.core.errors import BadInput, Outage
 from components.core.files import read_json
 from components.registry import names
+from components.registry.audit import approval_checks as walk_approvals
 from components.registry.audit import local_checks as walk_here
 from components.registry.audit import registry_checks as walk_registry
 from components.registry.audit import run_checks as walk_run
 from components.registry.audit import signature_checks as walk_signatures
+from components.registry.audit import witness_checks as walk_witness
 from components.registry.audit.links import AuditCheck, AuditReport, Chain, Link
 from components.registry.ledger import Entry, Ledger, read_ledger
 from components.registry.names import RegisteredModel
@@ -28,6 +30,7 @@ from components.registry.tracking.store import (
     connect_to,
     is_outage,
 )
+from components.registry.witness.witness import witness_files, witness_roots
 from components.release.integrity.keys import trusted_key
 from components.release.manifest import RELEASE_FILE
 from components.release.store import RELEASE_ID
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 _WALKS: tuple[tuple[Link, Callable[[Chain], Iterator[AuditCheck]]], ...] = (
     (Link.RUN, walk_run.records),
+    (Link.WITNESS, walk_witness.witnessed),
     (Link.REGISTRY, walk_registry.versions),
     (Link.MODEL, walk_registry.files),
     (Link.CODE, walk_run.code),
@@ -44,6 +48,7 @@ _WALKS: tuple[tuple[Link, Callable[[Chain], Iterator[AuditCheck]]], ...] = (
     (Link.FIGURES, walk_run.figures),
     (Link.GATE, walk_run.verdict),
     (Link.CHAMPION, walk_registry.promotion),
+    (Link.APPROVALS, walk_approvals.approvals),
     (Link.RELEASE, walk_signatures.signature),
     (Link.ATTESTATIONS, walk_signatures.attestations),
     (Link.EXPORT, walk_registry.served),
@@ -53,7 +58,13 @@ _WALKS: tuple[tuple[Link, Callable[[Chain], Iterator[AuditCheck]]], ...] = (
 
 
 def audit(
-    reference: str, tracking_uri: str, *, local: Path | None = None, key: str = ""
+    reference: str,
+    tracking_uri: str,
+    *,
+    local: Path | None = None,
+    key: str = "",
+    approvers: Path | None = None,
+    witness: Path | None = None,
 ) -> AuditReport:
     """Walk the chain behind MODEL[@ALIAS|/VERSION], or behind a served prediction.json.
 
@@ -64,15 +75,22 @@ def audit(
             checked as well; by default the folder around a SQLite store, where it is this run's.
         key: public key or root certificate (PEM or its path) behind the release's signature; by
             default that of GLIOFLOW_TRUSTED_KEY; with neither, unsigned releases pass.
+        approvers: file of the approvers that must be in force; by default, those of the ledger.
+        witness: folder of time-stamps, as `glioflow witness` keeps it, that the ledger must agree
+            with; by default the ledger is believed.
 
     Raises:
-        BadInput: the reference names no published model, `key` no key, or `local` no folder of
-            either kind.
+        BadInput: the reference names no published model, `key` no key, `local` no folder of either
+            kind, `approvers` no file, or `witness` no folder of time-stamps.
         StoreUnreachable: the store went away on the way.
     """
     trusted = trusted_key(key)
     if local and not any((local / f / RELEASE_FILE).is_file() for f in ("", "repository")):
         raise BadInput(local, "no run's folder and no repository", "give what `run` wrote to --out")
+    if approvers and not approvers.is_file():
+        raise BadInput(approvers, "no such file", "give the file that lists the approvers")
+    if witness and not (witness_roots(witness) and witness_files(witness)):
+        raise BadInput(witness, "holds no time-stamps", "make them with `glioflow witness`")
     store = connect_to(tracking_uri)
     ledger = read_ledger(store)
     version, said = _version_of(store, reference)
@@ -80,7 +98,8 @@ def audit(
     links = {Link.PREDICTION: said, Link.LEDGER: _ledger(ledger, version, entry)}
     if entry is not None:
         with tempfile.TemporaryDirectory() as scratch:
-            chain = Chain(store, ledger, entry, version, Path(scratch), trusted, local)
+            place = Path(scratch)
+            chain = Chain(store, ledger, entry, version, place, trusted, local, approvers, witness)
             links.update({link: _walked(link, walk, chain) for link, walk in _WALKS})
     return AuditReport(reference, {link: links[link] for link in Link if links.get(link)})
 

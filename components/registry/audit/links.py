@@ -29,6 +29,7 @@ class Link(StrEnum):
 
     PREDICTION = "prediction"
     LEDGER = "ledger"
+    WITNESS = "witness"
     REGISTRY = "registry"
     MODEL = "model"
     RUN = "run"
@@ -37,6 +38,7 @@ class Link(StrEnum):
     FIGURES = "figures"
     GATE = "gate"
     CHAMPION = "champion"
+    APPROVALS = "approvals"
     RELEASE = "release"
     ATTESTATIONS = "attestations"
     EXPORT = "export"
@@ -95,6 +97,8 @@ class Chain:
     Attributes:
         trusted: who must have signed the release; None demands nobody.
         local: a run's output folder, or an exported repository, on this machine.
+        approvers: file of the approvers that must be in force.
+        witness: folder of time-stamps that `glioflow witness` wrote.
     """
 
     store: TrackingStore
@@ -104,6 +108,8 @@ class Chain:
     scratch: Path
     trusted: TrustedKey | None
     local: Path | None
+    approvers: Path | None
+    witness: Path | None
 
     @property
     def run_id(self) -> str:

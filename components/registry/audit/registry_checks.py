@@ -56,8 +56,10 @@ def promotion(chain: Chain) -> Iterator[AuditCheck]:
         for entry in chain.ledger.entries
         if entry.event == "promoted" and entry.details["to"].get(RegisteredModel.RELEASE) == mine
     ]
-    by = "the gate" if details["passed"] else (details["approval"] or next(iter(later), None))
+    by = later[-1] if later else ("the gate" if details["passed"] else details["approval"])
     who = by if by is None or isinstance(by, str) else f"{by['name']} ({by['reason']})"
+    if isinstance(by, dict) and not by.get("vouched"):
+        who = f"{who}, for whom nobody vouched"
     yield AuditCheck(
         f"champion: let through by {who or 'nobody'}",
         by is not None and details["trained_on"] == Origin.PATIENTS,

@@ -94,7 +94,9 @@ def apply_gate(evidence: Evidence, gate: tuple[rules.Rule, ...], approve: str = 
         )
     refused = {verdict.rule for verdict in verdicts if not verdict.passed}
     person, _, reason = approve.partition(":")
-    approval = Approval(name=person.strip(), reason=reason.strip()) if approve else None
+    approval = (
+        Approval(name=person.strip(), reason=reason.strip(), vouched=False) if approve else None
+    )
     allowed = not refused or (approval is not None and not refused & NEVER_OVERRIDDEN)
     champion = evidence.champion
     return GateVerdict(

@@ -25,10 +25,14 @@ class RuleVerdict(Document):
 
 
 class Approval(Document):
-    """A person who lets a release through in spite of refusals, and why."""
+    """A person who lets a release through in spite of refusals, and why.
+
+    `vouched`: whether the person signed; else a name was typed, by anybody.
+    """
 
     name: str
     reason: str
+    vouched: bool = False
 
 
 class ComparedChampion(Document):
@@ -63,7 +67,8 @@ class GateVerdict(Document):
         text = f"refused by {', '.join(refused)}" if refused else "passed"
         if self.approval is None:
             return text
-        return f"{text}; overridden by {self.approval.name}: {self.approval.reason}"
+        vouched = "" if self.approval.vouched else " (nobody vouched)"
+        return f"{text}; overridden by {self.approval.name}: {self.approval.reason}{vouched}"
 
     def content(self) -> dict[str, Any]:
         """As JSON's own types; what was never set has no key."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
 from components.core.errors import BadInput, Outage, outage_of
+from components.core.files import atomic
 from components.registry.settings import PublishSettings
 from components.registry.tracking.lock import first_line, touch
 
@@ -105,6 +108,20 @@ def download_artifacts(store: TrackingStore, run_id: str, name: str, folder: Pat
         return None
     # Behind a server, a folder that is missing is an empty answer.
     return path if path.exists() else None
+
+
+def write_artifact(store: TrackingStore, run: Run, name: str, content: bytes) -> None:
+    """Write one file of a run (folder/name); whole or not at all, wherever the store keeps it."""
+    root = urlparse(run.info.artifact_uri)
+    if root.scheme in ("", "file"):
+        # MLflow copies into a local folder in place; a kill would leave half a file.
+        with atomic(Path(unquote(root.path)) / name) as temporary:
+            temporary.write_bytes(content)
+        return
+    folder, _, base = name.rpartition("/")
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / base).write_bytes(content)
+        store.client.log_artifact(run.info.run_id, str(Path(scratch) / base), folder or None)
 
 
 def normalised_uri(uri: str) -> str:

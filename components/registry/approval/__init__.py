@@ -1,0 +1,1 @@
+"""Approvals signed by the people who give them."""
