@@ -16,7 +16,8 @@ from components.core.errors import BadInput, Outage
 from components.core.files import sha256_file
 from components.registry.audit.audit import audit
 from components.registry.audit.links import AuditReport
-from components.registry.ledger import EXPERIMENT, GENESIS, Entry, read_ledger
+from components.registry.ledger import GENESIS, Entry, read_ledger
+from components.registry.ledger_store import EXPERIMENT
 from components.registry.promote import promote
 from components.registry.publish import publish_run
 from components.registry.settings import PublishSettings
