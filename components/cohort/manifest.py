@@ -283,8 +283,8 @@ class _Cells:
         value = self.row.get(column, "")
         if not value:
             return None
-        # Spreadsheets and pandas write 1 as 1.0 where a cell of its column is empty.
-        word = value.removesuffix(".0")
+        # Spreadsheets and pandas write 1 as 1.0, or 1,0, where a cell of its column is empty.
+        word = value.removesuffix(".0").removesuffix(",0")
         if word not in words:
             allowed = ", ".join(words)
             raise BadInput(
