@@ -12,16 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.cohort.manifest import IMAGE_COLUMNS, ManifestTable
+from components.cohort.manifest import PATH_COLUMNS, ManifestTable
 from components.core.errors import BadInput, Outage
 from components.core.files import read_json, sha256_file, write_json
 from components.core.s3 import is_remote, remote_version
 
 LOOKS_AT_ONCE = 8
 """Images whose state is asked for at a time."""
-
-BRAIN_MASK = "brain_mask"
-"""Extra manifest column: path of a brain mask."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,9 @@ def _remembered(memory: Path) -> dict[str, list[str]]:
 
 def _paths(table: ManifestTable) -> Iterator[str]:
     for index in range(len(table.rows)):
-        for column in IMAGE_COLUMNS:
+        for column in PATH_COLUMNS:
             if path := table.location(index, column):
                 yield path
-        if mask := table.rows[index].get(BRAIN_MASK):
-            yield mask
 
 
 def _files(path: str) -> list[Path]:

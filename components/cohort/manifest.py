@@ -19,6 +19,7 @@ from components.core.s3 import SCHEME, is_remote, local_copy, parent_of
 from components.core.tables import write_csv
 from components.core.vocabulary import Idh, Origin, Sequence, Sex, Split
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 REQUIRED_COLUMNS = ("patient_id", "site", "t1c", "flair", "age", "idh")
@@ -35,15 +36,17 @@ _MEANINGS = {
     "codeletion": "write 1 for codeleted, 0 for intact, or leave the cell empty for unknown",
 }
 
-T = TypeVar("T")
-
 DIGESTS_FILE = "images.csv"
 """Beside an accepted.csv: the sha256 of each image, as validation read it."""
 
 DIGEST_COLUMNS = ("patient_id", "image", "sha256")
 
+BRAIN_MASK = "brain_mask"
+"""Extra column: path of a brain mask in the T1C's space."""
+
 IMAGE_COLUMNS = (*(sequence.value for sequence in Sequence), "tumor_mask")
-"""Columns that hold paths."""
+PATH_COLUMNS = (*IMAGE_COLUMNS, BRAIN_MASK)
+"""Columns that hold paths: the known ones, and all."""
 
 COHORT = "cohort"
 """Column that says, in a manifest of several cohorts, which one a row came from."""
@@ -64,7 +67,8 @@ class Patient:
     """One row of a manifest.
 
     Image paths are absolute paths or s3:// addresses of a NIfTI file or a DICOM series folder.
-    `age` is in years; None where unknown. `extra` holds the columns we do not know, untouched.
+    `age` is in years; None where unknown. `extra` holds the columns we do not know, untouched but
+    for the path of a brain mask, which is absolute, too.
     """
 
     patient_id: str
@@ -107,7 +111,7 @@ class ManifestTable:
     notes: tuple[str, ...] = ()
 
     def location(self, index: int, column: str) -> str | None:
-        """Absolute path or s3:// address in one of IMAGE_COLUMNS of row `index`; None if empty."""
+        """Absolute path or s3:// address in one of PATH_COLUMNS of row `index`; None if empty."""
         row = self.rows[index]
         return _absolute(self.bases.get(row.get(COHORT, ""), self.base), row.get(column))
 
@@ -115,8 +119,7 @@ class ManifestTable:
 def read_table(path: Path | str) -> ManifestTable:
     """Read a manifest's cells as text, checking only what concerns the whole file.
 
-    Raises:
-        BadInput: no such file, not a CSV, no rows, or a required column missing or misspelt.
+    Raises BadInput: no such file, not a CSV, no rows, or a required column missing or misspelt.
     """
     base = parent_of(str(path)) if is_remote(path) else str(Path(path).parent)
     path = local_copy(path)
@@ -147,9 +150,8 @@ def bases_file(manifest: Path) -> Path:
 def _read_bases(manifest: Path, base: str) -> dict[str, str]:
     """Bases beside a manifest on disk; relative ones start at its own folder."""
     file = bases_file(manifest)
-    if is_remote(base) or not file.is_file():
-        return {}
-    return {cohort: _absolute(base, place) or base for cohort, place in read_json(file).items()}
+    kept = {} if is_remote(base) or not file.is_file() else read_json(file)
+    return {cohort: _absolute(base, place) or base for cohort, place in kept.items()}
 
 
 def _check_columns(path: Path, columns: tuple[str, ...]) -> None:
@@ -188,6 +190,9 @@ def parse_patient(table: ManifestTable, index: int) -> Patient:
             "put quotes around a cell that holds a comma",
         )
     cell = _Cells(where, row)
+    extra = {n: v for n, v in row.items() if n not in COLUMNS}
+    if BRAIN_MASK in extra:
+        extra[BRAIN_MASK] = table.location(index, BRAIN_MASK) or ""
     return Patient(
         patient_id=cell.identifier(),
         site=row.get("site", ""),
@@ -202,7 +207,7 @@ def parse_patient(table: ManifestTable, index: int) -> Patient:
         codeletion=cell.choice("codeletion", {"1": 1, "0": 0}),
         split=cell.choice("split", {s.value: s for s in Split}),
         origin=cell.choice("origin", {o.value: o for o in Origin}) or Origin.PATIENTS,
-        extra={name: value for name, value in row.items() if name not in COLUMNS},
+        extra=extra,
     )
 
 
@@ -217,7 +222,7 @@ def write_manifest(path: Path | str, patients: Iterable[Patient]) -> None:
     below = f"{Path(path).parent.resolve()}/"
     rows = [as_row(patient) for patient in patients]
     for row in rows:
-        row.update({name: row[name].removeprefix(below) for name in IMAGE_COLUMNS})
+        row.update({n: row[n].removeprefix(below) for n in PATH_COLUMNS if n in row})
     write_rows(path, rows)
 
 
@@ -283,8 +288,8 @@ class _Cells:
         value = self.row.get(column, "")
         if not value:
             return None
-        # Spreadsheets and pandas write 1 as 1.0 where a cell of its column is empty.
-        word = value.removesuffix(".0")
+        # Spreadsheets and pandas write 1 as 1.0, or 1,0, where a cell of its column is empty.
+        word = value.removesuffix(".0").removesuffix(",0")
         if word not in words:
             allowed = ", ".join(words)
             raise BadInput(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import logging
 import re
@@ -20,11 +21,20 @@ SURPLUS = "cells beyond the header"
 _KNOWN = ("patient_id", "site", "t1c", "t2", "flair", "tumor_mask", "age", "sex", "idh", "grade",
           "codeletion", "split", "origin", "brain_mask", "spacing_source", "flags")  # fmt: skip
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_SPREADSHEETS = {
-    b"PK\x03\x04": "a spreadsheet (or another ZIP)",
-    b"\xd0\xcf\x11\xe0": "a spreadsheet",
-}
 _SAVE = "save it as CSV (UTF-8, separated by commas)"
+_FORMATS = {
+    b"PK\x03\x04": ("a spreadsheet (or another ZIP)", _SAVE),
+    b"\xd0\xcf\x11\xe0": ("a spreadsheet", _SAVE),
+    b"\x1f\x8b": ("compressed by gzip", "unpack it"),
+    b"PAR1": ("a Parquet file", _SAVE),
+    b"bplist": ("a property list", _SAVE),
+    b"%PDF": ("a PDF", _SAVE),
+    b"<": ("HTML or XML, as some spreadsheets save under another name", _SAVE),
+    b"{": ("JSON", _SAVE),
+    b"[": ("JSON", _SAVE),
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+}
+"""First bytes of what is sometimes given for a CSV: what it is, and the remedy."""
 _AGE = re.compile(r"0*(\d{1,3})(?:[.,](\d+))?\s*(?:y|yrs?|years?)?\.?", re.ASCII | re.IGNORECASE)
 """An age in years: 44, 44,5, 44 y, DICOM's 044Y."""
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -54,9 +64,10 @@ def read_cells(path: Path, content: bytes) -> TableCells:
     Raises:
         BadInput: not text, a spreadsheet, or no CSV.
     """
-    for magic, what in _SPREADSHEETS.items():
-        if content.startswith(magic):
-            raise BadInput(path, f"{what}, not a CSV", _SAVE)
+    start = content[:64].removeprefix(codecs.BOM_UTF8).lstrip()
+    for magic, (what, remedy) in _FORMATS.items():
+        if start.startswith(magic):
+            raise BadInput(path, f"{what}, not a CSV", remedy)
     lines = _text(path, content).splitlines()
     while lines and not lines[0].strip():
         lines.pop(0)

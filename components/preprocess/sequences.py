@@ -12,24 +12,20 @@ from components.cohort.image_checks.checks import ImageLimits, first_failure, im
 from components.cohort.image_checks.facts import (
     MASK,
     ImageFacts,
+    masks_of,
     measure_mask,
     measure_volume,
     of_one_person,
+    twins_told,
 )
 from components.cohort.images import read_noted
-from components.cohort.manifest import Patient
-from components.cohort.masks import off_grid_mm
+from components.cohort.manifest import BRAIN_MASK, Patient
 from components.cohort.masks import read_mask as read_drawn
 from components.core.errors import BadInput, Unreachable
 from components.core.files import sha256_file, sha256_tree
 from components.core.imaging.grid import Grid
 from components.core.s3 import local_copy
 from components.core.vocabulary import Sequence
-
-BRAIN_MASK = "brain_mask"
-"""Extra manifest column: path of a brain mask in the T1C's space."""
-
-_SAME_CORRELATION = 0.9995
 
 
 @dataclass(frozen=True)
@@ -71,16 +67,14 @@ def read_patient(
             )
         raw[sequence], mended = read_noted(path)
         notes += [f"{sequence.value}: {note}" for note in mended]
-    tumor = read_drawn(patient.tumor_mask) if patient.tumor_mask else None
-    _refuse_implausible(patient, raw, tumor, limits or ImageLimits())
+    masks = {role: read_drawn(path) for role, path in masks_of(patient).items()}
+    _refuse_implausible(patient, raw, masks, limits or ImageLimits())
     read = {name: _above_zero(sitk.DICOMOrient(image, "LPS")) for name, image in raw.items()}
-    _refuse_twins(patient, read)
-    given = patient.extra.get(BRAIN_MASK)
     return PatientImages(
         read,
         Grid.of(raw[Sequence.T1C]),
-        _oriented(tumor) if tumor else None,
-        _oriented(_read_brain(given, raw)) if given else None,
+        _oriented(masks.get(MASK)),
+        _oriented(masks.get(BRAIN_MASK)),
         tuple(notes),
     )
 
@@ -88,7 +82,7 @@ def read_patient(
 def _refuse_implausible(
     patient: Patient,
     images: dict[Sequence, sitk.Image],
-    tumor: sitk.Image | None,
+    masks: dict[str, sitk.Image],
     limits: ImageLimits,
 ) -> None:
     checks = image_checks(limits, tuple(images))
@@ -104,30 +98,19 @@ def _refuse_implausible(
         )
         for name, image in images.items()
     ]
-    if tumor is not None:
-        fact = ImageFacts(patient.patient_id, MASK, str(patient.tumor_mask))
-        others = [image for name, image in images.items() if name is not Sequence.T1C]
-        facts.append(measure_mask(fact, tumor, [reference, *others]))
+    facts = twins_told(facts, {name.value: image for name, image in images.items()})
+    others = [image for name, image in images.items() if name is not Sequence.T1C]
+    for role, path in masks_of(patient).items():
+        fact = ImageFacts(patient.patient_id, role, path)
+        facts.append(measure_mask(fact, masks[role], [reference, *others]))
     for fact in facts:
         failure = first_failure(fact, checks)
         if failure is not None:
             raise failure
 
 
-def _read_brain(path: str, images: dict[Sequence, sitk.Image]) -> sitk.Image:
-    brain = read_drawn(path)
-    off = off_grid_mm(Grid.of(brain), [Grid.of(images[Sequence.T1C])])
-    if off:
-        raise BadInput(
-            path,
-            f"a brain mask of the T1C's size, but {off:.0f} mm away from it",
-            "check its affine: it must lie where the T1C lies",
-        )
-    return brain
-
-
-def _oriented(mask: sitk.Image) -> sitk.Image:
-    return sitk.Cast(sitk.DICOMOrient(mask, "LPS"), sitk.sitkFloat32)
+def _oriented(mask: sitk.Image | None) -> sitk.Image | None:
+    return None if mask is None else sitk.Cast(sitk.DICOMOrient(mask, "LPS"), sitk.sitkFloat32)
 
 
 def _above_zero(image: sitk.Image) -> sitk.Image:
@@ -140,28 +123,10 @@ def _above_zero(image: sitk.Image) -> sitk.Image:
     return image - floor if floor < 0.0 else image
 
 
-def _refuse_twins(patient: Patient, images: dict[Sequence, sitk.Image]) -> None:
-    """One image in two columns would teach a network a sequence that is not there."""
-    names = list(images)
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            a, b = (sitk.GetArrayViewFromImage(images[name]) for name in (first, second))
-            if a.shape == b.shape and _correlation(a, b) > _SAME_CORRELATION:
-                raise BadInput(
-                    f"patient {patient.patient_id}",
-                    f"{first.value} and {second.value} are the same image",
-                    f"give the true {second.value}",
-                )
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.corrcoef(a[::2, ::3, ::3].ravel(), b[::2, ::3, ::3].ravel())[0, 1])
-
-
 def input_digests(patient: Patient, sequences: Iterable[Sequence]) -> dict[str, str]:
     """Name -> sha256 of every file that goes into a case. Raises Unreachable: one is missing."""
     paths = {sequence.value: patient.path_of(sequence) for sequence in sequences}
-    paths |= {"tumor_mask": patient.tumor_mask, BRAIN_MASK: patient.extra.get(BRAIN_MASK)}
+    paths |= masks_of(patient)
     found: dict[str, str] = {}
     for name, path in paths.items():
         if not path:
@@ -171,6 +136,8 @@ def input_digests(patient: Patient, sequences: Iterable[Sequence]) -> dict[str, 
         try:
             if not place.exists():
                 raise Unreachable(place, "no such image", remedy)
+            if not (place.is_file() or place.is_dir()):
+                raise BadInput(place, "neither a file nor a folder", remedy)
             found[name] = (
                 ",".join(sha256_tree(place).values()) if place.is_dir() else sha256_file(place)
             )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.cohort.image_checks.facts import MASK
+from components.cohort.image_checks.facts import MASKS
 from components.cohort.manifest import Patient
 from components.core.html import template
 from components.core.vocabulary import Idh, Sequence, Split
@@ -16,7 +16,7 @@ from components.validate.splits import Assignment
 AGE_BINS = tuple(range(10, 110, 10))
 """Lower edges, in years, of the age histogram; the last bin is open above."""
 
-ROLES = (*(sequence.value for sequence in Sequence), MASK)
+ROLES = (*(sequence.value for sequence in Sequence), *MASKS)
 
 KINDS = {Idh.MUTANT: "mutant", Idh.WILDTYPE: "wildtype", None: "unknown"}
 

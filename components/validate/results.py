@@ -15,7 +15,7 @@ from components.cohort.manifest import (
     COHORT,
     DIGEST_COLUMNS,
     DIGESTS_FILE,
-    IMAGE_COLUMNS,
+    PATH_COLUMNS,
     ManifestTable,
     Patient,
     as_row,
@@ -98,8 +98,8 @@ def write_tables(
         refused += [(*where, f.column, f.reason, f.remedy) for f in refusals]
         if not refusals and candidate.patient is not None:
             written = tables[candidate.cohort].rows[candidate.row - 1]
-            paths = {name: written.get(name, "") for name in IMAGE_COLUMNS}
-            accepted.append({**_accepted_row(candidate, assignments), **paths})
+            row = _accepted_row(candidate, assignments)
+            accepted.append(row | {n: written.get(n, "") for n in PATH_COLUMNS if n in row})
     columns = ("patient_id", "cohort", "row", "column", "reason", "remedy")
     write_csv(folder / "quarantine.csv", columns, refused)
     write_rows(folder / "accepted.csv", accepted)
@@ -144,6 +144,6 @@ def content_digest(
         if candidate.patient is None or any(f.fatal for f in candidate.findings):
             continue
         found = images[candidate.key]
-        content = {name: found.get(name, "") for name in IMAGE_COLUMNS}
-        rows.append({**_accepted_row(candidate, assignments), **content})
+        row = _accepted_row(candidate, assignments)
+        rows.append(row | {name: found.get(name, "") for name in PATH_COLUMNS if name in row})
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

@@ -25,7 +25,7 @@ from components.validate.expectations.checks import patient_checks
 from components.validate.expectations.cohort_suite import judge_cohort
 from components.validate.expectations.suites import FailedExpectation, failures_by_patient
 from components.validate.image_facts import read_facts
-from components.validate.leakage import copied_channels, refuse_leakage, repeated_images
+from components.validate.leakage import refuse_leakage, repeated_images
 from components.validate.report import render_validation
 from components.validate.results import ManifestCandidate, content_digest, make_report, write_tables
 from components.validate.settings import ValidateSettings
@@ -155,10 +155,6 @@ def _find(
             pd.DataFrame([vars(f) for f in facts]), image_checks(settings, settings.sequences)
         ):
             found[finding.patient_id].append(finding)
-    for name, (first, second) in copied_channels(facts).items():
-        reason = f"{second} holds the very same voxels as {first}"
-        remedy = f"give the real {second}: one was exported under both names"
-        found[name].append(FailedExpectation(name, second, reason, remedy, True))
     _find_repeated(homes, facts, found)
     return found
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from components.cohort.dicom.headers import read_instances
 from components.cohort.images import read_image
-from components.cohort.manifest import Patient
+from components.cohort.manifest import BRAIN_MASK, Patient
 from components.cohort.prepared import write_case
 from components.core.errors import BadInput, Implausible
 from components.core.files import write_json
@@ -32,7 +32,6 @@ from components.core.imaging.grid import Grid
 from components.preprocess.brain.deepbet import load_networks
 from components.preprocess.patient import prepare_patient
 from components.preprocess.plan import PreprocessingPlan
-from components.preprocess.sequences import BRAIN_MASK
 from components.release.prediction import Reason
 from components.release.settings import RequestLimits
 from serving.images.unpack import MIB, unpack

@@ -71,7 +71,7 @@ def _dicom(folder: Path, series: Files, place: float, value: int, cut: float) ->
 
 
 @given(place=SHARE, value=st.integers(0, 255), cut=SHARE)
-@settings(max_examples=100)
+@settings(max_examples=300)
 def test_a_damaged_dicom_header(
     series: Files,
     tmp_path_factory: pytest.TempPathFactory,
@@ -83,6 +83,7 @@ def test_a_damaged_dicom_header(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)  # dcm2niix runs for each example.
 @given(place=SHARE, value=st.integers(0, 255), cut=SHARE)
 @settings(max_examples=20_000)
 def test_any_damaged_dicom_header(

@@ -24,10 +24,28 @@ from components.preprocess.sequences import read_patient
 from components.preprocess.settings import PreprocessSettings
 from components.validate.expectations.suites import failures_by_patient
 from components.validate.validate import validate_manifest
-from tests.validate.factories import FILES, HEADERS, IMAGES, SETTINGS, Cohort, spoil_patient
+from tests.validate.factories import (
+    BRAINS,
+    COPIES,
+    FILES,
+    HEADERS,
+    IMAGES,
+    SETTINGS,
+    Cohort,
+    spoil_patient,
+)
 
 SEQUENCES = (Sequence.T1C, Sequence.FLAIR)
-BAD = (*IMAGES, *FILES, *HEADERS, "mask-is-image", "flair-is-t1c", "t1c-missing-file")
+BAD = (
+    *IMAGES,
+    *COPIES,
+    *BRAINS,
+    *FILES,
+    *HEADERS,
+    "mask-is-image",
+    "flair-is-t1c",
+    "t1c-missing-file",
+)
 
 
 @pytest.mark.parametrize("case", BAD)

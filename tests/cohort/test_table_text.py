@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,27 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes, said: str) ->
 
 
 @pytest.mark.parametrize(
+    ("content", "said", "remedy"),
+    [
+        (gzip.compress(b"patient_id,site"), "compressed by gzip", "unpack"),
+        (b"%PDF-1.7", "a PDF", "save it as CSV"),
+        (b"PAR1" + bytes(60), "a Parquet file", "save it as CSV"),
+        (b"bplist00" + bytes(60), "a property list", "save it as CSV"),
+        (b"\xef\xbb\xbf<html><table>", "HTML or XML", "save it as CSV"),
+        (b'<?xml version="1.0"?><Workbook/>', "HTML or XML", "save it as CSV"),
+        (b'[{"patient_id": "p1"}]', "JSON", "save it as CSV"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "git lfs pull"),
+    ],
+)
+def test_what_stands_for_a_csv_is_named(
+    tmp_path: Path, content: bytes, said: str, remedy: str
+) -> None:
+    with pytest.raises(BadInput, match=said) as refused:
+        read_table(table(tmp_path, content))
+    assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f"sep=;\n{HEADER}\n{ROW}\n".replace(",", ";"),
@@ -108,9 +130,10 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes, said: str) ->
         f"{HEADER},,\n{ROW},,\n",
         f"{HEADER.replace('age', 'ａｇｅ')}\n{ROW}\n",
         f"{HEADER}\n{ROW}.0\n",
+        f"{HEADER}\n{ROW},0\n".replace(",", ";").replace("1;0", "1,0"),
     ],
     ids=["sep", "quoted sep", "sep comma", "empty lines", "empty rows", "unnamed columns",
-         "wide letters", "1.0"],
+         "wide letters", "1.0", "1,0"],
 )  # fmt: skip
 def test_what_spreadsheets_add_is_read(tmp_path: Path, text: str) -> None:
     (patient,) = read_manifest(table(tmp_path, text))

@@ -277,6 +277,22 @@ def test_what_is_no_nifti_is_refused(tmp_path: Path, case: str) -> None:
         assert refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("start", "said", "remedy"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "a web page", "download it again"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied', "a web page", "download it again"),
+    ],
+)
+def test_what_stands_where_a_file_was_not_brought_is_named(
+    tmp_path: Path, start: bytes, said: str, remedy: str
+) -> None:
+    with pytest.raises(BadInput, match=said) as refused:
+        read(tmp_path, start + b" " * 500, "a.nii.gz")
+    assert remedy in refused.value.remedy
+
+
 def test_members_of_one_gzip_file_follow_each_other(tmp_path: Path) -> None:
     content = nifti()
     parts = [gzip.compress(content[at : at + 5000]) for at in range(0, len(content), 5000)]

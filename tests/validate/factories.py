@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import csv
+import gzip
 import re
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +70,7 @@ class Cohort:
                     "idh": str(index % 2),
                     "grade": "3",
                     "codeletion": "",
+                    "brain_mask": "",
                     "split": "",
                 }
             )
@@ -122,6 +125,15 @@ def _moved(image: sitk.Image) -> sitk.Image:
     return image
 
 
+def _aside(image: sitk.Image) -> sitk.Image:
+    image.SetOrigin((20.0, 0.0, 0.0))
+    return image
+
+
+def _soft(array: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(0).random(array.shape).astype(np.float32) * (array > 0)
+
+
 def _empty_slices(array: np.ndarray) -> np.ndarray:
     array = array.copy()
     array[: int(0.7 * len(array))] = 0
@@ -135,7 +147,8 @@ CELLS = {
     "age-negative": ("age", "-3", "out of range"),
     "age-empty": ("age", "", "no age"),
     "age-years-days": ("age", "44 years 226 days", "not a number"),
-    "age-comma": ("age", "44,5", "not a number"),
+    "age-two-commas": ("age", "44,5,1", "not a number"),
+    "age-months": ("age", "528 months", "not a number"),
     "idh-word": ("idh", "mutant", "not one of"),
     "idh-2": ("idh", "2", "not one of"),
     "sex-word": ("sex", "female", "not one of"),
@@ -154,7 +167,7 @@ CELLS = {
     "flair-absent": ("flair", "", "not in the manifest"),
     "t1c-missing-file": ("t1c", "nowhere.nii.gz", "no such image"),
     "mask-missing-file": ("tumor_mask", "nowhere.nii.gz", "no such image"),
-    "flair-is-t1c": ("flair", "p3_t1c.nii.gz", "very same voxels"),
+    "flair-is-t1c": ("flair", "p3_t1c.nii.gz", "the same image as the t1c"),
     "t1c-of-another": ("t1c", "p2_t1c.nii.gz", "same image as patient p2"),
     "mask-is-image": ("tumor_mask", "p3_flair.nii.gz", "different values in a mask"),
 }
@@ -183,8 +196,27 @@ IMAGES = {
     "mask-empty": ("mask", on_voxels(np.zeros_like), "empty tumour mask"),
     "mask-whole-head": ("mask", on_voxels(np.ones_like), "tumour mask of"),
     "mask-elsewhere": ("mask", _moved, "drawn lies inside"),
+    "mask-aside": ("mask", _aside, "of the T1C's size, but 20 mm away"),
+    "mask-probability": ("mask", on_voxels(_soft), "probability map"),
     "mask-nan": ("mask", on_voxels(lambda a: np.where(a > 0, np.nan, a)), "NaN or infinite"),
 }
+
+COPIES = {
+    "flair-is-brighter-t1c": on_voxels(lambda a: a * 2),
+    "flair-is-t1c-with-another-header": _spacing(6.0, 5.8, 6.0),
+    "flair-is-t1c-turned": lambda image: sitk.DICOMOrient(image, "RAS"),
+}
+"""What was done to a T1C that was given for the FLAIR."""
+
+BRAINS = {
+    "brain-empty": (on_voxels(np.zeros_like), "the given mask is empty"),
+    "brain-everywhere": (on_voxels(np.ones_like), "without background"),
+    "brain-aside": (_aside, "of the T1C's size, but 20 mm away"),
+    "brain-probability": (on_voxels(_soft), "probability map"),
+    "brain-elsewhere": (_moved, "drawn lies inside"),
+    "brain-missing-file": (None, "no such image"),
+}
+"""Changes to a mask that is given for the brain; None takes it away."""
 
 FILES = {
     "text": (b"this is not an image", "not a readable image"),
@@ -198,8 +230,31 @@ def _no_orientation(content: bytes) -> bytes:
     return content[:252] + bytes(4) + content[256:]
 
 
+def _header(offset: int, form: str, *values: float) -> Callable[[bytes], bytes]:
+    new = struct.pack(f"<{form}", *values)
+    return lambda content: content[:offset] + new + content[offset + len(new) :]
+
+
+def _stale_pixdim(content: bytes) -> bytes:
+    """As where a tool wrote the sform alone."""
+    return _header(252, "h", 0)(_header(80, "3f", 5.1, 5.1, 5.1)(content))
+
+
+def _turned_bit(content: bytes) -> bytes:
+    packed = bytearray(gzip.compress(content))
+    packed[len(packed) // 2] ^= 1
+    return bytes(packed)
+
+
 HEADERS = {
     "t1c-no-orientation": ("t1c", _no_orientation, "which way the patient lies"),
+    "flair-metres": ("flair", _header(123, "b", 1), "lengths in metres"),
+    "t1c-infinite-sform": ("t1c", _header(280, "f", float("inf")), "not finite"),
+    "flair-forms-apart": ("flair", _header(268, "f", 60.0), "qform and sform disagree"),
+    "t1c-stale-pixdim": ("t1c", _stale_pixdim, "contradict its sform"),
+    "t1c-intercept-nan": ("t1c", _header(112, "ff", 1.0, float("nan")), "scaled by 1 and nan"),
+    "flair-complex": ("flair", _header(70, "hh", 32, 64), "complex voxels"),
+    "t1c-turned-bit": ("t1c", _turned_bit, "gzip stream"),
     "flair-cut-short": ("flair", lambda content: content[: len(content) // 2], "ends early"),
 }
 """Changes to the bytes of an uncompressed file."""
@@ -218,6 +273,17 @@ def spoil_patient(cohort: Cohort, case: str, row: int) -> str:
         role, change, reason = IMAGES[case]
         cohort.spoil(f"{name}_{role}.nii.gz", change)
         return reason
+    if case in COPIES:
+        t1c = sitk.ReadImage(str(cohort.image(f"{name}_t1c.nii.gz")))
+        sitk.WriteImage(COPIES[case](t1c), str(cohort.image(f"{name}_flair.nii.gz")))
+        return "the same image as the t1c"
+    if case in BRAINS:
+        cohort.rows[row]["brain_mask"] = f"{name}_brain.nii.gz"
+        alteration, reason = BRAINS[case]
+        if alteration:
+            shutil.copy(cohort.image(f"{name}_mask.nii.gz"), cohort.image(f"{name}_brain.nii.gz"))
+            cohort.spoil(f"{name}_brain.nii.gz", alteration)
+        return reason
     if case in HEADERS:
         role, alter, reason = HEADERS[case]
         plain = cohort.image(f"{name}_{role}.nii")
@@ -230,4 +296,4 @@ def spoil_patient(cohort: Cohort, case: str, row: int) -> str:
     return reason
 
 
-CASES = (*CELLS, *IMAGES, *FILES, *HEADERS)
+CASES = (*CELLS, *IMAGES, *COPIES, *BRAINS, *FILES, *HEADERS)

@@ -18,6 +18,7 @@ def test_from_s3_the_same_patients_are_accepted(
 ) -> None:
     cohorts = {"development": Cohort(tmp_path / "cohort"), "snuh": Cohort(tmp_path / "snuh", 20, 4)}
     cohorts["development"].rows[1]["t1c"] = "./p1_t1c.nii.gz"
+    cohorts["development"].rows[2]["brain_mask"] = "p2_mask.nii.gz"
     cohorts["snuh"].rows[1]["flair"] = "../snuh/p21_flair.nii.gz"
     manifests = {name: cohort.write() for name, cohort in cohorts.items()}
     remote = {}
@@ -40,6 +41,8 @@ def test_from_s3_the_same_patients_are_accepted(
     assert patients["p21"].flair == "s3://bucket/export/snuh/p21_flair.nii.gz"
     local = {patient.patient_id: patient for patient in read_manifest(here.accepted)}
     assert local["p1"].t1c == str(tmp_path / "cohort" / "p1_t1c.nii.gz")
+    assert local["p2"].extra["brain_mask"] == str(tmp_path / "cohort" / "p2_mask.nii.gz")
+    assert patients["p2"].extra["brain_mask"] == "s3://bucket/export/development/p2_mask.nii.gz"
     # A server that goes away is nobody's fault: nobody is quarantined for it.
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(Outage):

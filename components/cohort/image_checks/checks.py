@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from components.cohort.image_checks.facts import MASK, ImageFacts
+from components.cohort.image_checks.facts import MASK, MASKS, ImageFacts
+from components.cohort.manifest import BRAIN_MASK
 from components.cohort.masks import SAME_PLACE_MM
 from components.core.errors import BadInput
 from components.core.settings import Settings
@@ -70,7 +71,7 @@ def image_checks(limits: ImageLimits, sequences: tuple[Sequence, ...]) -> list[C
     """Checks on the facts of images (one row an image)."""
     volumes = tuple(sequence.value for sequence in sequences)
     error = Check("ExpectColumnValuesToBeInSet", "error", {"value_set": [""]}, "{value}",
-                  "{remedy}", roles=(*volumes, MASK))  # fmt: skip
+                  "{remedy}", roles=(*volumes, *MASKS))  # fmt: skip
     mended = Check("ExpectColumnValuesToBeInSet", "notes", {"value_set": [""]}, "{value}",
                    "look at it, or export it again", fatal=False, roles=volumes)  # fmt: skip
     return [
@@ -80,7 +81,10 @@ def image_checks(limits: ImageLimits, sequences: tuple[Sequence, ...]) -> list[C
         *_volume_checks(limits, volumes),
         *_warnings(volumes),
         *_mask_checks(limits, (MASK,)),
-    ]
+        *_place_checks(limits, MASKS),
+        _between((BRAIN_MASK,), "foreground", "the given mask is empty",
+                 "draw the brain, or leave the cell empty", above=0),
+    ]  # fmt: skip
 
 
 def _between(
@@ -150,7 +154,7 @@ def _warnings(roles: tuple[str, ...]) -> list[Check]:
     ]  # fmt: skip
 
 
-def _mask_checks(limits: ImageLimits, roles: tuple[str, ...]) -> list[Check]:
+def _place_checks(limits: ImageLimits, roles: tuple[str, ...]) -> list[Check]:
     return [
         _between(roles, "overlap", "only {value:.0%} of what is drawn lies inside the T1C",
                  "check that the mask belongs to this patient", least=limits.min_overlap),
@@ -158,12 +162,17 @@ def _mask_checks(limits: ImageLimits, roles: tuple[str, ...]) -> list[Check]:
                  "check its affine: it must lie where the T1C lies", most=SAME_PLACE_MM),
         _between(roles, "in_head", "only {value:.0%} of what is drawn is no air in the T1C",
                  "check that the mask belongs to this image", least=limits.min_in_head),
+        _between(roles, "foreground", "a mask without background: nowhere 0",
+                 "save 0 outside of what is drawn", most=MOST_DRAWN),
+    ]  # fmt: skip
+
+
+def _mask_checks(limits: ImageLimits, roles: tuple[str, ...]) -> list[Check]:
+    return [
         _between(roles, "volume_ml", "an empty tumour mask, or nearly ({value:.2f} mL)",
                  "draw the tumour, or leave the cell empty", least=limits.mask_ml[0]),
         _between(roles, "volume_ml", "a tumour mask of {value:.0f} mL",
                  "check that the mask shows the tumour", most=limits.mask_ml[1]),
-        _between(roles, "foreground", "a mask without background: nowhere 0",
-                 "save 0 outside of what is drawn", most=MOST_DRAWN),
         _between(roles, "drawn_slices",
                  "the tumour is drawn on {value:.0f} slices, fewer than the classifier reads",
                  "check that no slice of the mask was lost", fatal=False, least=MODEL_SLICES),

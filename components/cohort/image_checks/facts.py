@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from components.cohort.image_checks import geometry
 from components.cohort.images import image_digest, read_noted
-from components.cohort.manifest import Patient
+from components.cohort.manifest import BRAIN_MASK, Patient
 from components.cohort.masks import off_grid_mm, read_mask
 from components.core.errors import BadInput, Outage, Unreachable
 from components.core.imaging.grid import Grid
@@ -26,7 +26,7 @@ class ImageFacts:
     """What is known of one image of one patient; numbers are None where it could not be read.
 
     Attributes:
-        role: "t1c", "t2", "flair" or "tumor_mask".
+        role: "t1c", "t2", "flair", "tumor_mask" or "brain_mask".
         error: why it could not be read ("" where it could); remedy: how to mend that.
         unreachable: it is not there, or may not be opened.
         file_sha256: of its bytes as read, see `image_digest`.
@@ -44,7 +44,7 @@ class ImageFacts:
         cut_head: share of an in-plane face that is head: above zero where the head goes on.
         empty_corners: how far the corners differ in exact zeros: a turned image, resampled.
         off_mm: how far a mask of the T1C's size lies from it (mm at the worst corner); 0 for one on
-            the grid of any of the sequences.
+            the grid of any of the sequences; of a brain mask, from the T1C's alone.
         in_head: share of what is drawn that lies where the T1C is no air.
         notes: what was mended while reading, in words.
     """
@@ -81,11 +81,21 @@ class ImageFacts:
     notes: str = ""
 
 
+_SAME_CORRELATION = 0.9995
+"""Of the voxels of two images; above it one is the other, scaled."""
+
 MASK = "tumor_mask"
+MASKS = (MASK, BRAIN_MASK)
+
+
+def masks_of(patient: Patient) -> dict[str, str]:
+    """Role -> path of the masks that a patient has: of the tumour, of the brain."""
+    paths = {MASK: patient.tumor_mask, BRAIN_MASK: patient.extra.get(BRAIN_MASK)}
+    return {role: path for role, path in paths.items() if path}
 
 
 def patient_facts(patient: Patient, required: tuple[Sequence, ...]) -> list[ImageFacts]:
-    """Measure the images of one patient that the profile requires, and the mask if there is one.
+    """Measure the images of one patient that the profile requires, and the masks that there are.
 
     An image that is required and absent has a fact with an error; an absent mask has none.
     """
@@ -98,8 +108,9 @@ def patient_facts(patient: Patient, required: tuple[Sequence, ...]) -> list[Imag
             # A T1C that cannot be read has an error of its own.
             fact = of_one_person(fact, patient.t1c if Sequence.T1C.value in images else None)
         facts.append(fact)
-    if patient.tumor_mask:
-        mask, fact = _read(patient.patient_id, MASK, patient.tumor_mask)
+    facts = twins_told(facts, images)
+    for role, path in masks_of(patient).items():
+        mask, fact = _read(patient.patient_id, role, path)
         if mask is not None:
             fact = measure_mask(fact, mask, list(images.values()))
         facts.append(fact)
@@ -111,7 +122,7 @@ def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | No
         remedy = f"fill column {role}, or use a profile that does without"
         return None, ImageFacts(patient_id, role, "", "not in the manifest", remedy)
     try:
-        image, notes = (read_mask(path), ()) if role == MASK else read_noted(path)
+        image, notes = (read_mask(path), ()) if role in MASKS else read_noted(path)
         fact = ImageFacts(patient_id, role, path, notes="; ".join(notes))
         return image, replace(fact, file_sha256=image_digest(path))
     except Outage:
@@ -119,6 +130,38 @@ def _read(patient_id: str, role: str, path: str | None) -> tuple[sitk.Image | No
     except BadInput as error:
         unreachable = isinstance(error, Unreachable)
         return None, ImageFacts(patient_id, role, path, error.problem, error.remedy, unreachable)
+
+
+def twins_told(facts: Iterable[ImageFacts], images: Mapping[str, sitk.Image]) -> list[ImageFacts]:
+    """The facts of a patient's sequences, with an error where one holds the image of another.
+
+    It would teach a network a sequence that is not there. Another header, another order of the axes
+    and another scale of the brightness hide nothing.
+    """
+    found = list(facts)
+    for index, fact in enumerate(found):
+        for first in found[:index]:
+            if fact.error or not {fact.role, first.role} <= set(images):
+                continue
+            if _are_twins(images[fact.role], images[first.role]):
+                remedy = f"give the true {fact.role}: one was exported under both names"
+                error = f"the same image as the {first.role}"
+                found[index] = fact = replace(fact, error=error, remedy=remedy)
+    return found
+
+
+def _are_twins(one: sitk.Image, two: sitk.Image) -> bool:
+    a, b = (sitk.GetArrayViewFromImage(image) for image in (one, two))
+    if np.array_equal(a, b):
+        return True
+    turned = [sitk.DICOMOrient(image, "LPS") for image in (one, two)]
+    a, b = (sitk.GetArrayViewFromImage(image) for image in turned)
+    if a.shape != b.shape:
+        return False
+    a, b = (values[::2, ::3, ::3].ravel() for values in (a, b))
+    if not (np.ptp(a) and np.ptp(b)):
+        return False
+    return bool(np.corrcoef(a, b)[0, 1] > _SAME_CORRELATION)
 
 
 def of_one_person(fact: ImageFacts, t1c: str | None) -> ImageFacts:
@@ -162,7 +205,10 @@ def measure_mask(fact: ImageFacts, mask: sitk.Image, sequences: list[sitk.Image]
     return replace(
         found,
         overlap=geometry.drawn_inside(mask, sequences[0]),
-        off_mm=off_grid_mm(Grid.of(mask), [Grid.of(image) for image in sequences]),
+        off_mm=off_grid_mm(
+            Grid.of(mask),
+            [Grid.of(image) for image in (sequences[:1] if fact.role == BRAIN_MASK else sequences)],
+        ),
         in_head=geometry.drawn_in_head(mask, sequences[0]),
     )
 

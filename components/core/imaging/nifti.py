@@ -45,6 +45,11 @@ _FORMATS = {
     b"ObjectType": "a MetaImage file",
 }
 """First bytes of what is sometimes sent under a NIfTI's name."""
+_NOT_THERE = {
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    b"<": ("a web page or XML", "download it again: this is an answer in words, not the file"),
+}
+"""First bytes of what stands where a file was not brought: what it is, and the remedy."""
 _CONVERT = "convert it to one NIfTI file (.nii or .nii.gz), best from the DICOM series"
 
 
@@ -156,6 +161,9 @@ def _header(path: Path | str, content: bytes) -> Any:
     named = next((what for magic, what in _FORMATS.items() if content.startswith(magic)), None)
     if named:
         raise BadInput(path, f"not a readable image ({named}, not NIfTI)", _CONVERT)
+    for magic, (what, remedy) in _NOT_THERE.items():
+        if content.lstrip().startswith(magic):
+            raise BadInput(path, f"not a readable image ({what}, not NIfTI)", remedy)
     sizes = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
     orders = {"<": int.from_bytes(content[:4], "little"), ">": int.from_bytes(content[:4], "big")}
     order, size = next(((o, n) for o, n in orders.items() if n in sizes), ("", 0))

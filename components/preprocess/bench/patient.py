@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from components.cohort.manifest import Patient
+from components.cohort.masks import read_mask
 from components.core.files import read_json
 from components.core.imaging.grid import Grid, resample
 from components.core.imaging.overlap import dice
@@ -136,7 +137,7 @@ def _chain(patient: Patient, plan: PreprocessingPlan, cache: Path, note: Note) -
     for stage, seconds in clock.seconds.items():
         note(stage, seconds, "s")
     if case.tumor_working is not None and case.tumor_working.any():
-        manual = sitk.ReadImage(str(patient.tumor_mask))
+        manual = read_mask(str(patient.tumor_mask))
         if Grid.of(manual) == case.native:
             back = sitk.GetArrayFromImage(mask_to_native(case.tumor_working, case)) > 0
             note(

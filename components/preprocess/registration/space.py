@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from components.cohort.manifest import BRAIN_MASK
 from components.core.imaging.grid import Grid
 from components.core.vocabulary import Sequence
 from components.preprocess.brain.extraction import Brain, extract_brain
@@ -16,7 +17,7 @@ from components.preprocess.plan import PreprocessingPlan
 from components.preprocess.registration.align import Alignment, Kind, align, is_aligned
 from components.preprocess.registration.resampling import one_thread, resample_to
 from components.preprocess.registration.template import load_template
-from components.preprocess.sequences import BRAIN_MASK, PatientImages
+from components.preprocess.sequences import PatientImages
 from components.preprocess.settings import Aligned
 from components.preprocess.stage_cache import (
     Clock,
