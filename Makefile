@@ -45,9 +45,10 @@ compile: setup  ## the Kubeflow pipeline as IR YAML (build/pipeline.yaml)
 images: setup  ## build the container images
 	@bash infra/docker/build.sh
 
-sbom: setup  ## what .venv is made of, as CycloneDX (build/sbom.json)
+sbom: setup  ## what .venv and the package are made of, as CycloneDX (build/sbom.json)
 	@mkdir -p build && $(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file build/sbom.json $(BIN)/python
+	@$(BIN)/python -m infra.sbom build/sbom.json
 
 bench: setup  ## time preprocessing, training and serving on this machine
 	@$(BIN)/glioflow bench

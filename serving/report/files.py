@@ -64,7 +64,7 @@ def write_answer(
             result = replace(result, explained=explained)
             draw_explained(folder / EXPLANATION_FILE, result, explained)
         draw_prediction(folder / PICTURE_FILE, result)
-        write_page(folder / PAGE_FILE, result)
+        write_page(folder / PAGE_FILE, result, interactive=True)
         write_json(folder / PREDICTION_FILE, result.prediction.content())
     return result.prediction
 

@@ -1,4 +1,4 @@
-"""prediction.html: one answer on one page that needs no network and fits a sheet of A4."""
+"""prediction.html: one answer on one page that needs no network; in print, a sheet of A4."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from components.release.manifest import FeatureReference
 from serving.report.figure import figure_title, shown_slices
 from serving.report.panels import panel
 from serving.report.result import PatientResult
+from serving.report.viewer.embed import make_viewer
 
 STRONGEST = 99.5
 """Percentile of a patient's saliency that is drawn at full strength."""
@@ -26,8 +27,12 @@ SDS_SHOWN = 4.0
 _TITLES = [title.replace("-", "−") for title in SLICE_TITLES]
 
 
-def write_page(path: Path, result: PatientResult) -> None:
-    """Write the page of one answer; an explained one has the saliency of both sequences."""
+def write_page(path: Path, result: PatientResult, *, interactive: bool = False) -> None:
+    """Write the page of one answer; an explained one has the saliency of both sequences.
+
+    Args:
+        interactive: adds the view that scrolls through the volumes, some MB.
+    """
     page = template(
         Path(__file__).with_name("prediction.html.j2"), short=short, breakable=breakable
     )
@@ -39,6 +44,8 @@ def write_page(path: Path, result: PatientResult) -> None:
         rows=_rows(result),
         features=_features(result.answer.features, result.contents.features),
         sds=SDS_SHOWN,
+        atlas=result.contents.plan.atlas.source,
+        viewer=make_viewer(result) if interactive else None,
     )
     write_text(path, text)
 

@@ -103,9 +103,16 @@ def test_the_bill_of_materials_names_what_is_pinned(tmp_path: Path) -> None:
     """Of the lock file, as `make sbom` makes it of the environment."""
     out = tmp_path / "sbom.json"
     tool = Path(sys.executable).parent / "cyclonedx-py"
-    command = [tool, "requirements", ROOT / "constraints.txt", "--output-file", out]
+    project = ("--pyproject", ROOT / "pyproject.toml")
+    command = [tool, "requirements", ROOT / "constraints.txt", *project, "--output-file", out]
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "infra.sbom", out], check=True, cwd=ROOT)
     bill = json.loads(out.read_text())
     assert bill["bomFormat"] == "CycloneDX"
     found = {f"{part['name']}=={part['version']}" for part in bill["components"]}
-    assert found == set((ROOT / "constraints.txt").read_text().split())
+    pinned = set((ROOT / "constraints.txt").read_text().split())
+    assert found == {*pinned, "niivue==0.69.0"}
+    carried = next(part for part in bill["components"] if part["name"] == "niivue")
+    assert carried["purl"] == "pkg:npm/%40niivue/niivue@0.69.0"
+    depends = {entry["ref"]: entry.get("dependsOn", []) for entry in bill["dependencies"]}
+    assert carried["bom-ref"] in depends[bill["metadata"]["component"]["bom-ref"]]

@@ -1,0 +1,1 @@
+"""The interactive view of an answer's volumes, in its page."""
