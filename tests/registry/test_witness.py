@@ -110,12 +110,12 @@ def test_an_administrator_who_rewrites_in_place_is_found(stamped: tuple[Shop, Pa
     for file in sorted((store / "ledger").rglob("entries/*.json")):
         content = json.loads(file.read_text())
         digests = content["details"]["sha256"]
-        before = digests["gate.json"]
-        copies = [p for p in (store / "artifacts").rglob("gate.json") if sha256_file(p) == before]
-        for gate in copies:
+        old = digests["gate.json"]
+        verdicts = (store / "artifacts").rglob("gate.json")
+        for gate in [path for path in verdicts if sha256_file(path) == old]:
             gate.write_text(gate.read_text() + "\n")
             digests["gate.json"] = sha256_file(gate)
-            if gate.parent.name == before:
+            if gate.parent.name == old:
                 gate.parent.rename(gate.parent.with_name(digests["gate.json"]))
         entry = Entry(**{**content, "previous": previous, "actor": "nobody else"})
         file.unlink()
