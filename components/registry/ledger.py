@@ -49,7 +49,7 @@ class Entry:
         number: 1 for the first.
         previous: hash of the entry before, or GENESIS.
         at: UTC, ISO 8601.
-        event: registered | promoted | refused | approved | rolled_back | repaired.
+        event: registered | promoted | refused | approved | approvers | rolled_back | repaired.
         actor: person or process.
         details: what the event is about.
         token: fencing token, drawn by the writer for this attempt: no two entries are equal, so a
