@@ -183,18 +183,19 @@ def writers(settings: PublishSettings, at_once: int, generations: int) -> list[s
 
     def in_turn(seed: int) -> list[str]:
         rng = random.Random(seed)
-        told = []
+        told: list[str] = []
         for _ in range(generations):
             script = [sys.executable, "-m", "tests.registry.append_entries"]
             script += [settings.tracking_uri, settings.artifact_root]
             with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
-                told += [process.stdout.readline().strip() for _ in range(rng.randint(1, 5))]
+                for _ in range(rng.randint(1, 5)):
+                    told.append(process.stdout.readline().strip())
                 time.sleep(rng.uniform(0.0, 0.3))
                 process.kill()
-                # The last line may be cut short.
-                told += [line for line in process.stdout.read().split() if len(line) == 64]
-        return told
+                told += process.stdout.read().split()
+        # MLflow's client writes there, too; the last line may be cut short.
+        return [line for line in told if len(line) == 64]
 
     with ThreadPoolExecutor(at_once) as pool:
         return [told for one in pool.map(in_turn, range(at_once)) for told in one]
@@ -213,9 +214,11 @@ def test_writers_killed_at_random_lose_nothing(empty: PublishSettings) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["sqlite", "postgresql", "server"])
+@pytest.mark.parametrize(
+    ("where", "generations"), [("sqlite", 6), ("postgresql", 6), ("server", 2)]
+)
 def test_eight_writers_killed_at_random_lose_nothing(
-    where: str, request: pytest.FixtureRequest, tmp_path: Path
+    where: str, generations: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     if where == "sqlite":
         settings: PublishSettings = request.getfixturevalue("empty")
@@ -228,7 +231,7 @@ def test_eight_writers_killed_at_random_lose_nothing(
             settings = settings.model_copy(
                 update={"tracking_uri": running.database, "artifact_root": root}
             )
-    check_ledger(settings, writers(settings, 8, 6))
+    check_ledger(settings, writers(settings, 8, generations))
 
 
 @pytest.mark.slow
