@@ -244,8 +244,9 @@ def test_a_birth_date_as_written(text: str, date: str) -> None:
 )  # fmt: skip
 def test_series_of_two_persons_in_one_row(tmp_path: Path, who: str, born: str, said: str) -> None:
     folders = []
-    for name, patient, date in (("t1c", "MRN-1", "19700203"), ("flair", who, born)):
-        items = datasets(phantom(), T1C, patient=patient, study=name)
+    people = (("t1c", "MRN-1", "19700203"), ("flair", who, born))
+    for seed, (name, patient, date) in enumerate(people):
+        items = datasets(phantom(seed), T1C, patient=patient, study=name)
         for item in items:
             item.PatientBirthDate = date
         folders.append(save(tmp_path / name, items))
