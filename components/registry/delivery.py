@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from components.core.errors import BadInput, Outage
-from components.registry.ledger import Entry, read_ledger
+from components.registry.ledger import Entry, Ledger, read_ledger
 from components.registry.names import RegisteredModel
 from components.registry.tracking.lock import exclusive
 from components.registry.tracking.model_versions import fetch_repository, resolve
@@ -55,15 +55,24 @@ def export_version(reference: str, tracking_uri: str, address: str) -> str:
     Returns its id. Raises BadInput: no such release.
     """
     store = connect_to(tracking_uri)
-    version = resolve(store, reference)
-    entry = read_ledger(store).registration(version.name, str(version.version))
-    if entry is None:
-        raise BadInput(reference, "the ledger does not know it", "publish it again")
+    entry = registered(store, read_ledger(store), reference)
     release = str(entry.details["release"])
     if not depot.holds(address, release):
         _push(store, entry, address, None)
     depot.point(address, release)
     return release
+
+
+def registered(store: TrackingStore, ledger: Ledger, reference: str) -> Entry:
+    """The entry that recorded a version's publication.
+
+    Raises BadInput: no such version, or none that the ledger knows.
+    """
+    version = resolve(store, reference)
+    entry = ledger.registration(version.name, str(version.version))
+    if entry is None:
+        raise BadInput(reference, "the ledger does not know it", "publish it again")
+    return entry
 
 
 def follow(store: TrackingStore) -> None:

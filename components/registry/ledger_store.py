@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.registry.names import STEP
-from components.registry.tracking.store import TrackingStore, write_artifact
+from components.registry.tracking.store import (
+    TrackingStore,
+    ensure_experiment,
+    runs_of,
+    write_artifact,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -122,36 +127,24 @@ def _claim_name(number: int) -> str:
 
 
 def _write(store: TrackingStore, name: str, content: str) -> None:
-    run = next(iter(_runs(store)), None) or _create_run(store)
+    run = ledger_run(store) or _create_run(store)
     write_artifact(store, run, f"{_FOLDER}/{name}", content.encode())
+
+
+def ledger_run(store: TrackingStore) -> Run | None:
+    """The run that holds the ledger; None while there is none."""
+    return next(iter(_runs(store)), None)
 
 
 def _runs(store: TrackingStore) -> list[Run]:
     """The ledger's run, first; and others, where two first writers each made one."""
-    found = store.client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
-        return []
-    order = ["attributes.start_time ASC"]
-    wanted = f"tags.`{STEP}` = 'ledger'"
-    return list(store.client.search_runs([found.experiment_id], wanted, order_by=order))
+    return runs_of(store, EXPERIMENT, **{STEP: "ledger"})
 
 
 def _create_run(store: TrackingStore) -> Run:
-    from mlflow.exceptions import MlflowException
-
     # A database without a server has no place for files that all writers reach, but this one.
     location = (store.folder / "ledger").as_uri() if store.folder else store.artifact_root or None
-    found = store.client.get_experiment_by_name(EXPERIMENT)
-    try:
-        experiment = (
-            found.experiment_id if found else store.client.create_experiment(EXPERIMENT, location)
-        )
-    except MlflowException:
-        # Another writer created it in between.
-        found = store.client.get_experiment_by_name(EXPERIMENT)
-        if found is None:
-            raise
-        experiment = found.experiment_id
+    experiment = ensure_experiment(store, EXPERIMENT, location)
     run = store.client.create_run(experiment, tags={STEP: "ledger"}, run_name="ledger")
     store.client.set_terminated(run.info.run_id)
     return run

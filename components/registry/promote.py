@@ -16,7 +16,8 @@ from components.registry.approval.statement import (
     promotion_subject,
     verify_approvals,
 )
-from components.registry.delivery import follow
+from components.registry.delivery import follow, registered
+from components.registry.gate.verdict import person_and_reason
 from components.registry.ledger import (
     Aliases,
     Entry,
@@ -30,7 +31,6 @@ from components.registry.ledger_sync import apply_aliases, settle
 from components.registry.names import Alias, RegisteredModel
 from components.registry.tracking.environment import actor
 from components.registry.tracking.lock import exclusive
-from components.registry.tracking.model_versions import resolve
 from components.registry.tracking.store import TrackingStore, connect_to
 from components.registry.witness.witness import stamp_head
 
@@ -96,16 +96,13 @@ def promote(
 
     Raises BadInput: no such release, one trained on phantoms, or not approved as it must be.
     """
-    name, _, reason = approve.partition(":")
-    if not approvals and not (name.strip() and reason.strip()):
+    typed = person_and_reason(approve)
+    if not approvals and typed is None:
         raise BadInput("--approve", f"'{approve}' names no person and reason", "'name: reason'")
     store = connect_to(tracking_uri)
     with exclusive(store):
         ledger = settle(store, read_ledger(store))
-        version = resolve(store, reference)
-        entry = ledger.registration(version.name, str(version.version))
-        if entry is None:
-            raise BadInput(reference, "the ledger does not know it", "publish it again")
+        entry = registered(store, ledger, reference)
         if entry.details["trained_on"] != Origin.PATIENTS:
             raise BadInput(
                 reference, "trained on phantoms", "train on patients; phantoms never win"
@@ -115,8 +112,8 @@ def promote(
         details = {"release": entry.details["release"], "to": versions}
         if approvals:
             details |= _signed(ledger, entry, approvals)
-        else:
-            details |= _typed(ledger, name.strip(), reason.strip())
+        elif typed is not None:
+            details |= _typed(ledger, *typed)
         ledger = append(store, ledger, "promoted", actor(), aliases, details)
         apply_aliases(store, ledger.aliases)
     stamp_head(store)

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from components.core.settings import Settings
 from components.core.vocabulary import Model
+from components.registry.gate.verdict import person_and_reason
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -154,8 +155,7 @@ class PublishSettings(Settings):
     @field_validator("approve")
     @classmethod
     def _names_and_reason(cls, value: str) -> str:
-        name, _, reason = value.partition(":")
-        if value and not (name.strip() and reason.strip()):
+        if value and person_and_reason(value) is None:
             raise ValueError("an approval reads 'name: reason'")
         return value.strip()
 

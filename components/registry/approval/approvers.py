@@ -23,12 +23,13 @@ from components.registry.approval.statement import (
     state,
     verify_approvals,
 )
+from components.registry.delivery import registered
+from components.registry.gate.verdict import person_and_reason
 from components.registry.ledger import Ledger, append, read_ledger
 from components.registry.ledger_sync import settle
 from components.registry.promote import again_if_moved
 from components.registry.tracking.environment import actor
 from components.registry.tracking.lock import exclusive
-from components.registry.tracking.model_versions import resolve
 from components.registry.tracking.store import TrackingStore, connect_to
 from components.registry.witness.witness import stamp_head
 
@@ -74,8 +75,8 @@ def approve(reference: str, tracking_uri: str, who: str, key: Path) -> SignedApp
 
     Raises BadInput: nothing to approve there, no approvers, or not one of them.
     """
-    name, _, reason = (part.strip() for part in who.partition(":"))
-    if not (name and reason):
+    said = person_and_reason(who)
+    if said is None:
         raise BadInput("approval", f"'{who}' names no person and reason", "'name: reason'")
     store = connect_to(tracking_uri)
     ledger = read_ledger(store)
@@ -83,7 +84,7 @@ def approve(reference: str, tracking_uri: str, who: str, key: Path) -> SignedApp
     if force is None:
         raise BadInput("approvers", "none are listed", "list them with `glioflow approvers`")
     subject = _subject(store, ledger, reference)
-    signed = sign_statement(state(name, reason, subject).text(), subject.namespace, key)
+    signed = sign_statement(state(*said, subject).text(), subject.namespace, key)
     alone = replace(force, policy=force.policy.model_copy(update={"approvals": 1}))
     verify_approvals([signed], alone, subject, datetime.now(UTC))
     return signed
@@ -94,11 +95,7 @@ def _subject(store: TrackingStore, ledger: Ledger, reference: str) -> Subject:
         text = _text(Path(reference))
         read_policy(text, reference)
         return policy_subject(ledger.entries, sha256_text(text))
-    version = resolve(store, reference)
-    entry = ledger.registration(version.name, str(version.version))
-    if entry is None:
-        raise BadInput(reference, "the ledger does not know it", "publish it again")
-    return promotion_subject(ledger.entries, entry)
+    return promotion_subject(ledger.entries, registered(store, ledger, reference))
 
 
 def _text(file: Path) -> str:

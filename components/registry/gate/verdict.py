@@ -14,6 +14,12 @@ from components.core.vocabulary import Origin
 PUBLISHED_FILE = "published.json"
 
 
+def person_and_reason(text: str) -> tuple[str, str] | None:
+    """The parts of "name: reason"; None where either is missing."""
+    name, _, reason = (part.strip() for part in text.partition(":"))
+    return (name, reason) if name and reason else None
+
+
 class RuleVerdict(Document):
     """One rule: whether it is met, what it demands, the numbers it looked at, and a sentence."""
 

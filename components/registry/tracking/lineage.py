@@ -30,7 +30,7 @@ from components.registry.tracking.step_records import (
     flat_text,
     step_records,
 )
-from components.registry.tracking.store import TrackingStore, first_run
+from components.registry.tracking.store import TrackingStore, ensure_experiment, first_run
 from components.release.integrity.keys import signing_key
 from components.release.manifest import RELEASE_FILE
 
@@ -114,22 +114,10 @@ def record_run(
 
 def experiment_of(store: TrackingStore, settings: PublishSettings) -> str:
     """Id of the experiment, created where it is missing."""
-    from mlflow.exceptions import MlflowException
-
-    found = store.client.get_experiment_by_name(settings.experiment)
-    if found is not None:
-        return found.experiment_id
     location = store.artifact_root or None
     if location is None and store.folder is not None:
         location = (store.folder / "artifacts").as_uri()
-    try:
-        return store.client.create_experiment(settings.experiment, location, _EXPERIMENT_TAGS)
-    except MlflowException:
-        # Another publish created it in between.
-        found = store.client.get_experiment_by_name(settings.experiment)
-        if found is None:
-            raise
-        return found.experiment_id
+    return ensure_experiment(store, settings.experiment, location, _EXPERIMENT_TAGS)
 
 
 def children(store: TrackingStore, experiment_id: str, run_id: str) -> dict[str, Run]:

@@ -84,15 +84,42 @@ class TrackingStore:
     artifact_root: str = ""
 
 
-def first_run(store: TrackingStore, experiment: str, **tags: str) -> Run | None:
-    """The oldest run of an experiment that has these tags."""
+def runs_of(store: TrackingStore, experiment: str, **tags: str) -> list[Run]:
+    """The runs of an experiment that have these tags, oldest first."""
     found = store.client.get_experiment_by_name(experiment)
     if found is None:
-        return None
+        return []
     wanted = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     order = ["attributes.start_time ASC"]
-    runs = store.client.search_runs([found.experiment_id], wanted, order_by=order, max_results=1)
-    return runs[0] if runs else None
+    return list(store.client.search_runs([found.experiment_id], wanted, order_by=order))
+
+
+def first_run(store: TrackingStore, experiment: str, **tags: str) -> Run | None:
+    """The oldest run of an experiment that has these tags."""
+    return next(iter(runs_of(store, experiment, **tags)), None)
+
+
+def ensure_experiment(
+    store: TrackingStore, name: str, location: str | None, tags: dict[str, str] | None = None
+) -> str:
+    """Id of an experiment, created where it is missing.
+
+    Args:
+        location: of the files of its runs; None: where the server keeps them.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = store.client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    try:
+        return store.client.create_experiment(name, location, tags)
+    except MlflowException:
+        # Another process created it in between.
+        found = store.client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
 
 
 def download_artifacts(store: TrackingStore, run_id: str, name: str, folder: Path) -> Path | None:

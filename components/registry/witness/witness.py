@@ -21,14 +21,12 @@ from pathlib import Path
 from components.core.errors import BadInput
 from components.core.files import atomic
 from components.registry.ledger import Ledger, read_ledger
-from components.registry.ledger_store import EXPERIMENT
-from components.registry.names import STEP
+from components.registry.ledger_store import ledger_run
 from components.registry.tracking.lock import first_line
 from components.registry.tracking.store import (
     TrackingStore,
     connect_to,
     download_artifacts,
-    first_run,
     write_artifact,
 )
 from components.registry.witness.timestamp import request_timestamp, verify_timestamp
@@ -63,10 +61,11 @@ def stamp_head(store: TrackingStore, authority: str = "") -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        registered = read_ledger(store).registrations
+        ledger = read_ledger(store)
+        registered = ledger.registrations
         named = registered[-1].details.get("timestamp") if registered else ""
         if authority or named:
-            _stamp(store, authority or str(named))
+            _stamp(store, ledger, authority or str(named))
     except (BadInput, MlflowException, OSError) as error:
         log.warning("the ledger's head was not time-stamped: %s", first_line(error))
 
@@ -88,8 +87,9 @@ def keep_witness(
     roots = _roots(root or folder / AUTHORITY_FILE)
     store = connect_to(tracking_uri)
     mine = witness_files(folder) if folder.is_dir() else {}
-    times = confirmed(mine, _whole(store), roots)
-    fresh = _stamp(store, authority) if authority else {}
+    ledger = _whole(store)
+    times = confirmed(mine, ledger, roots)
+    fresh = _stamp(store, ledger, authority) if authority else {}
     found = fresh | kept_tokens(store)
     # Read after the time-stamps: none is of an entry that it has not.
     ledger = _whole(store)
@@ -160,7 +160,7 @@ def witness_roots(folder: Path) -> bytes:
 
 def kept_tokens(store: TrackingStore) -> dict[str, bytes]:
     """Name -> content of the time-stamps beside the ledger."""
-    run = first_run(store, EXPERIMENT, **{STEP: "ledger"})
+    run = ledger_run(store)
     if run is None or not store.client.list_artifacts(run.info.run_id, TIMESTAMPS):
         return {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -168,21 +168,21 @@ def kept_tokens(store: TrackingStore) -> dict[str, bytes]:
         return witness_files(folder) if folder else {}
 
 
-def _stamp(store: TrackingStore, authority: str) -> dict[str, bytes]:
+def _stamp(store: TrackingStore, ledger: Ledger, authority: str) -> dict[str, bytes]:
     """Name -> content of a new time-stamp of the head, kept beside the ledger where we may write.
 
     Nothing where there is one.
     """
     from mlflow.exceptions import MlflowException
 
-    run = first_run(store, EXPERIMENT, **{STEP: "ledger"})
-    entries = read_ledger(store).entries
-    if run is None or not entries:
+    run = ledger_run(store)
+    if run is None or not ledger.entries:
         return {}
-    name = f"{entries[-1].number:06d}-{entries[-1].hash}.tsr"
+    head = ledger.entries[-1]
+    name = f"{head.number:06d}-{head.hash}.tsr"
     if name in kept_tokens(store):
         return {}
-    token = request_timestamp(authority, entries[-1].to_json().encode())
+    token = request_timestamp(authority, head.to_json().encode())
     try:
         write_artifact(store, run, f"{TIMESTAMPS}/{name}", token)
     except (MlflowException, OSError) as error:
